@@ -1,0 +1,31 @@
+"""Civil periods: when a right to keep something ends, counted in days of Europe/Paris.
+
+A period's last day is included: it ends with the first instant of the next day. Month ends are clamped
+(29 February + 3 years → 28 February). Nothing rolls over week-ends: that rule extends deadlines to act, never storage.
+Source: R13, R15; design § 4; retention-defaults § 1.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+from dateutil.relativedelta import relativedelta
+
+PARIS = ZoneInfo("Europe/Paris")
+
+
+def end_of_period(since: datetime, period: relativedelta) -> datetime:
+    """The instant (aware, UTC) from which something begun at ``since`` (aware) may no longer be used."""
+    return _end(since.astimezone(PARIS).date(), period)
+
+
+@lru_cache(maxsize=8192)
+def _end(first: date, period: relativedelta) -> datetime:
+    # The cache is what makes this affordable on the hot path: a batch of 500 seldom spans more than a few days.
+    try:
+        last = first + period
+        return datetime.combine(last + timedelta(days=1), time.min, PARIS).astimezone(UTC)
+    except OverflowError:
+        return datetime.max.replace(tzinfo=UTC, microsecond=999000)

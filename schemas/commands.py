@@ -1,0 +1,93 @@
+"""The ``greffier`` command. It knows no package but this one: each registers its own commands as an entry point.
+
+So neither ``producers`` nor ``workers`` imports the other, and an image that holds only one of them still works.
+Source: design § 6 "Commands".
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from schemas.errors import ConfigurationError
+
+GROUP = "greffier.commands"
+
+
+def main() -> None:
+    """Run ``greffier``; a configuration fault is one list of names on standard error and exit code 2, no traceback."""
+    app = typer.Typer(
+        name="greffier",
+        help="The clerk of a group's personal-data duties.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+    )
+    for entry_point in sorted(entry_points(group=GROUP), key=lambda found: found.name):
+        entry_point.load()(app)
+    try:
+        app()
+    except ConfigurationError as error:
+        print(f"greffier: {error.subject} cannot be used:", file=sys.stderr)
+        for fault in error.faults:
+            print(f"  {fault}", file=sys.stderr)
+        sys.exit(2)
+
+
+def register_commands(app: typer.Typer) -> None:
+    """The commands about the register and the keys."""
+    from schemas.register_commands import register_app
+
+    app.add_typer(register_app, name="register")
+    app.add_typer(keys_app, name="keys")
+
+
+keys_app = typer.Typer(help="Make the keys of an installation.", no_args_is_help=True)
+
+
+@keys_app.command()
+def generate(folder: Annotated[Path, typer.Argument(help="an empty or new folder")]) -> None:
+    """Make every key of one installation: FOLDER/door for the door, FOLDER/controller for the workers."""
+    from schemas.keyring import generate_keys
+
+    try:
+        generate_keys(folder)
+    except FileExistsError:
+        print(f"greffier: {folder} already holds keys; they are never overwritten", file=sys.stderr)
+        raise typer.Exit(1) from None
+    print(f"keys made in {folder / 'door'} and {folder / 'controller'}")
+
+
+@keys_app.command("api-key")
+def api_key(
+    folder: Annotated[Path, typer.Argument(help="the door's key folder")],
+    types: Annotated[list[str], typer.Option("--type", help="pattern of event types it may publish")] = [  # noqa: B006
+        "greffier.contact.*",
+        "greffier.application.*",
+    ],
+    sources: Annotated[list[str], typer.Option("--source", help="pattern of sources it may name")] = ["*"],  # noqa: B006
+) -> None:
+    """Make a publisher's key: prints it once; the door keeps only its digest."""
+    from schemas.keyring import add_api_key, new_api_key
+
+    token, entry = new_api_key(tuple(types), tuple(sources))
+    add_api_key(folder, entry)
+    print(token)
+
+
+@keys_app.command("revoke")
+def revoke(
+    folder: Annotated[Path, typer.Argument(help="the door's key folder")],
+    key_id: Annotated[str, typer.Argument(help="the middle part of gk_<id>_<secret>")],
+) -> None:
+    """Revoke a publisher's key by its id."""
+    from schemas.keyring import revoke_api_key
+
+    if not revoke_api_key(folder, key_id):
+        print(f"greffier: no key {key_id}", file=sys.stderr)
+        raise typer.Exit(1)
+    print(f"{key_id} is revoked")

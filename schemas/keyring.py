@@ -1,0 +1,230 @@
+"""The keys of one installation, as files: which process holds which, how they are made and read.
+
+======================== ========== ================================================================
+file                     held by    what it can do
+======================== ========== ================================================================
+transit.public.json      door       seal a batch; cannot open one
+publisher.private.json   door       sign as this publisher
+api-keys.json            door       tell a publisher's key: only SHA-256 digests stand here
+idempotency.key          door       derive event ids and fingerprints from ``Idempotency-Key``
+transit.private.json     controller open batches; several while one is being rotated out
+publishers.public.json   controller check publishers' signatures
+lookup.key               controller derive every keyed reference (:class:`schemas.subject.References`)
+wrapping.json            controller wrap the data keys of persons; the first one is current
+======================== ========== ================================================================
+
+Secrets are files of mode 0400, never environment values, arguments or database entries.
+Source: design § 3, § 4 "Keys"; ASVS 13.3.1; crypto-and-evidence § 6.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import os
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import date
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+
+from schemas.envelope import Opener, Sealer
+from schemas.errors import ConfigurationError, Fault
+from schemas.subject import References
+
+SECRET_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A publisher's key as the door keeps it. ``types`` and ``sources``: patterns with ``*`` that it may publish."""
+
+    id: str
+    sha256: str
+    types: tuple[str, ...] = ("greffier.contact.*",)
+    sources: tuple[str, ...] = ("*",)
+    expires: str | None = None
+    revoked: bool = False
+
+    def usable(self, today: date) -> bool:
+        return not self.revoked and (self.expires is None or today <= date.fromisoformat(self.expires))
+
+    def allows(self, event_type: str, source: str) -> bool:
+        """Whether this key may publish an event of that type from that source."""
+        return _matches(event_type, self.types) and _matches(source, self.sources)
+
+
+def _matches(value: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(value, pattern) for pattern in patterns)
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKeys:
+    """The publishers a door knows."""
+
+    keys: Mapping[str, ApiKey] = field(default_factory=dict)
+
+    def find(self, token: str, today: date) -> ApiKey | None:
+        """The live key behind a bearer token ``gk_<id>_<secret>``, compared in constant time."""
+        parts = token.split("_", 2)
+        if len(parts) != 3 or parts[0] != "gk":
+            return None
+        key = self.keys.get(parts[1])
+        digest = hashlib.sha256(parts[2].encode()).hexdigest()
+        if not hmac.compare_digest(digest, key.sha256 if key else "0" * 64) or key is None:
+            return None
+        return key if key.usable(today) else None
+
+
+def new_api_key(
+    types: tuple[str, ...] = ("greffier.contact.*", "greffier.application.*"), sources: tuple[str, ...] = ("*",)
+) -> tuple[str, ApiKey]:
+    """A fresh token, shown once, and the entry that stands for it."""
+    key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(SECRET_BYTES)
+    return f"gk_{key_id}_{secret}", ApiKey(key_id, hashlib.sha256(secret.encode()).hexdigest(), types, sources)
+
+
+def add_api_key(folder: Path, key: ApiKey) -> None:
+    """Add one entry to the door's ``api-keys.json``."""
+    _write_api_keys(folder, (*read_api_keys(folder).keys.values(), key))
+
+
+def revoke_api_key(folder: Path, key_id: str) -> bool:
+    """Mark a publisher's key as revoked; ``False`` when there is none of that id."""
+    known = read_api_keys(folder).keys
+    if key_id not in known:
+        return False
+    _write_api_keys(folder, (replace(key, revoked=key.revoked or key.id == key_id) for key in known.values()))
+    return True
+
+
+def _write_api_keys(folder: Path, keys: Iterable[ApiKey]) -> None:
+    _write_json(folder / "api-keys.json", {"keys": [asdict(key) for key in keys]})
+
+
+def generate_keys(folder: Path) -> None:
+    """Make every key of an installation under ``folder/door`` and ``folder/controller``.
+
+    Refuses (``FileExistsError``) to touch a folder that has keys: losing one loses what it protects.
+    """
+    door, controller = folder / "door", folder / "controller"
+    for place in (door, controller):
+        place.mkdir(parents=True, mode=0o700)
+    kid, transit = f"transit-{secrets.token_hex(4)}", X25519PrivateKey.generate()
+    publisher, signer = f"door-{secrets.token_hex(4)}", Ed25519PrivateKey.generate()
+    _write_json(door / "transit.public.json", {"kid": kid, "public": _b64(transit.public_key().public_bytes_raw())})
+    _write_json(controller / "transit.private.json", {"keys": [{"kid": kid, "private": _b64(transit.private_bytes_raw())}]})
+    _write_json(door / "publisher.private.json", {"id": publisher, "private": _b64(signer.private_bytes_raw())})
+    public = {"id": publisher, "public": _b64(signer.public_key().public_bytes_raw())}
+    _write_json(controller / "publishers.public.json", {"keys": [public]})
+    _write_json(door / "api-keys.json", {"keys": []})
+    _write(door / "idempotency.key", _b64(secrets.token_bytes(SECRET_BYTES)))
+    _write(controller / "lookup.key", _b64(secrets.token_bytes(SECRET_BYTES)))
+    wrapping = {"kid": f"wrap-{secrets.token_hex(4)}", "key": _b64(secrets.token_bytes(SECRET_BYTES))}
+    _write_json(controller / "wrapping.json", {"keys": [wrapping]})
+
+
+def read_sealer(folder: Path) -> Sealer:
+    """The door's sealing and signing keys."""
+    transit, publisher = _read_json(folder / "transit.public.json"), _read_json(folder / "publisher.private.json")
+    with _naming(folder, "transit.public.json, publisher.private.json"):
+        return Sealer(
+            transit["kid"],
+            X25519PublicKey.from_public_bytes(_unb64(transit["public"])),
+            publisher["id"],
+            Ed25519PrivateKey.from_private_bytes(_unb64(publisher["private"])),
+        )
+
+
+def read_opener(folder: Path) -> Opener:
+    """The controller's opening and verifying keys."""
+    transit, publishers = _read_json(folder / "transit.private.json"), _read_json(folder / "publishers.public.json")
+    with _naming(folder, "transit.private.json, publishers.public.json"):
+        return Opener(
+            {key["kid"]: X25519PrivateKey.from_private_bytes(_unb64(key["private"])) for key in transit["keys"]},
+            {key["id"]: Ed25519PublicKey.from_public_bytes(_unb64(key["public"])) for key in publishers["keys"]},
+        )
+
+
+def read_references(folder: Path) -> References:
+    """The controller's root of keyed references."""
+    with _naming(folder, "lookup.key"):
+        return References(_unb64(_read(folder / "lookup.key")))
+
+
+def read_wrapping_keys(folder: Path) -> dict[str, bytes]:
+    """Key-encryption keys by id, the current one first."""
+    entries = _read_json(folder / "wrapping.json")
+    with _naming(folder, "wrapping.json"):
+        found = {entry["kid"]: _unb64(entry["key"]) for entry in entries["keys"]}
+        if not found or any(len(key) != SECRET_BYTES for key in found.values()):
+            raise ValueError("no key of 32 bytes")
+        return found
+
+
+def read_api_keys(folder: Path) -> ApiKeys:
+    """The door's list of publishers."""
+    entries = _read_json(folder / "api-keys.json")
+    with _naming(folder, "api-keys.json"):
+        keys = [ApiKey(**{**e, "types": tuple(e["types"]), "sources": tuple(e["sources"])}) for e in entries["keys"]]
+        return ApiKeys({key.id: key for key in keys})
+
+
+def read_idempotency_key(folder: Path) -> bytes:
+    """The door's secret for deriving ids and fingerprints."""
+    with _naming(folder, "idempotency.key"):
+        return _unb64(_read(folder / "idempotency.key"))
+
+
+class _naming:
+    """Turn whatever a broken key file raises into one error that names the file and quotes nothing of it."""
+
+    def __init__(self, folder: Path, names: str) -> None:
+        self._folder = folder
+        self._names = names
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, (ValueError, KeyError, TypeError, AttributeError)):
+            raise ConfigurationError("keys", Fault(self._names, "is not a readable key file")) from None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("ascii").strip()
+    except OSError as error:
+        raise ConfigurationError("keys", Fault(path.name, error.strerror or "cannot be read")) from None
+
+
+def _read_json(path: Path) -> Any:
+    with _naming(path.parent, path.name):
+        return json.loads(_read(path))
+
+
+def _write_json(path: Path, content: object) -> None:
+    _write(path, json.dumps(content, indent=1) + "\n")
+
+
+def _write(path: Path, content: str) -> None:
+    # Written beside and moved over: a process that reads while a key is added sees the old file or the new one.
+    beside = path.with_name(path.name + ".new")
+    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400), "w") as file:
+        file.write(content)
+    beside.replace(path)
+
+
+def _b64(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()
+
+
+def _unb64(text: str) -> bytes:
+    return base64.b64decode(text, validate=True)

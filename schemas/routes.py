@@ -1,0 +1,76 @@
+"""Type of event → its shape, its queue and its actor: the one link between producers and workers.
+
+A queue and its actor bear one name. Source: design § 3 "Types".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from schemas import consent, newsletter, submissions
+from schemas.register import Register
+from schemas.shapes import Shape
+from schemas.terms import Case
+
+NAMESPACE: Final = "dramatiq"
+"""The controller's own namespace in Redis."""
+
+WAKE_CHANNEL: Final = "{namespace}:wake"
+"""Where the name of a queue is published after each enqueue, so that nobody has to poll."""
+
+SUBMISSIONS: Final = "submissions"
+CONSENT: Final = "consent"
+NEWSLETTER: Final = "newsletter"
+QUEUES: Final = (SUBMISSIONS, CONSENT, NEWSLETTER)
+
+COOKIE_CONSENT: Final = "greffier.cookie.consent"
+COOKIE_VISIT: Final = "greffier.cookie.visit"
+CONTACT_INTERACTED: Final = "greffier.contact.interacted"
+CONTACT_ENDED: Final = "greffier.contact.ended"
+APPLICATION_DECIDED: Final = "greffier.application.decided"
+NEWSLETTER_CONFIRMED: Final = "greffier.newsletter.confirmed"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """``case``: the case for collection, where the event brings a record of a person."""
+
+    type: str
+    queue: str
+    shape: Shape
+    case: Case | None = None
+
+
+def form_type(case: Case) -> str:
+    """The type of a web form's event."""
+    return f"greffier.form.{case}"
+
+
+def contact_type(case: Case) -> str:
+    """The type of a CRM contact's event."""
+    return f"greffier.contact.{case}"
+
+
+def file_key(file_id: str) -> str:
+    """The Redis key of an uploaded file's sealed content."""
+    return f"greffier:file:{file_id}"
+
+
+def routes(register: Register) -> Mapping[str, Route]:
+    """Every type this installation knows, with shapes drawn from its register."""
+    found = [
+        Route(COOKIE_CONSENT, CONSENT, consent.CONSENT),
+        Route(COOKIE_VISIT, CONSENT, consent.VISIT),
+        Route(CONTACT_INTERACTED, SUBMISSIONS, submissions.INTERACTED),
+        Route(CONTACT_ENDED, SUBMISSIONS, submissions.ENDED),
+        Route(APPLICATION_DECIDED, SUBMISSIONS, submissions.DECIDED),
+        Route(NEWSLETTER_CONFIRMED, NEWSLETTER, newsletter.CONFIRMED),
+    ]
+    for case in submissions.FORM_CASES:
+        queue = NEWSLETTER if case is Case.NEWSLETTER else SUBMISSIONS
+        found.append(Route(form_type(case), queue, submissions.form(register.case(case)), case))
+    for case in submissions.CONTACT_CASES:
+        found.append(Route(contact_type(case), SUBMISSIONS, submissions.contact(register.case(case)), case))
+    return {route.type: route for route in found}
