@@ -1,0 +1,1 @@
+"""Tests mirror the packages: tests/schemas, tests/producers, tests/workers; journeys, chaos and benchmarks beside."""

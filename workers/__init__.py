@@ -1,0 +1,1 @@
+"""What came in is decided on, kept and proven here."""
