@@ -1,0 +1,187 @@
+"""The register: the one place that states cases, fields, purposes, bases, periods, readers, recipients and borders.
+
+It is read once, by every process, at start, and drives validation, retention, routing, access and the printed record
+of processing. A faulty register stops the process, naming every fault: `load_register` raises `ConfigurationError`.
+What may be written stands in `schemas.register_entries`; what Sopexa wrote, in ``register.yaml`` beside this file.
+
+Source: R1 to R16; GDPR Art. 30(1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from dateutil.relativedelta import relativedelta
+from pydantic import Field, ValidationError
+
+from schemas.calendar import PARIS
+from schemas.durations import parse_duration
+from schemas.errors import ConfigurationError, Fault
+from schemas.register_checks import absences, declared_in, reported
+from schemas.register_entries import (
+    CaseRule,
+    Controller,
+    CookieRule,
+    DepartmentRule,
+    Entry,
+    Newsletter,
+    Number,
+    Period,
+    Policy,
+    Processor,
+    PurposeRule,
+    PurposeUse,
+    Recipient,
+    RetentionRule,
+    Subsidiary,
+    Visits,
+)
+from schemas.register_reading import read_mapping
+from schemas.register_values import Code
+from schemas.terms import Anchor, Case, CookiePurpose, Department, LawfulBasis, Purpose
+
+__all__ = ["SHIPPED", "CaseRule", "LinkRule", "Register", "Subsidiary", "load_register", "parse_register"]
+
+SHIPPED: Final = Path(__file__).with_name("register.yaml")
+
+
+@dataclass(frozen=True, slots=True)
+class LinkRule:
+    """What a purpose link is made from: one per purpose of a submission. ``archive`` starts where ``active`` ends."""
+
+    purpose: Purpose
+    basis: LawfulBasis
+    anchor: Anchor
+    active: relativedelta
+    archive: relativedelta | None
+    rule_id: str
+    """The retention rule's name in the register; kept with the link, so that each date can be explained later."""
+
+
+class Register(Entry):
+    """A sound register. Looks up in constant time; raises KeyError only for a subsidiary that does not exist."""
+
+    controller: Controller
+    policy: Policy
+    purposes: Mapping[Purpose, PurposeRule]
+    retention: Annotated[Mapping[Code, RetentionRule], Field(min_length=1)]
+    cases: Mapping[Case, CaseRule]
+    cookies: Mapping[CookiePurpose, CookieRule]
+    visits: Visits
+    newsletter: Newsletter
+    consent_proof: Period
+    parked: Period
+    aggregates: Number
+    children: Number
+    departments: Mapping[Department, DepartmentRule]
+    recipients: Annotated[Mapping[Code, Recipient], Field(min_length=1)]
+    processors: Mapping[Code, Processor]
+    subsidiaries: Mapping[Code, Subsidiary]
+
+    def case(self, case: Case) -> CaseRule:
+        """Fields and purposes of a case."""
+        return self.cases[case]
+
+    def links_for(self, case: Case) -> tuple[LinkRule, ...]:
+        """The purpose links a submission of this case gets, in the register's order. Source: R3, R13."""
+        return self._links[case]
+
+    def visit_links(self) -> tuple[LinkRule, ...]:
+        """The purpose links a visit gets, as far as the device's consent covers each. Source: R4, R5, R6."""
+        return self._visit_links
+
+    def may_read(self, department: Department, purpose: Purpose, case: Case | None = None) -> bool:
+        """Whether the department's attributions include reading data of this case for this purpose.
+
+        Without a case (visits) only a reading right that is not narrowed to cases counts. Says nothing about consent,
+        dates or objections: the gate looks at those. Source: R8, R9.
+        """
+        return (department, purpose, case) in self._readable
+
+    def cookie_validity(self, purpose: CookiePurpose, accepted: bool) -> relativedelta:
+        """How long a choice holds before the visitor is asked again, in civil units. Source: R15."""
+        rule = self.cookies[purpose]
+        return (rule.accepted if accepted else rule.refused).length
+
+    @property
+    def covers_visits(self) -> CookiePurpose:
+        """The cookie purpose without which no visit is kept. Source: R4."""
+        return self.visits.covered_by
+
+    @cached_property
+    def prospecting(self) -> frozenset[Purpose]:
+        """The purposes that an unsubscribe or an objection to prospecting ends. Source: R20, R24."""
+        return frozenset(purpose for purpose, rule in self.purposes.items() if rule.prospecting)
+
+    def subsidiary(self, code: str) -> Subsidiary:
+        """A subsidiary by its code. Raises KeyError where there is none."""
+        return self.subsidiaries[code]
+
+    def notice_known(self, version: str, sha256: str) -> bool:
+        """Whether this notice was ever shown under this version; what is not known is kept and flagged. Source: R16."""
+        found = self.policy.versions.get(version)
+        return found is not None and any(notice.sha256 == sha256 for notice in found.notices.values())
+
+    @cached_property
+    def _links(self) -> dict[Case, tuple[LinkRule, ...]]:
+        return {case: self._links_of(rule.purposes) for case, rule in self.cases.items()}
+
+    @cached_property
+    def _visit_links(self) -> tuple[LinkRule, ...]:
+        return self._links_of(self.visits.purposes)
+
+    def _links_of(self, uses: Mapping[Purpose, PurposeUse]) -> tuple[LinkRule, ...]:
+        return tuple(self._link(purpose, use) for purpose, use in uses.items())
+
+    def _link(self, purpose: Purpose, use: PurposeUse) -> LinkRule:
+        rule = self.retention[use.retention]
+        return LinkRule(
+            purpose=purpose,
+            basis=use.basis,
+            anchor=rule.anchor,
+            active=parse_duration(rule.active),
+            archive=parse_duration(rule.archive) if rule.archive else None,
+            rule_id=use.retention,
+        )
+
+    @cached_property
+    def _readable(self) -> frozenset[tuple[Department, Purpose, Case | None]]:
+        readable: set[tuple[Department, Purpose, Case | None]] = set()
+        for department, rule in self.departments.items():
+            for read in rule.reads:
+                serving = [case for case, entry in self.cases.items() if read.purpose in entry.purposes]
+                reached = [*serving, None] if read.cases is None else read.cases
+                readable.update((department, read.purpose, case) for case in reached)
+        return frozenset(readable)
+
+
+def load_register(path: Path | None = None, *, on: date | None = None) -> Register:
+    """The register at ``path`` (default: the shipped one), judged for the day ``on`` (default: today).
+
+    Raises ConfigurationError with every fault and its path; never returns a register with one.
+    """
+    path = path or SHIPPED
+    raw, faults = read_mapping(path)
+    subject = f"register {path}"
+    if faults and not raw:
+        raise ConfigurationError(subject, *faults)
+    return parse_register(raw, faults, on=on, subject=subject)
+
+
+def parse_register(
+    raw: dict[str, Any], faults: tuple[Fault, ...] = (), *, on: date | None = None, subject: str = "register"
+) -> Register:
+    """A register from data as `read_mapping` gives it; ``faults``: those found so far. Raises as load_register."""
+    found = [*faults, *absences(raw)]
+    try:
+        register = Register.model_validate(raw, context=declared_in(raw, on or datetime.now(PARIS).date()))
+    except ValidationError as error:
+        found += reported(error)
+    if found:
+        raise ConfigurationError(subject, *found)
+    return register

@@ -1,0 +1,139 @@
+"""The vocabulary, written once: every closed word that messages, rules, stores and the register share.
+
+A word here is the value that stands in messages, in ``register.yaml`` and in MongoDB. To rename one is to migrate data.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Origin(StrEnum):
+    """By which way a case comes in: typed by the person on the site, or published by the CRM."""
+
+    FORM = "form"
+    CRM = "crm"
+
+
+class Case(StrEnum):
+    """A case for collection: on which occasion data came in. Source: R1 (forms), R2 (CRM)."""
+
+    CONTACT = "contact"
+    NEWSLETTER = "newsletter"
+    WHITE_PAPER = "white-paper"
+    JOB_APPLICATION = "job-application"
+    CLIENT = "client"
+    SERVICE_PROVIDER = "service-provider"
+    SUPPLIER = "supplier"
+    PARTNER = "partner"
+    PROSPECT = "prospect"
+
+    @property
+    def origin(self) -> Origin:
+        """By which way the case comes in. From the CRM, ``source`` and ``collected_at`` must come along (Art. 14)."""
+        forms = (Case.CONTACT, Case.NEWSLETTER, Case.WHITE_PAPER, Case.JOB_APPLICATION)
+        return Origin.FORM if self in forms else Origin.CRM
+
+
+class FieldName(StrEnum):
+    """A field that a case may list. What its case does not list is refused. Source: R1, R2."""
+
+    LAST_NAME = "last_name"
+    FIRST_NAME = "first_name"
+    EMAIL = "email"
+    PHONE = "phone"
+    POSTAL_ADDRESS = "postal_address"
+    POSITION = "position"
+    COUNTRY = "country"
+    LANGUAGE = "language"
+    CV = "cv"
+    COVER_LETTER = "cover_letter"
+
+
+class Purpose(StrEnum):
+    """Why data is processed. Source: R3 (submissions and contacts), R5 and R6 (automatic data)."""
+
+    PROVIDE_SERVICES = "provide-services"
+    SALES_PROSPECTING = "sales-prospecting"
+    RECRUITMENT = "recruitment"
+    SERVICES_AND_CONTRACT = "services-and-contract"
+    SALES_INFORMATION = "sales-information"
+    EVENT_INVITATIONS = "event-invitations"
+    PERSONALISE_NEWSLETTER = "personalise-newsletter"
+    DOWNLOAD_FOLLOW_UP = "download-follow-up"
+    AGGREGATE_STATISTICS = "aggregate-statistics"
+
+
+class LawfulBasis(StrEnum):
+    """The ground a purpose rests on; it decides which rights apply. Source: GDPR Art. 6(1)(a) to (f), in that order."""
+
+    CONSENT = "consent"
+    CONTRACT = "contract"
+    LEGAL_OBLIGATION = "legal-obligation"
+    VITAL_INTERESTS = "vital-interests"
+    PUBLIC_TASK = "public-task"
+    LEGITIMATE_INTERESTS = "legitimate-interests"
+
+
+class Anchor(StrEnum):
+    """The event a retention period is counted from. Until it has happened, the purpose link stays open. Source: R13."""
+
+    COLLECTED = "collected"
+    LAST_CONTACT = "last-contact"
+    CONTRACT_ENDED = "contract-ended"
+    APPLICATION_DECIDED = "application-decided"
+    WITHDRAWN = "withdrawn"
+
+
+class Disposal(StrEnum):
+    """What happens to data when its retention is due. Source: R13."""
+
+    DELETE = "delete"
+
+
+class CookiePurpose(StrEnum):
+    """What a visitor accepts or refuses, one by one. Source: R15."""
+
+    LANGUAGE = "language"
+    ANALYTICS = "analytics"
+    PERSONALISATION = "personalisation"
+
+
+class Department(StrEnum):
+    """Who reads, each within its attributions. Source: R9."""
+
+    MARKETING_SALES = "marketing-sales"
+    ADMINISTRATION = "administration"
+    IT = "it"
+    LINE_MANAGERS = "line-managers"
+    SUBCONTRACTORS = "subcontractors"
+
+
+class Disclosure(StrEnum):
+    """On what condition a recipient is given data. Source: R9, R10, R11; GDPR Art. 30(1)(d)."""
+
+    GROUP = "group"
+    PROCESSING_CONTRACT = "processing-contract"
+    LEGAL_COMPULSION = "legal-compulsion"
+    EXPRESS_CONSENT = "express-consent"
+
+
+class SubsidiaryKind(StrEnum):
+    """How a subsidiary takes its tasks: by the worker shipped here, or over HTTP without Python. Source: R28."""
+
+    WORKER = "worker"
+    HTTP = "http"
+
+
+class TransferBasis(StrEnum):
+    """What lets data cross a border. Source: R10; GDPR Arts 45 to 47.
+
+    ``not-needed``: company and store both stand in the EEA. ``suspended``: there was a basis and it is gone; nothing
+    crosses but the orders that end processing (P8).
+    """
+
+    NOT_NEEDED = "not-needed"
+    ADEQUACY = "adequacy"
+    STANDARD_CONTRACTUAL_CLAUSES = "standard-contractual-clauses"
+    BINDING_CORPORATE_RULES = "binding-corporate-rules"
+    SUSPENDED = "suspended"
