@@ -9,7 +9,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar, cast
+from typing import TypeVar
 
 T = TypeVar("T")
 
@@ -24,7 +24,7 @@ async def until(condition: Callable[[], T | Awaitable[T]], timeout: float = 10.0
     deadline = time.monotonic() + timeout
     while True:
         seen = condition()
-        value: T = await seen if inspect.isawaitable(seen) else cast("T", seen)
+        value: T = await seen if inspect.isawaitable(seen) else seen
         if value:
             return value
         if time.monotonic() >= deadline:
