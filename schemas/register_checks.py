@@ -58,7 +58,15 @@ def absences(raw: dict[str, Any]) -> list[Fault]:
 
 def reported(error: ValidationError) -> list[Fault]:
     """The models' reports as faults, in the order of the file's sections."""
-    return [_fault(details) for details in error.errors(include_url=False)]
+    found = error.errors(include_url=False)
+    return [_fault(details) for details in found if not _follows_from_another(details, found)]
+
+
+def _follows_from_another(details: ErrorDetails, found: list[ErrorDetails]) -> bool:
+    """A list whose only entry is faulty counts as empty, too: one mistake, one fault."""
+    place = details["loc"]
+    inside = (other for other in found if len(other["loc"]) > len(place) and other["loc"][: len(place)] == place)
+    return details["type"] == "too_short" and any(inside)
 
 
 def _fault(details: ErrorDetails) -> Fault:
