@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 # Asks the kernel to kill this process when its parent dies, then becomes the command. A separate process does it
@@ -158,7 +158,8 @@ class Keeper:
     LONGEST_DELAY = 5.0
     STEADY_AFTER = 30.0  # seconds alive after which an earlier death is forgotten
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._kept: list[Process] = []
         self._delay: dict[str, float] = {}
         self._due: dict[str, float] = {}
@@ -168,7 +169,7 @@ class Keeper:
         """Watch processes that run."""
         for process in processes:
             self._kept.append(process)
-            self._since[process.name] = time.monotonic()
+            self._since[process.name] = self._clock()
 
     def pids(self) -> dict[str, int]:
         """The id of every child by its name."""
@@ -179,7 +180,7 @@ class Keeper:
         return [process.name for process in self._kept if self._revive(process)]
 
     def _revive(self, process: Process) -> bool:
-        name, now = process.name, time.monotonic()
+        name, now = process.name, self._clock()
         if process.alive:
             if now - self._since[name] > self.STEADY_AFTER:
                 self._delay.pop(name, None)
@@ -192,5 +193,5 @@ class Keeper:
             return False
         del self._due[name]
         process.spawn()
-        self._since[name] = time.monotonic()
+        self._since[name] = self._clock()
         return True

@@ -1,0 +1,28 @@
+"""The commands of the way down: one line each in `register_commands`; a body is imported when it runs.
+
+So `greffier --help` opens no driver and `greffier door` does not pay for MongoDB.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register_commands(app: typer.Typer) -> None:
+    """Add this package's commands to ``greffier`` (entry-point group ``greffier.commands``)."""
+    app.command()(up)
+
+
+def up(
+    data: Annotated[Path, typer.Option(help="Where servers, keys and logs live; made when absent.")] = Path("var"),
+    ready_file: Annotated[Path | None, typer.Option(help="Written when everything answers: URLs, key, pids.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The door's port; 0 takes a free one.")] = 8080,
+    workers: Annotated[int, typer.Option(min=1, help="How many controller processes.")] = 1,
+) -> None:
+    """Run the whole system on this machine, on embedded servers, until Ctrl-C. Not for production."""
+    from workers.up import up as run
+
+    run(data, ready_file=ready_file, port=port, controllers=workers)
