@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/made-from
 CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 WORKERS := $(shell [ $(CORES) -gt 2 ] && echo $(CORES) || echo 2)
-COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up test bench check audit lock clean
@@ -37,8 +37,9 @@ audit: $(STAMP) ## known vulnerabilities in what we install; needs the network; 
 	@$(BIN)/pip-audit --strict --require-hashes --disable-pip --progress-spinner off -r requirements/dev.txt
 
 lock: $(STAMP) ## requirements/*.txt from pyproject.toml, at the versions already there; `make lock ARGS=--upgrade` moves them
-	@$(COMPILE) $(ARGS) -o requirements/run.txt
-	@$(COMPILE) $(ARGS) --extra local --group dev -o requirements/dev.txt
+	@$(COMPILE) $(ARGS) --group build --output-file requirements/build.txt
+	@$(COMPILE) $(ARGS) pyproject.toml --output-file requirements/run.txt
+	@$(COMPILE) $(ARGS) pyproject.toml --extra local --group dev --output-file requirements/dev.txt
 
 clean: ## remove what make made, data included
 	@rm -rf $(VENV) var

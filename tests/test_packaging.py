@@ -13,7 +13,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LOCKS = {"run": [], "dev": ["--extra", "local", "--group", "dev"]}
+LOCKS = {
+    "build": ["--group", "build"],
+    "run": ["pyproject.toml"],
+    "dev": ["pyproject.toml", "--extra", "local", "--group", "dev"],
+}
 EACH_LOCK = pytest.mark.parametrize("name", LOCKS)
 
 
@@ -49,10 +53,10 @@ def test_public_indexes_refuse_the_distribution() -> None:
 
 def compiled(name: str, start_from: Path, out: Path) -> str:
     """The lock as it would be made now, keeping the versions of `start_from`."""
-    shutil.copy(start_from, out)
+    shutil.copy(start_from, out)  # as `make lock` would: the versions there are kept
     command = [
         str(Path(sys.executable).with_name("uv")),
-        *("pip", "compile", "pyproject.toml", "--quiet", "--universal", "--python-version", "3.11"),
+        *("pip", "compile", "--quiet", "--universal", "--python-version", "3.11"),
         *("--generate-hashes", "--no-header", "--no-annotate", *LOCKS[name], "--output-file", str(out)),
     ]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

