@@ -1,8 +1,8 @@
-"""Dramatiq's log lines without what they carry: no arguments, no exception texts, no tracebacks.
+"""Dramatiq's log records without what they carry: no arguments, no exception texts, no tracebacks.
 
-Dramatiq prints a failing message with all its arguments and a traceback at ERROR, and everything at DEBUG. Its loggers
-get one handler here, which passes each line on under ``workers.broker.dramatiq`` with every value replaced unless it
-is a number or a plain name.
+Dramatiq prints a failing message with all its arguments and a traceback at ERROR, and everything at DEBUG. Here its
+records are emptied where they are made, so that no handler ever sees a value: each is replaced by its kind unless it
+is a number, a plain name or the id of a message.
 
 Source: P4; `reliability.md` E22.
 """
@@ -11,44 +11,40 @@ from __future__ import annotations
 
 import logging
 import re
+from typing import Any
 
 from dramatiq import Message
 from dramatiq.broker import MessageProxy
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
-passed_on = logging.getLogger("workers.broker.dramatiq")
 
+class QuietRecords:
+    """A log record factory in front of another one."""
 
-class QuietHandler(logging.Handler):
-    """Passes records on with safe values only."""
+    def __init__(self, make: Any) -> None:
+        self._make = make
 
-    def emit(self, record: logging.LogRecord) -> None:
-        if not passed_on.isEnabledFor(record.levelno):
-            return
-        text = _text(record)
-        quiet = logging.LogRecord(passed_on.name, record.levelno, record.pathname, record.lineno, text, None, None)
-        quiet.thread, quiet.threadName = record.thread, record.threadName
-        passed_on.handle(quiet)
+    def __call__(self, *args: Any, **kwargs: Any) -> logging.LogRecord:
+        record: logging.LogRecord = self._make(*args, **kwargs)
+        if record.name == "dramatiq" or record.name.startswith("dramatiq."):
+            _empty(record)
+        return record
 
 
 def quiet_logs() -> None:
-    """Install the handler; more than once does nothing more."""
-    logger = logging.getLogger("dramatiq")
-    logger.propagate = False
-    if not any(isinstance(handler, QuietHandler) for handler in logger.handlers):
-        logger.addHandler(QuietHandler())
+    """Put the factory in place; more than once does nothing more."""
+    make = logging.getLogRecordFactory()
+    if not isinstance(make, QuietRecords):
+        logging.setLogRecordFactory(QuietRecords(make))
 
 
-def _text(record: logging.LogRecord) -> str:
-    template = str(record.msg)
-    args = record.args if isinstance(record.args, tuple) else ()
-    try:
-        text = template % tuple(_safe(arg) for arg in args)
-    except (TypeError, ValueError):
-        text = template
+def _empty(record: logging.LogRecord) -> None:
     error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
-    return f"{text} [{type(error).__name__}]" if error is not None else text
+    record.exc_info = record.exc_text = record.stack_info = None
+    record.args = tuple(_safe(arg) for arg in record.args) if isinstance(record.args, tuple) else ()
+    if error is not None:
+        record.msg = f"{record.msg} [{type(error).__name__}]"
 
 
 def _safe(value: object) -> object:
