@@ -1,6 +1,6 @@
 """The ``greffier`` command. It knows no package but this one: each registers its own commands as an entry point.
 
-So neither ``producers`` nor ``workers`` imports the other, and an image that holds only one of them still works.
+So neither ``producers`` nor ``workers`` imports the other.
 Source: design § 6 "Commands".
 """
 

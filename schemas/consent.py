@@ -5,6 +5,9 @@ Source: R4, R15, R16; design § 6 ``POST /cookies``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from schemas.fields import AGENT, CHOICES, IDENTIFIER, LANGUAGE, MOMENT, NETWORK, SHA256_HEX, URL, VERSION
@@ -29,3 +32,11 @@ VISIT: Final = Shape(
     optional={"user_agent": AGENT, "language": LANGUAGE, "network": NETWORK},
 )
 """A page visit. ``network`` is the truncated address of the connection, set by the door alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One recorded choice of a device: purpose → yes or no, at ``happened`` (aware)."""
+
+    happened: datetime
+    choices: Mapping[str, bool]

@@ -60,7 +60,8 @@ def _listed(item: FieldType, most: int) -> FieldType:
 @dataclass(frozen=True, slots=True)
 class Event:
     """One event in normal form. ``body``: its JSON, cleaned; ``time``: when its source says it happened;
-    ``recordedtime``: when we received it. Both are :func:`schemas.fields.wire_moment` texts."""
+    ``recordedtime``: when we received it. Both are :func:`schemas.fields.wire_moment` texts.
+    """
 
     id: str
     source: str
@@ -140,15 +141,14 @@ class Sealer:
 class Opener:
     """Opens what publishers sealed. ``transit``: key id → private key; ``publishers``: id → verifying key."""
 
-    def __init__(
-        self, transit: Mapping[str, X25519PrivateKey], publishers: Mapping[str, Ed25519PublicKey]
-    ) -> None:
+    def __init__(self, transit: Mapping[str, X25519PrivateKey], publishers: Mapping[str, Ed25519PublicKey]) -> None:
         self._transit = transit
         self._publishers = publishers
 
     def open(self, wire: object) -> Batch:
         """Raises :class:`InvalidMessage`: ``malformed_batch``, ``unknown_publisher``, ``bad_signature``,
-        ``unknown_transit_key``, ``bad_seal``, ``count_mismatch``."""
+        ``unknown_transit_key``, ``bad_seal``, ``count_mismatch``.
+        """
         header = _checked(wire)
         sealed, signature = _unb64(header.pop("sealed")), _unb64(header.pop("signature"))
         info = _canonical(header)

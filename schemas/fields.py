@@ -20,6 +20,7 @@ from babel import Locale
 from pydantic import AfterValidator, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
+from schemas.countries import COUNTRIES
 from schemas.errors import InvalidMessage
 from schemas.subject import clean_email, clean_phone
 
@@ -53,7 +54,7 @@ def cleaned(clean: Callable[[str], str]) -> AfterValidator:
         try:
             return clean(text)
         except InvalidMessage as refused:
-            raise PydanticCustomError(refused.code, _DETAILS.get(refused.code, refused.code)) from None  # type: ignore[arg-type]
+            raise PydanticCustomError(refused.code, _DETAILS.get(refused.code, refused.code)) from None
 
     return AfterValidator(validate)
 
@@ -72,6 +73,7 @@ def text(maximum: int, *, lines: bool = False) -> FieldType:
 
 
 _JOINERS = {"\u200c", "\u200d"}  # part of correct spelling in Persian and Indic scripts, and of emoji
+_NOT_TEXT = frozenset({"Cc", "Cf", "Co", "Cn", "Cs", "Zl", "Zp"})
 _MAX_COMBINING_RUN = 4
 
 
@@ -84,9 +86,8 @@ def _is_human(value: str, lines: bool) -> bool:
         run = run + 1 if category in ("Mn", "Me") else 0
         if run > _MAX_COMBINING_RUN:
             return False
-        if category in ("Cc", "Cf", "Co", "Cn", "Cs", "Zl", "Zp") and char not in _JOINERS:
-            if not (lines and char in "\n\t"):
-                return False
+        if category in _NOT_TEXT and char not in _JOINERS and not (lines and char in "\n\t"):
+            return False
     return True
 
 
@@ -131,30 +132,20 @@ def _clean_date(value: str) -> str:
 
 
 @cache
-def _countries() -> frozenset[str]:
-    pseudo = {"EU", "EZ", "UN", "QO", "XA", "XB", "ZZ", "AC", "CP", "CQ", "DG", "EA", "IC", "TA"}
-    return frozenset(code for code in Locale("en").territories if len(code) == 2 and code.isalpha()) - pseudo
-
-
-@cache
 def _languages() -> frozenset[str]:
-    return frozenset(code for code in Locale("en").languages if 2 <= len(code) <= 3 and code.isalpha()) - {"und", "zxx"}
-
-
-def is_country(code: str) -> bool:
-    """Whether ``code`` is an ISO 3166-1 alpha-2 country code."""
-    return code in _countries()
+    codes = map(str, Locale("en").languages)
+    return frozenset(code for code in codes if 2 <= len(code) <= 3 and code.isalpha()) - {"und", "zxx"}
 
 
 def _clean_country(value: str) -> str:
-    if not is_country(value):
+    if value not in COUNTRIES:
         raise InvalidMessage("not_a_country")
     return value
 
 
 def _clean_language(value: str) -> str:
     language, _, region = value.partition("-")
-    if language not in _languages() or (value != language and not is_country(region)):
+    if language not in _languages() or (value != language and region not in COUNTRIES):
         raise InvalidMessage("not_a_language")
     return value
 
@@ -193,5 +184,7 @@ VERSION = pattern(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$", 32)
 SHA256_HEX = pattern(r"^[0-9a-f]{64}$", 64)
 NETWORK = pattern(r"^[0-9a-f.:]{2,45}/[0-9]{1,3}$", 49)
 
-Choices = Annotated[dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,63}$")], bool], Field(max_length=20)]
+Choices = Annotated[
+    dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,63}$")], bool], Field(max_length=20)
+]
 CHOICES = FieldType(Annotated[Choices, Field(strict=True, min_length=1)], Annotated[Choices, Field(strict=True)])

@@ -120,7 +120,9 @@ def generate_keys(folder: Path) -> None:
     kid, transit = f"transit-{secrets.token_hex(4)}", X25519PrivateKey.generate()
     publisher, signer = f"door-{secrets.token_hex(4)}", Ed25519PrivateKey.generate()
     _write_json(door / "transit.public.json", {"kid": kid, "public": _b64(transit.public_key().public_bytes_raw())})
-    _write_json(controller / "transit.private.json", {"keys": [{"kid": kid, "private": _b64(transit.private_bytes_raw())}]})
+    _write_json(
+        controller / "transit.private.json", {"keys": [{"kid": kid, "private": _b64(transit.private_bytes_raw())}]}
+    )
     _write_json(door / "publisher.private.json", {"id": publisher, "private": _b64(signer.private_bytes_raw())})
     public = {"id": publisher, "public": _b64(signer.public_key().public_bytes_raw())}
     _write_json(controller / "publishers.public.json", {"keys": [public]})
@@ -134,7 +136,7 @@ def generate_keys(folder: Path) -> None:
 def read_sealer(folder: Path) -> Sealer:
     """The door's sealing and signing keys."""
     transit, publisher = _read_json(folder / "transit.public.json"), _read_json(folder / "publisher.private.json")
-    with _naming(folder, "transit.public.json, publisher.private.json"):
+    with _Naming(folder, "transit.public.json, publisher.private.json"):
         return Sealer(
             transit["kid"],
             X25519PublicKey.from_public_bytes(_unb64(transit["public"])),
@@ -146,7 +148,7 @@ def read_sealer(folder: Path) -> Sealer:
 def read_opener(folder: Path) -> Opener:
     """The controller's opening and verifying keys."""
     transit, publishers = _read_json(folder / "transit.private.json"), _read_json(folder / "publishers.public.json")
-    with _naming(folder, "transit.private.json, publishers.public.json"):
+    with _Naming(folder, "transit.private.json, publishers.public.json"):
         return Opener(
             {key["kid"]: X25519PrivateKey.from_private_bytes(_unb64(key["private"])) for key in transit["keys"]},
             {key["id"]: Ed25519PublicKey.from_public_bytes(_unb64(key["public"])) for key in publishers["keys"]},
@@ -155,14 +157,14 @@ def read_opener(folder: Path) -> Opener:
 
 def read_references(folder: Path) -> References:
     """The controller's root of keyed references."""
-    with _naming(folder, "lookup.key"):
+    with _Naming(folder, "lookup.key"):
         return References(_unb64(_read(folder / "lookup.key")))
 
 
 def read_wrapping_keys(folder: Path) -> dict[str, bytes]:
     """Key-encryption keys by id, the current one first."""
     entries = _read_json(folder / "wrapping.json")
-    with _naming(folder, "wrapping.json"):
+    with _Naming(folder, "wrapping.json"):
         found = {entry["kid"]: _unb64(entry["key"]) for entry in entries["keys"]}
         if not found or any(len(key) != SECRET_BYTES for key in found.values()):
             raise ValueError("no key of 32 bytes")
@@ -172,18 +174,18 @@ def read_wrapping_keys(folder: Path) -> dict[str, bytes]:
 def read_api_keys(folder: Path) -> ApiKeys:
     """The door's list of publishers."""
     entries = _read_json(folder / "api-keys.json")
-    with _naming(folder, "api-keys.json"):
+    with _Naming(folder, "api-keys.json"):
         keys = [ApiKey(**{**e, "types": tuple(e["types"]), "sources": tuple(e["sources"])}) for e in entries["keys"]]
         return ApiKeys({key.id: key for key in keys})
 
 
 def read_idempotency_key(folder: Path) -> bytes:
     """The door's secret for deriving ids and fingerprints."""
-    with _naming(folder, "idempotency.key"):
+    with _Naming(folder, "idempotency.key"):
         return _unb64(_read(folder / "idempotency.key"))
 
 
-class _naming:
+class _Naming:
     """Turn whatever a broken key file raises into one error that names the file and quotes nothing of it."""
 
     def __init__(self, folder: Path, names: str) -> None:
@@ -206,7 +208,7 @@ def _read(path: Path) -> str:
 
 
 def _read_json(path: Path) -> Any:
-    with _naming(path.parent, path.name):
+    with _Naming(path.parent, path.name):
         return json.loads(_read(path))
 
 

@@ -25,6 +25,9 @@ CONSENT: Final = "consent"
 NEWSLETTER: Final = "newsletter"
 QUEUES: Final = (SUBMISSIONS, CONSENT, NEWSLETTER)
 
+COOKIES_SOURCE: Final = "/cookies"
+"""The source of what browsers report."""
+
 COOKIE_CONSENT: Final = "greffier.cookie.consent"
 COOKIE_VISIT: Final = "greffier.cookie.visit"
 CONTACT_INTERACTED: Final = "greffier.contact.interacted"
@@ -46,6 +49,11 @@ class Route:
 def form_type(case: Case) -> str:
     """The type of a web form's event."""
     return f"greffier.form.{case}"
+
+
+def form_source(case: Case) -> str:
+    """The source of a web form's event: the door's own route."""
+    return f"/forms/{case}"
 
 
 def contact_type(case: Case) -> str:
@@ -70,7 +78,9 @@ def routes(register: Register) -> Mapping[str, Route]:
     ]
     for case in submissions.FORM_CASES:
         queue = NEWSLETTER if case is Case.NEWSLETTER else SUBMISSIONS
-        found.append(Route(form_type(case), queue, submissions.form(register.case(case)), case))
-    for case in submissions.CONTACT_CASES:
-        found.append(Route(contact_type(case), SUBMISSIONS, submissions.contact(register.case(case)), case))
+        found.append(Route(form_type(case), queue, submissions.form(case, register.case(case)), case))
+    found.extend(
+        Route(contact_type(case), SUBMISSIONS, submissions.contact(case, register.case(case)), case)
+        for case in submissions.CONTACT_CASES
+    )
     return {route.type: route for route in found}

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NotRequired, cast
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model, with_config
 from typing_extensions import TypedDict
 
 from schemas.errors import InvalidBody, InvalidMessage, Problem
@@ -88,9 +88,8 @@ def _said_model(name: str, required: Mapping[str, FieldType], optional: Mapping[
 def _kept_type(name: str, required: Mapping[str, FieldType], optional: Mapping[str, FieldType]) -> Any:
     fields: dict[str, Any] = {field: kind.kept for field, kind in required.items()}
     fields |= {field: NotRequired[kind.kept] for field, kind in optional.items()}
-    kept: Any = TypedDict(name, fields)  # type: ignore[misc]
-    kept.__pydantic_config__ = ConfigDict(extra="forbid", strict=True)
-    return kept
+    kept = TypedDict(name, fields)  # type: ignore[misc]
+    return with_config(ConfigDict(extra="forbid", strict=True))(kept)
 
 
 def _not_normal(error: ValidationError) -> InvalidMessage:
@@ -114,6 +113,6 @@ def _pointer(location: tuple[int | str, ...]) -> str:
 
 
 def _token(part: str) -> str:
-    if len(part) > 64 or not part.isidentifier() and not part.replace("-", "_").isidentifier() and not part.isdigit():
+    if len(part) > 64 or (not part.isidentifier() and not part.replace("-", "_").isidentifier() and not part.isdigit()):
         return "…"
     return part.replace("~", "~0").replace("/", "~1")

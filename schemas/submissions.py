@@ -29,7 +29,7 @@ from schemas.fields import (
 )
 from schemas.register import CaseRule
 from schemas.shapes import Shape
-from schemas.terms import Case
+from schemas.terms import Case, FieldName
 
 POSTAL_ADDRESS: Final = Shape(
     "postal_address",
@@ -59,19 +59,19 @@ STORED_FILE: Final = Shape(
 
 _COVER_LETTER = FieldType(LETTER.said | STORED_FILE.as_field.said, LETTER.kept | STORED_FILE.as_field.kept)
 
-FIELD_TYPES: Final[dict[str, FieldType]] = {
-    "last_name": NAME,
-    "first_name": NAME,
-    "phone": PHONE,
-    "email": EMAIL,
-    "postal_address": POSTAL_ADDRESS.as_field,
-    "position": LINE,
-    "country": COUNTRY,
-    "language": LANGUAGE,
-    "cv": STORED_FILE.as_field,
-    "cover_letter": _COVER_LETTER,
+FIELD_TYPES: Final[dict[FieldName, FieldType]] = {
+    FieldName.LAST_NAME: NAME,
+    FieldName.FIRST_NAME: NAME,
+    FieldName.PHONE: PHONE,
+    FieldName.EMAIL: EMAIL,
+    FieldName.POSTAL_ADDRESS: POSTAL_ADDRESS.as_field,
+    FieldName.POSITION: LINE,
+    FieldName.COUNTRY: COUNTRY,
+    FieldName.LANGUAGE: LANGUAGE,
+    FieldName.CV: STORED_FILE.as_field,
+    FieldName.COVER_LETTER: _COVER_LETTER,
 }
-"""Field of R1 and R2 → its type. A field that the register names and this table lacks stops the start."""
+"""Field of R1 and R2 → its type."""
 
 FORM_CASES: Final = (Case.CONTACT, Case.NEWSLETTER, Case.WHITE_PAPER, Case.JOB_APPLICATION)
 CONTACT_CASES: Final = (Case.CLIENT, Case.SERVICE_PROVIDER, Case.SUPPLIER, Case.PARTNER, Case.PROSPECT)
@@ -79,23 +79,22 @@ REFUSED_FIELDS: Final = ("birth_date", "age")
 """Recognised only to tell a child's submission from a mere unknown field. Source: R7; design § 6."""
 
 
-def form(rule: CaseRule) -> Shape:
+def form(case: Case, rule: CaseRule) -> Shape:
     """The shape of a web form: the case's own fields and the proof of what was shown (R16)."""
+    required, optional = _own_fields(rule)
     technical = {"device_id": IDENTIFIER, "consents": CHOICES}
-    return Shape(
-        f"form.{rule.case}",
-        required={name: FIELD_TYPES[name] for name in rule.required} | {"policy_version": VERSION},
-        optional={name: FIELD_TYPES[name] for name in rule.optional} | technical,
-    )
+    return Shape(f"form.{case}", required | {"policy_version": VERSION}, optional | technical)
 
 
-def contact(rule: CaseRule) -> Shape:
+def contact(case: Case, rule: CaseRule) -> Shape:
     """The shape of a contact from the CRM: the case's own fields, their source and the date of collection (Art. 14)."""
-    return Shape(
-        f"contact.{rule.case}",
-        required={name: FIELD_TYPES[name] for name in rule.required} | {"source": LINE, "collected_at": DAY},
-        optional={name: FIELD_TYPES[name] for name in rule.optional},
-    )
+    required, optional = _own_fields(rule)
+    return Shape(f"contact.{case}", required | {"source": LINE, "collected_at": DAY}, optional)
+
+
+def _own_fields(rule: CaseRule) -> tuple[dict[str, FieldType], dict[str, FieldType]]:
+    required = {name.value: FIELD_TYPES[name] for name in rule.fields.required}
+    return required, {name.value: FIELD_TYPES[name] for name in rule.fields.optional}
 
 
 _WHOM = {"email": EMAIL, "about": IDENTIFIER}

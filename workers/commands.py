@@ -14,6 +14,7 @@ import typer
 def register_commands(app: typer.Typer) -> None:
     """Add this package's commands to ``greffier`` (entry-point group ``greffier.commands``)."""
     app.command()(up)
+    app.command()(controller)
 
 
 def up(
@@ -26,3 +27,12 @@ def up(
     from workers.up import up as run
 
     run(data, ready_file=ready_file, port=port, controllers=workers)
+
+
+def controller(
+    queues: Annotated[str | None, typer.Option(help="Comma list; all of GREFFIER_QUEUES when absent.")] = None,
+) -> None:
+    """Work on queues until SIGTERM: persist what the door and the publishers accepted."""
+    from workers.main import run_controller
+
+    raise typer.Exit(run_controller(queues))

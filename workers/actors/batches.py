@@ -1,0 +1,161 @@
+"""From a message to events that can be worked on; what cannot be is parked by itself, its neighbours go on.
+
+Source: P2, P3; design § 3 "A message carries a batch".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from schemas.envelope import Batch, Event
+from schemas.errors import InvalidMessage
+from schemas.fields import read_moment
+from schemas.routes import Route
+from schemas.subject import ReferenceUse
+from workers.rules.erasure import Verdict, judge, latest
+from workers.services import Services
+from workers.stores.parked import Letter
+from workers.stores.tombstones import of_address, of_event
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """One event of an opened batch. ``digest``: tells its body from another under the same id; times are aware UTC.
+
+    ``position``: its place in the batch. ``happened``: what order is judged by.
+    """
+
+    position: int
+    event: Event
+    route: Route
+    data: dict[str, Any]
+    digest: bytes
+    received: datetime
+    happened: datetime
+
+    @property
+    def key(self) -> str:
+        return self.event.key
+
+
+async def open_batch(
+    services: Services, queue: str, wire: object, only: Collection[int] | None = None
+) -> tuple[Batch | None, list[Arrived]]:
+    """The batch and those of its events that can be worked on. ``only``: positions; all when ``None``.
+
+    A batch that cannot be opened is parked whole; an event whose type or body is not of this queue is parked alone.
+    Raises :class:`schemas.errors.StoreUnavailable`.
+    """
+    try:
+        batch = services.trust.opener.open(wire)
+    except InvalidMessage as fault:
+        raw = json.dumps(wire, default=repr).encode()
+        await park(services, [Letter(fault.code, queue, raw, services.clock(), pointer=fault.pointer)])
+        return None, []
+    arrived: dict[str, Arrived] = {}
+    letters: list[Letter] = []
+    for position, event in enumerate(batch.events):
+        if only is not None and position not in only:
+            continue
+        try:
+            read = _read(services, queue, position, event)
+            if arrived.setdefault(read.key, read).digest != read.digest:
+                raise InvalidMessage("same_id_other_body")
+        except InvalidMessage as fault:
+            letters.append(_letter(services, queue, event, fault))
+    await park(services, letters)
+    return batch, list(arrived.values())
+
+
+def _read(services: Services, queue: str, position: int, event: Event) -> Arrived:
+    route = services.trust.routes.get(event.type)
+    if route is None or route.queue != queue:
+        raise InvalidMessage("unknown_type")
+    data = route.shape.read(event.body)
+    try:
+        received, happened = read_moment(event.recordedtime), read_moment(event.happened)
+    except ValueError:
+        raise InvalidMessage("not_a_moment") from None
+    return Arrived(position, event, route, data, services.trust.references.digest(event.body), received, happened)
+
+
+def _letter(services: Services, queue: str, event: Event, fault: InvalidMessage) -> Letter:
+    try:
+        data = json.loads(event.body)
+    except (ValueError, RecursionError):
+        data = None
+    try:
+        received = read_moment(event.recordedtime)
+    except ValueError:
+        received = services.clock()
+    return Letter(
+        reason=fault.code,
+        queue=queue,
+        content=event.body,
+        received=received,
+        event=event.key,
+        type=event.type,
+        pointer=fault.pointer,
+        **_whom(services, event.key, data),
+    )
+
+
+def letter_of(services: Services, arrived: Arrived, reason: str) -> Letter:
+    """An event that could be read and is parked all the same."""
+    return Letter(
+        reason=reason,
+        queue=arrived.route.queue,
+        content=arrived.event.body,
+        received=arrived.received,
+        event=arrived.key,
+        type=arrived.event.type,
+        **_whom(services, arrived.key, arrived.data),
+    )
+
+
+def _whom(services: Services, key: str, data: object) -> dict[str, Any]:
+    """Whom a body speaks of, as keyed references; nobody where it cannot be read."""
+    email = data.get("email") if isinstance(data, dict) else None
+    if not isinstance(email, str):
+        return {"stones": [of_event(key)]}
+    references = services.trust.references
+    return {
+        "refs": [references.of_email(ReferenceUse.PARKED, email)],
+        "stones": [of_event(key), of_address(references.of_email(ReferenceUse.TOMBSTONE, email))],
+    }
+
+
+ERASED = "erased"
+"""The reason of a letter about somebody who was erased: it waits for staff, who may admit it with a ground."""
+
+
+async def park(services: Services, letters: Sequence[Letter]) -> None:
+    """Park, then look: a letter about somebody whose erasure overtook it does not stay.
+
+    Letters for staff about an erased person (:data:`ERASED`) are what the erasure leads to, and stay.
+    """
+    if not letters:
+        return
+    now = services.clock()
+    await services.parked.put(letters, now=now, until=now + services.trust.register.parked.length)
+    mortal = [letter for letter in letters if letter.reason != ERASED]
+    stones = await services.tombstones.look(stone for letter in mortal for stone in letter.stones)
+    overtaken = [
+        letter.id
+        for letter in mortal
+        if judge(letter.received, latest(stones, letter.stones), skew=services.skew, own_act=True) is Verdict.REFUSE
+    ]
+    if overtaken:
+        await services.parked.erase(overtaken)
+
+
+async def refuse(services: Services, keys: Iterable[str], reason: str) -> None:
+    """Note that events were refused for good: the same events never come again, and somebody can see why."""
+    gone = list(keys)
+    if gone:
+        await services.tombstones.write(map(of_event, gone))
+        await services.bookkeeping.refused(gone, reason, services.clock())

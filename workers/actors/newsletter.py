@@ -1,0 +1,88 @@
+"""The queue ``newsletter``: subscriptions with their proof, and the confirmations that begin them.
+
+While the register says ``double_opt_in``, a subscription is kept but serves no purpose until the mailed link was used,
+in time. Subscription and confirmation may come in either order.
+Source: R3, R14, R16; design § 4 "A first subscription".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from schemas.calendar import end_of_period
+from schemas.envelope import event_key
+from schemas.fields import read_moment
+from schemas.routes import NEWSLETTER_CONFIRMED, form_source
+from schemas.terms import Case
+from workers.actors.batches import ERASED, Arrived, letter_of, park, refuse
+from workers.actors.records import keep_records, purpose_links
+from workers.services import Services
+from workers.stores.mongo import Document
+from workers.stores.tombstones import of_event, of_person
+
+
+async def keep_newsletter(services: Services, arrived: Sequence[Arrived]) -> None:
+    """Keep subscriptions and confirmations, and begin what is both subscribed and confirmed."""
+    waits = services.trust.register.newsletter.double_opt_in
+    kept = await keep_records(services, [one for one in arrived if one.route.case], linked=not waits)
+    confirmed = await _keep_confirmations(services, [one for one in arrived if one.event.type == NEWSLETTER_CONFIRMED])
+    if waits:
+        await _begin_confirmed(services, {*kept, *confirmed})
+
+
+async def _keep_confirmations(services: Services, arrived: Sequence[Arrived]) -> list[str]:
+    """The keys of the subscriptions that are confirmed."""
+    if not arrived:
+        return []
+    inserted = await services.confirmations.insert([_confirmation(one) for one in arrived])
+    conflicting = [one for one in arrived if one.key in inserted.conflicting]
+    await park(services, [letter_of(services, one, "same_id_other_body") for one in conflicting])
+    kept = [one for one in arrived if one.key not in inserted.conflicting]
+    stones = await services.tombstones.look(
+        stone for one in kept for stone in (of_event(one.key), of_event(_about(one)))
+    )
+    late = [one.key for one in kept if of_event(one.key) in stones or of_event(_about(one)) in stones]
+    await refuse(services, late, ERASED)
+    if late:
+        await services.confirmations.undo(late)
+    return [_about(one) for one in kept if one.key not in late]
+
+
+def _about(one: Arrived) -> str:
+    return event_key(form_source(Case.NEWSLETTER), one.data["about"])
+
+
+def _confirmation(one: Arrived) -> Document:
+    return {
+        "_id": one.key,
+        "event_id": one.event.id,
+        "about": _about(one),
+        "happened": min(read_moment(one.data["at"]), one.received),
+        "received": one.received,
+        "digest": one.digest,
+    }
+
+
+async def _begin_confirmed(services: Services, subscriptions: Iterable[str]) -> None:
+    """Link the purposes of what is both subscribed and confirmed in time, then look: a link is a derived copy."""
+    wanted = list(subscriptions)
+    if not wanted:
+        return
+    confirmations = await services.confirmations.about(wanted)
+    if not confirmations:
+        return
+    since = {confirmed["about"]: confirmed["happened"] for confirmed in confirmations}
+    found = await services.submissions.find({"_id": {"$in": list(since)}}, "person", "received")
+    pending = services.trust.register.newsletter.pending.length
+    in_time = [one for one in found if since[one["_id"]] < end_of_period(one["received"], pending)]
+    links = {
+        one["_id"]: purpose_links(services, one["_id"], Case.NEWSLETTER, one["person"], since[one["_id"]])
+        for one in in_time
+    }
+    await services.submissions.insert_links([link for of_one in links.values() for link in of_one])
+    stones = await services.tombstones.look(
+        stone for one in in_time for stone in (of_person(one["person"]), of_event(one["_id"]))
+    )
+    for one in in_time:
+        if of_person(one["person"]) in stones or of_event(one["_id"]) in stones:
+            await services.submissions.delete_links(link["_id"] for link in links[one["_id"]])

@@ -1,0 +1,155 @@
+"""The one gate for reads of personal data: who reads, for which purpose, and whether that is live at this moment.
+
+A read names its reader and its purpose. The gate shows a record only while a link for that purpose is live, nobody
+objected, and no tombstone stands; dates are folded now, so a record past its date is not shown whether or not a sweep
+has run, and a write that is about to be undone is never seen. Every read is recorded before it is answered.
+Source: R8, R9, R13, R26; P5, P9, P10; design § 4 "One gate for reads".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from schemas.errors import GreffierError
+from schemas.subject import ReferenceUse, clean_email
+from schemas.terms import Anchor, Case, Department, Purpose
+from workers.rules.erasure import Verdict, judge, latest
+from workers.rules.retention import AnchorEvent, active_until, is_live
+from workers.services import Services
+from workers.stores.keys import ACTIVE, key_id
+from workers.stores.mongo import Document
+from workers.stores.tombstones import of_address, of_event, of_person
+
+
+class ReadRefused(GreffierError):
+    """The reader's department may not read for this purpose. The attempt is recorded. Source: R8, R9."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """``name``: an account of staff or of a process, not a person's data."""
+
+    name: str
+    department: Department
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One submission as a reader may see it. ``until``: when this purpose ends; ``None`` while it is open."""
+
+    submission: str
+    case: Case
+    received: datetime
+    until: datetime | None
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Reads of the active database."""
+
+    services: Services
+
+    async def read(self, reader: Reader, purpose: Purpose, email: str) -> list[Record]:
+        """What may be seen of whoever has this address, for this purpose, now. Nothing is no error.
+
+        Raises :class:`ReadRefused`, :class:`schemas.errors.InvalidMessage` for what is no address, and
+        :class:`schemas.errors.StoreUnavailable`: a gate that cannot look does not open.
+        """
+        address = clean_email(email)
+        readable = self._readable_cases(reader, purpose)
+        if not readable:
+            await self._record(reader, purpose, None, 0, "refused")
+            raise ReadRefused(f"{reader.department} may not read for {purpose}")
+        ref = self.services.trust.references.of_email(ReferenceUse.LOOKUP, address)
+        person = (await self.services.people.find([ref])).get(ref)
+        if person is None:
+            await self._record(reader, purpose, None, 0, "nothing held")
+            return []
+        records = await self._visible(person, ref, address, purpose, readable)
+        await self._record(reader, purpose, person, len(records), "shown")
+        return records
+
+    def _readable_cases(self, reader: Reader, purpose: Purpose) -> frozenset[Case]:
+        may_read = self.services.trust.register.may_read
+        return frozenset(case for case in Case if may_read(reader.department, purpose, case))
+
+    async def _visible(
+        self, person: str, ref: bytes, address: str, purpose: Purpose, readable: Iterable[Case]
+    ) -> list[Record]:
+        if await self._suppressed(address, purpose):
+            return []
+        until = await self._live(person, ref, purpose, frozenset(readable))
+        found = await self.services.submissions.find({"_id": {"$in": list(until)}})
+        opened = await self._opened(person, found)
+        # Last of all, after everything was read: whoever is erased by now is not shown.
+        standing = await self._not_erased(person, address, found)
+        return [
+            Record(one["_id"], Case(one["case"]), one["received"], until[one["_id"]], opened[one["_id"]])
+            for one in found
+            if one["_id"] in standing and one["_id"] in opened
+        ]
+
+    async def _suppressed(self, address: str, purpose: Purpose) -> bool:
+        ref = self.services.trust.references.of_email(ReferenceUse.SUPPRESSION, address)
+        return purpose in await self.services.suppressions.of(ref)
+
+    async def _live(
+        self, person: str, ref: bytes, purpose: Purpose, readable: frozenset[Case]
+    ) -> dict[str, datetime | None]:
+        """Submission → end of this purpose, for those whose link is live now."""
+        links = await self.services.submissions.links_of(person, purpose)
+        anchors = await self.services.submissions.anchors_about([ref], [link["submission"] for link in links])
+        now = self.services.clock()
+        ends = {link["submission"]: self._end(link, anchors) for link in links if Case(link["case"]) in readable}
+        return {submission: end for submission, end in ends.items() if is_live(end, now)}
+
+    def _end(self, link: Document, anchors: list[Document]) -> datetime | None:
+        # The register's period of today, counted from the link's own facts: to shorten a period shortens what is held.
+        rules = self.services.trust.register.links_for(Case(link["case"]))
+        active = next((rule.active for rule in rules if rule.purpose == link["purpose"]), None)
+        if active is None:  # the register no longer has this purpose for this case: nothing may be read for it
+            return link["since"]  # type: ignore[no-any-return]
+        about = [
+            AnchorEvent(Anchor(event["anchor"]), event["at"])
+            for event in anchors
+            if event.get("about", link["submission"]) == link["submission"]
+        ]
+        return active_until(Anchor(link["anchor"]), link["since"], active, about)
+
+    async def _opened(self, person: str, found: list[Document]) -> dict[str, dict[str, Any]]:
+        """Submission → its fields; empty when the person's key was destroyed."""
+        key = (await self.services.keys.read([key_id(person, ACTIVE)])).get(key_id(person, ACTIVE))
+        if key is None:
+            return {}
+        return {one["_id"]: json.loads(key.open(f"submissions/{one['_id']}", bytes(one["sealed"]))) for one in found}
+
+    async def _not_erased(self, person: str, address: str, found: list[Document]) -> frozenset[str]:
+        stone = of_address(self.services.trust.references.of_email(ReferenceUse.TOMBSTONE, address))
+        events = {one["_id"]: of_event(one["_id"]) for one in found}
+        stones = await self.services.tombstones.look([stone, of_person(person), *events.values()])
+        if of_person(person) in stones:
+            return frozenset()
+        erased_at = latest(stones, [stone])
+        return frozenset(
+            one["_id"]
+            for one in found
+            if events[one["_id"]] not in stones
+            and judge(one["received"], erased_at, skew=self.services.skew, own_act="collected_at" not in one)
+            is Verdict.KEEP
+        )
+
+    async def _record(self, reader: Reader, purpose: Purpose, person: str | None, shown: int, outcome: str) -> None:
+        await self.services.reads.record(
+            reader=reader.name,
+            department=reader.department,
+            purpose=purpose,
+            person=person,
+            shown=shown,
+            outcome=outcome,
+            at=self.services.clock(),
+        )

@@ -1,0 +1,140 @@
+"""The one entrance of a controller worker: settings → trust → broker → actors → work, in reading order.
+
+What must be mended by a person (register, keys, settings) fails here, by name, before any connection is opened.
+Source: house-style § 3; R29.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import dramatiq
+import redis
+
+from schemas.logs import configure_logs
+from schemas.routes import CONSENT, NEWSLETTER, SUBMISSIONS
+from workers import metrics
+from workers.actors.consent import keep_consents
+from workers.actors.dead import park_dead, park_poison
+from workers.actors.newsletter import keep_newsletter
+from workers.actors.submissions import keep_submissions
+from workers.actors.work import work
+from workers.broker import HardenedBroker, Hooks, Tuning, build_broker
+from workers.consume import run_worker
+from workers.health import serve_health
+from workers.services import Services, Trust, open_services
+from workers.settings import ControllerSettings, read_controller_settings
+from workers.stores.mongo import create_indexes
+
+SECOND_TRY_MS = 30_000
+"""A visit that no consent covers is tried once more after this long: its consent may be on its way."""
+
+
+class Controller:
+    """One worker process: its broker, its actors, and the services they share."""
+
+    def __init__(self, settings: ControllerSettings, trust: Trust, tuning: Tuning | None = None) -> None:
+        self._settings = settings
+        self._trust = trust
+        self._services: Services | None = None
+        hooks = Hooks(
+            on_poison=lambda poison: self._run(park_poison(self.services, poison)),
+            on_dead=lambda letter: self._run(park_dead(self.services, letter)),
+            probe=self._store_answers,
+            on_boot=self._boot,
+            on_shutdown=self._shut_down,
+        )
+        self.broker: HardenedBroker = build_broker(
+            settings.redis_url.get_secret_value(),
+            hooks,
+            tuning=tuning or Tuning(heartbeat_ms=settings.heartbeat_ms),
+        )
+        declare_actors(self.broker, self)
+
+    @property
+    def services(self) -> Services:
+        """Raises RuntimeError before the event loop has opened them."""
+        if self._services is None:
+            raise RuntimeError("the worker has not booted")
+        return self._services
+
+    def ready(self) -> bool:
+        """Booted, and the stores answer."""
+        return self._services is not None and not self.broker.store_pause.closed
+
+    def refresh_metrics(self) -> None:
+        """Queue depths from Redis, for a scrape; left as they were when Redis is away."""
+        metrics.STORE_AWAY.set(self.broker.store_pause.closed)
+        try:
+            for queue in self.broker.get_declared_queues():
+                for kind, key in (("work", queue), ("delayed", f"{queue}.DQ"), ("dead", f"{queue}.XQ")):
+                    metrics.QUEUE_MESSAGES.labels(queue, kind).set(self.broker.client.hlen(self.broker.bodies_key(key)))
+        except redis.RedisError:
+            pass
+
+    async def _boot(self) -> None:
+        services = open_services(self._settings, self._trust)
+        await create_indexes(services.databases)
+        self._services = services
+
+    async def _shut_down(self) -> None:
+        if self._services is not None:
+            await self._services.close()
+
+    def _store_answers(self) -> bool:
+        try:
+            self._run(self.services.databases.ping())
+        except Exception:
+            return False
+        return True
+
+    def _run(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        self.broker.run(coroutine)
+
+
+def declare_actors(broker: dramatiq.Broker, controller: Controller) -> None:
+    """One actor per queue, of the same name."""
+
+    async def submissions(batch: dict[str, Any]) -> None:
+        await work(controller.services, SUBMISSIONS, batch, keep_submissions)
+
+    async def newsletter(batch: dict[str, Any]) -> None:
+        await work(controller.services, NEWSLETTER, batch, keep_newsletter)
+
+    async def consent(batch: dict[str, Any], only: list[int] | None = None) -> None:
+        async def try_again(positions: list[int]) -> None:
+            message: dramatiq.Message[Any] = dramatiq.Message(
+                queue_name=CONSENT,
+                actor_name=CONSENT,
+                args=(),
+                kwargs={"batch": batch, "only": positions},
+                options={},
+            )
+            await asyncio.to_thread(broker.enqueue, message, delay=SECOND_TRY_MS)
+
+        await work(controller.services, CONSENT, batch, keep_consents(try_again if only is None else None), only)
+
+    for name, function in ((SUBMISSIONS, submissions), (NEWSLETTER, newsletter), (CONSENT, consent)):
+        dramatiq.actor(broker=broker, queue_name=name, actor_name=name)(function)
+
+
+def run_controller(queues: str | None = None) -> int:
+    """Work until told to stop; the exit code. ``queues``: comma list that overrides the setting.
+
+    Raises :class:`schemas.errors.ConfigurationError` naming what must be mended.
+    """
+    settings = read_controller_settings()
+    if queues:
+        settings = settings.model_copy(update={"queues": queues})
+    configure_logs(settings.log_level)
+    names = settings.queue_names()
+    controller = Controller(settings, Trust.read(settings))
+    serve_health(
+        settings.metrics_port,
+        host=settings.metrics_host,
+        ready=controller.ready,
+        refresh=controller.refresh_metrics,
+    )
+    return run_worker(controller.broker, names, settings.threads)

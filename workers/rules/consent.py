@@ -1,0 +1,53 @@
+"""Consent is a stream of events; its state at a moment is folded when it is asked for.
+
+Order is the events' own time, never later than their arrival; at a tie "no" wins; old news never overrides. A choice
+holds for a civil period and then is nobody's choice any more: the visitor is asked again.
+Source: R15, R16; P2, P10; design § 4 "Consent is a stream of events".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from enum import StrEnum
+
+from schemas.calendar import end_of_period
+from schemas.consent import Choice
+from schemas.register import Register
+from schemas.terms import CookiePurpose
+
+
+class ConsentState(StrEnum):
+    """Only ``given`` lets data be used; no event at all is ``unknown``. Source: consent-and-cookies § 3."""
+
+    UNKNOWN = "unknown"
+    GIVEN = "given"
+    REFUSED = "refused"
+    EXPIRED = "expired"
+
+
+def state_at(events: Iterable[Choice], purpose: CookiePurpose, moment: datetime, register: Register) -> ConsentState:
+    """What a device's choices say about ``purpose`` at ``moment``, whatever order they arrived in."""
+    said = [event for event in events if purpose in event.choices and event.happened <= moment]
+    if not said:
+        return ConsentState.UNKNOWN
+    # At one instant a "no" sorts after a "yes", so it is the last word.
+    last = max(said, key=lambda event: (event.happened, not event.choices[purpose]))
+    accepted = last.choices[purpose]
+    if moment >= end_of_period(last.happened, register.cookie_validity(purpose, accepted)):
+        return ConsentState.EXPIRED
+    return ConsentState.GIVEN if accepted else ConsentState.REFUSED
+
+
+def covers(events: Iterable[Choice], purpose: CookiePurpose, moment: datetime, register: Register) -> bool:
+    """Whether data of that moment may be used for ``purpose``."""
+    return state_at(events, purpose, moment, register) is ConsentState.GIVEN
+
+
+def valid_until(choices: Mapping[str, bool], happened: datetime, register: Register) -> datetime:
+    """When the last of these choices ends: from then on the event is proof only."""
+    ends = [
+        end_of_period(happened, register.cookie_validity(CookiePurpose(purpose), accepted))
+        for purpose, accepted in choices.items()
+    ]
+    return max(ends)

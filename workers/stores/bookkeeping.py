@@ -1,0 +1,64 @@
+"""What happened to messages and events, without personal data: batch numbers per door, and what was refused.
+
+A gap in a door's numbers is a message that was accepted and never arrived: an alarm.
+Source: P1; I9; design § 3 "Each door numbers its messages".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from schemas.envelope import Batch
+from workers.stores.mongo import Collection, Databases, available, insert_new
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """A door's numbers as they arrived: the highest, how many distinct ones, and how often one came again."""
+
+    door: str
+    highest: int
+    arrived: int
+    redelivered: int
+
+    @property
+    def missing(self) -> int:
+        """Numbers below the highest that never arrived. Of a live system, the newest may still be on their way."""
+        return self.highest - self.arrived
+
+
+class Bookkeeping:
+    """Batch numbers in **active**, outcomes in **evidence**."""
+
+    def __init__(self, databases: Databases) -> None:
+        self._batches: Collection = databases.active["batches"]
+        self._outcomes: Collection = databases.evidence["outcomes"]
+
+    async def arrived(self, batch: Batch, now: datetime) -> None:
+        """Note a batch's number; a redelivery only counts up."""
+        first = {"door": batch.door, "seq": batch.seq, "events": len(batch.events), "at": now}
+        with available():
+            await self._batches.update_one(
+                {"_id": batch.id}, {"$setOnInsert": first, "$inc": {"deliveries": 1}}, upsert=True
+            )
+
+    async def sequences(self) -> list[Sequence]:
+        """Every door's numbers."""
+        by_number = {"_id": {"door": "$door", "seq": "$seq"}, "again": {"$sum": {"$subtract": ["$deliveries", 1]}}}
+        by_door = {
+            "_id": "$_id.door",
+            "highest": {"$max": "$_id.seq"},
+            "arrived": {"$sum": 1},
+            "again": {"$sum": "$again"},
+        }
+        with available():
+            found = self._batches.aggregate([{"$group": by_number}, {"$group": by_door}, {"$sort": {"_id": 1}}])
+            return [Sequence(d["_id"], d["highest"], d["arrived"], d["again"]) async for d in found]
+
+    async def refused(self, events: Iterable[str], reason: str, now: datetime) -> None:
+        """Note that accepted events were refused by a worker, and why."""
+        await insert_new(
+            self._outcomes, [{"_id": key, "outcome": "refused", "reason": reason, "at": now} for key in events]
+        )

@@ -1,0 +1,75 @@
+"""Choices about cookies as a stream of events, and the visits that they cover.
+
+A device stands here as a keyed reference; a visit has lost its query, its fragment and the end of its address.
+Source: R4, R15, R16; design § 4 "Consent is a stream of events".
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from schemas.consent import Choice
+from workers.stores.events import Inserted, insert_events
+from workers.stores.mongo import Collection, Databases, Document, available
+
+
+class Consents:
+    """Consents and visits, in **active**."""
+
+    def __init__(self, databases: Databases) -> None:
+        self._consents: Collection = databases.active["consents"]
+        self._visits: Collection = databases.active["visits"]
+
+    async def insert(self, documents: Sequence[Document]) -> Inserted:
+        """Consent events by event key, with ``device``, ``happened``, ``choices`` and their proof."""
+        return await insert_events(self._consents, documents)
+
+    async def insert_visits(self, documents: Sequence[Document]) -> Inserted:
+        """Visits by event key, with ``device`` and ``happened``."""
+        return await insert_events(self._visits, documents)
+
+    async def choices(self, devices: Iterable[bytes]) -> dict[bytes, list[Choice]]:
+        """Every choice of these devices, in no order."""
+        found: dict[bytes, list[Choice]] = defaultdict(list)
+        wanted = list(dict.fromkeys(devices))
+        if wanted:
+            fields = {"device": 1, "happened": 1, "choices": 1}
+            with available():
+                async for event in self._consents.find({"device": {"$in": wanted}}, fields):
+                    found[bytes(event["device"])].append(Choice(event["happened"], event["choices"]))
+        return found
+
+    async def visits_since(self, since: dict[bytes, datetime]) -> list[Document]:
+        """Device → moment: the stored visits of each device from that moment on (``_id``, ``device``, ``happened``)."""
+        if not since:
+            return []
+        wanted = {"device": {"$in": list(since)}, "happened": {"$gte": min(since.values())}}
+        with available():
+            found = await self._visits.find(wanted, {"device": 1, "happened": 1}).to_list(None)
+        return [visit for visit in found if visit["happened"] >= since[bytes(visit["device"])]]
+
+    async def undo(self, keys: Iterable[str]) -> None:
+        """Take back what these events wrote."""
+        gone = list(keys)
+        if gone:
+            with available():
+                await self._visits.delete_many({"_id": {"$in": gone}})
+                await self._consents.delete_many({"_id": {"$in": gone}})
+
+    async def delete_visits(self, keys: Iterable[str]) -> int:
+        """Delete visits by event key; how many there were."""
+        gone = list(keys)
+        if not gone:
+            return 0
+        with available():
+            return (await self._visits.delete_many({"_id": {"$in": gone}})).deleted_count
+
+    async def erase_visits(self, devices: Iterable[bytes]) -> int:
+        """Delete every visit of devices that were linked to an erased person; how many there were."""
+        wanted = list(devices)
+        if not wanted:
+            return 0
+        with available():
+            return (await self._visits.delete_many({"device": {"$in": wanted}})).deleted_count

@@ -1,0 +1,152 @@
+"""Data keys: one per (person, class), wrapped, destroyable for good.
+
+Destroying a key empties its document and leaves ``{_id, destroyed_at}``, so that the key cannot be minted again by a
+late event, and a restored one is destroyed again. A hold lives on the same document: hold and destroy are one
+compare-and-set. Keys are never cached across batches.
+Source: design § 4 "Keys"; crypto-and-evidence § 1, § 2; R19, R26.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, Protocol
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from pymongo.errors import DuplicateKeyError
+
+from schemas.errors import GreffierError
+from workers.stores.mongo import Collection, Databases, available, insert_new
+
+KEY_BYTES: Final = 32
+_NONCE_BYTES: Final = 12
+
+ACTIVE: Final = "active"
+PARKED: Final = "parked"
+
+
+class KeyHeld(GreffierError):
+    """A legal hold keeps this key: it is not destroyed. Source: R11."""
+
+
+class Unreadable(GreffierError):
+    """A sealed value does not open: its key is another one, or it was altered."""
+
+
+class KeyWrapper(Protocol):
+    """What protects data keys at rest; room for a cloud's key service."""
+
+    def wrap(self, key_id: str, key: bytes) -> dict[str, Any]:
+        """What to store: the wrapped key and the id of what wrapped it."""
+
+    def unwrap(self, key_id: str, stored: Mapping[str, Any]) -> bytes:
+        """The data key. Raises :class:`Unreadable`."""
+
+
+class LocalKeyWrapper:
+    """Key-encryption keys from files; the first wraps, any unwraps. Bound to the key's id, so none can be swapped."""
+
+    def __init__(self, keys: Mapping[str, bytes]) -> None:
+        self._current = next(iter(keys))
+        self._ciphers = {kid: AESGCM(key) for kid, key in keys.items()}
+
+    def wrap(self, key_id: str, key: bytes) -> dict[str, Any]:
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        wrapped = nonce + self._ciphers[self._current].encrypt(nonce, key, key_id.encode())
+        return {"kid": self._current, "wrapped": wrapped}
+
+    def unwrap(self, key_id: str, stored: Mapping[str, Any]) -> bytes:
+        cipher, wrapped = self._ciphers.get(stored["kid"]), bytes(stored["wrapped"])
+        if cipher is None:
+            raise Unreadable("unknown wrapping key")
+        try:
+            return cipher.decrypt(wrapped[:_NONCE_BYTES], wrapped[_NONCE_BYTES:], key_id.encode())
+        except InvalidTag:
+            raise Unreadable("wrapped key does not open") from None
+
+
+class DataKey:
+    """One unwrapped data key, for as long as a batch or a read lasts."""
+
+    def __init__(self, key_id: str, key: bytes) -> None:
+        self.id = key_id
+        self._cipher = AESGCM(key)
+
+    def seal(self, place: str, content: bytes) -> bytes:
+        """``place``: where the value will stand, as ``collection/id``; it opens nowhere else."""
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        return nonce + self._cipher.encrypt(nonce, content, place.encode())
+
+    def open(self, place: str, sealed: bytes) -> bytes:
+        """Raises :class:`Unreadable`."""
+        try:
+            return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], place.encode())
+        except InvalidTag:
+            raise Unreadable("sealed value does not open") from None
+
+
+def key_id(owner: str, key_class: str) -> str:
+    """``owner``: a person's id, or a parked letter's; never an address or its hash."""
+    return f"{owner}/{key_class}"
+
+
+class Keys:
+    """The store of wrapped data keys."""
+
+    def __init__(self, databases: Databases, wrapper: KeyWrapper) -> None:
+        self._keys: Collection = databases.keys["keys"]
+        self._wrapper = wrapper
+
+    async def ensure(self, ids: Iterable[str]) -> dict[str, DataKey]:
+        """The keys of these ids, minted where there was none. A destroyed one is absent from what comes back.
+
+        Two workers that mint one key at once end up with the same: the first insert wins and both read it.
+        """
+        wanted = list(dict.fromkeys(ids))
+        found = await self._stored(wanted)
+        missing = [wanted_id for wanted_id in wanted if wanted_id not in found]
+        fresh = {new: AESGCM.generate_key(256) for new in missing}
+        documents = [{"_id": new, **self._wrapper.wrap(new, key)} for new, key in fresh.items()]
+        taken = await insert_new(self._keys, documents)
+        keys = {new: DataKey(new, key) for position, (new, key) in enumerate(fresh.items()) if position not in taken}
+        if taken:
+            found |= await self._stored([missing[position] for position in taken])
+        return keys | self._opened(found)
+
+    async def read(self, ids: Iterable[str]) -> dict[str, DataKey]:
+        """The living keys among these ids; none is minted."""
+        return self._opened(await self._stored(list(dict.fromkeys(ids))))
+
+    async def destroy(self, ids: Iterable[str]) -> None:
+        """Destroy for good, also a key that was never minted: from now on none can be. Repeating changes nothing.
+
+        Raises :class:`KeyHeld` when a legal hold keeps one of them; the others are destroyed.
+        """
+        held = False
+        for doomed in dict.fromkeys(ids):
+            held |= not await self._destroy(doomed)
+        if held:
+            raise KeyHeld("a legal hold keeps a key")
+
+    async def _destroy(self, doomed: str) -> bool:
+        emptied = [{"$replaceWith": {"_id": doomed, "destroyed_at": {"$ifNull": ["$destroyed_at", "$$NOW"]}}}]
+        try:
+            with available():
+                await self._keys.update_one({"_id": doomed, "hold": {"$exists": False}}, emptied, upsert=True)
+        except DuplicateKeyError:  # it exists and did not match: held
+            return False
+        return True
+
+    async def _stored(self, ids: list[str]) -> dict[str, dict[str, Any]]:
+        if not ids:
+            return {}
+        with available():
+            return {stored["_id"]: stored async for stored in self._keys.find({"_id": {"$in": ids}})}
+
+    def _opened(self, stored: Mapping[str, Mapping[str, Any]]) -> dict[str, DataKey]:
+        return {
+            found: DataKey(found, self._wrapper.unwrap(found, document))
+            for found, document in stored.items()
+            if "wrapped" in document
+        }

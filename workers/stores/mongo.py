@@ -1,0 +1,186 @@
+"""The four databases, how they are reached, and every index, declared in one place.
+
+``active`` holds what is in use, ``archive`` what only a reason opens, ``evidence`` what must survive a restore of the
+others (tombstones, suppression list, who read what), ``keys`` the wrapped data keys. Each has its own URI and
+credential; one replica set by default.
+Source: design § 4; reliability § 6.3 (majority and journaled writes, every call bounded in time), E3, E25, E34.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from bson.codec_options import CodecOptions
+from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection, AsyncIOMotorDatabase
+from pymongo import ASCENDING, IndexModel, ReadPreference, WriteConcern
+from pymongo.errors import (
+    AutoReconnect,
+    BulkWriteError,
+    ExecutionTimeout,
+    NetworkTimeout,
+    OperationFailure,
+    PyMongoError,
+    ServerSelectionTimeoutError,
+    WaitQueueTimeoutError,
+    WriteConcernError,
+    WTimeoutError,
+)
+from pymongo.read_concern import ReadConcern
+
+from schemas.errors import StoreUnavailable
+from workers.settings import ControllerSettings
+
+Document = dict[str, Any]
+Collection = AsyncIOMotorCollection[Document]
+Database = AsyncIOMotorDatabase[Document]
+
+_CALL_TIMEOUT_MS: Final = 10_000
+_SELECTION_TIMEOUT_MS: Final = 5_000
+_DURABLE: Final = WriteConcern(w="majority", j=True)
+_CODEC: Final[CodecOptions[Document]] = CodecOptions(tz_aware=True)
+
+_SHUTTING_DOWN: Final = frozenset({91, 11600, 11602, 189, 10107, 13435, 13436, 10058, 262, 50, 64, 112, 246, 290, 402})
+"""Server codes that speak of the server, not of the document (shutdown, election, time, conflict)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Databases:
+    """Handles to the four databases; they belong to the event loop that made them."""
+
+    active: Database
+    archive: Database
+    evidence: Database
+    keys: Database
+
+    async def ping(self) -> None:
+        """Raises :class:`StoreUnavailable` unless every database's primary answers."""
+        with available():
+            for database in (self.active, self.archive, self.evidence, self.keys):
+                await database.command("ping")
+
+    def close(self) -> None:
+        for client in {id(d.client): d.client for d in (self.active, self.archive, self.evidence, self.keys)}.values():
+            client.close()
+
+
+def connect(settings: ControllerSettings) -> Databases:
+    """Open the databases. To be called inside the event loop that will use them; connects on first use."""
+    clients: dict[str, AsyncIOMotorClient[Document]] = {}
+
+    def database(name: str) -> Database:
+        own = getattr(settings, f"mongo_{name}_url") or settings.mongo_url
+        url = own.get_secret_value()
+        if url not in clients:
+            clients[url] = _client(url)
+        return clients[url].get_database(
+            f"{settings.mongo_prefix}_{name}",
+            codec_options=_CODEC,
+            read_preference=ReadPreference.PRIMARY,
+            write_concern=_DURABLE,
+            read_concern=ReadConcern("local"),
+        )
+
+    return Databases(database("active"), database("archive"), database("evidence"), database("keys"))
+
+
+def _client(url: str) -> AsyncIOMotorClient[Document]:
+    return AsyncIOMotorClient(
+        url,
+        timeoutMS=_CALL_TIMEOUT_MS,
+        serverSelectionTimeoutMS=_SELECTION_TIMEOUT_MS,
+        retryWrites=True,
+        maxPoolSize=50,
+        appname="greffier",
+        tz_aware=True,
+    )
+
+
+@contextmanager
+def available() -> Iterator[None]:
+    """Turn every error that speaks of the server into :class:`StoreUnavailable`; let the others pass.
+
+    A driver's text may quote a value (duplicate keys do), so nothing of it travels on. Source: reliability § 8.8.
+    """
+    try:
+        yield
+    except PyMongoError as error:
+        if _speaks_of_the_server(error):
+            raise StoreUnavailable(type(error).__name__) from None
+        raise
+
+
+def _speaks_of_the_server(error: PyMongoError) -> bool:
+    if isinstance(error, BulkWriteError):
+        details = error.details or {}
+        writes = [fault.get("code") for fault in details.get("writeErrors", [])]
+        return bool(details.get("writeConcernErrors")) or any(code in _SHUTTING_DOWN for code in writes)
+    if isinstance(error, OperationFailure) and error.code in _SHUTTING_DOWN:
+        return True
+    unreachable = (
+        AutoReconnect,
+        NetworkTimeout,
+        ServerSelectionTimeoutError,
+        ExecutionTimeout,
+        WaitQueueTimeoutError,
+        WTimeoutError,
+        WriteConcernError,
+    )
+    return isinstance(error, unreachable) or error.timeout
+
+
+def _index(*keys: str, **options: Any) -> IndexModel:
+    return IndexModel([(key, ASCENDING) for key in keys], **options)
+
+
+INDEXES: Final[dict[str, dict[str, list[IndexModel]]]] = {
+    "active": {
+        "persons": [_index("refs", unique=True)],
+        "submissions": [_index("person")],
+        "links": [_index("person", "purpose"), _index("submission")],
+        "anchors": [_index("refs", sparse=True), _index("about", sparse=True)],
+        "confirmations": [_index("about")],
+        "consents": [_index("device", "happened"), _index("valid_until")],
+        "visits": [_index("device", "happened"), _index("expires")],
+        "parked": [_index("refs", sparse=True), _index("expires"), _index("reason")],
+        "batches": [_index("door", "seq"), _index("at", expireAfterSeconds=90 * 86_400)],
+        "files.files": [_index("metadata.person"), _index("metadata.event")],
+    },
+    "evidence": {
+        "reads": [_index("person", "at")],
+        "outcomes": [_index("at")],
+    },
+}
+"""Database → collection → indexes. ``batches`` holds message numbers only, which is why a TTL index may clear it."""
+
+
+async def create_indexes(databases: Databases) -> None:
+    """Make what is missing; safe to run at every start of every worker."""
+    with available():
+        for database, collections in INDEXES.items():
+            handle: Database = getattr(databases, database)
+            for collection, indexes in collections.items():
+                await handle[collection].create_indexes(indexes)
+
+
+DUPLICATE_KEY: Final = 11000
+
+
+async def insert_new(collection: Collection, documents: list[Document]) -> set[int]:
+    """Insert what is not there yet, in one unordered bulk; the positions whose ``_id`` or unique key already was.
+
+    Raises :class:`StoreUnavailable`; any other failure of a document is an error of ours and is raised as it is.
+    """
+    if not documents:
+        return set()
+    try:
+        with available():
+            await collection.insert_many(documents, ordered=False)
+    except BulkWriteError as error:
+        faults = (error.details or {}).get("writeErrors", [])
+        if any(fault["code"] != DUPLICATE_KEY for fault in faults):
+            raise
+        return {fault["index"] for fault in faults}
+    return set()

@@ -1,0 +1,102 @@
+"""Parked letters: what could not be accepted and must not be lost, sealed, with a reason that names no person.
+
+Each has a data key of its own, so that erasing a letter works as erasing a person does. Keyed references of the
+address it speaks of, where that could be read, put it inside erasure.
+Source: P3, P4; R29; design § 3 "Parked".
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from workers.stores.keys import PARKED, Keys, key_id
+from workers.stores.mongo import Collection, Databases, Document, available, insert_new
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """``content``: the event's body, or the raw message where it was none of ours. ``event``: its key, if it has one.
+
+    ``refs``: keyed references of the addresses it speaks of; ``stones``: the tombstones that would end it (not stored).
+    """
+
+    reason: str
+    queue: str
+    content: bytes
+    received: datetime
+    event: str = ""
+    type: str = ""
+    pointer: str = ""
+    refs: Sequence[bytes] = ()
+    stones: Sequence[str] = ()
+
+    @property
+    def id(self) -> str:
+        """The same letter parked twice is one letter."""
+        return hashlib.sha256(b"\0".join((self.event.encode(), self.reason.encode(), self.content))).hexdigest()[:40]
+
+
+class Parked:
+    """The letters, in **active**; each one's key, in **keys**."""
+
+    def __init__(self, databases: Databases, keys: Keys) -> None:
+        self._letters: Collection = databases.active["parked"]
+        self._keys = keys
+
+    async def put(self, letters: Sequence[Letter], *, now: datetime, until: datetime) -> list[str]:
+        """Store letters; those parked before stay as they are. Returns their ids."""
+        by_id = {letter.id: letter for letter in letters}
+        keys = await self._keys.ensure(key_id(letter, PARKED) for letter in by_id)
+        documents = [
+            {
+                "_id": letter_id,
+                "reason": letter.reason,
+                "pointer": letter.pointer,
+                "queue": letter.queue,
+                "type": letter.type,
+                "event": letter.event,
+                "received": letter.received,
+                "parked_at": now,
+                "expires": until,
+                "sealed": keys[key_id(letter_id, PARKED)].seal(_place(letter_id), letter.content),
+                **({"refs": list(letter.refs)} if letter.refs else {}),
+            }
+            for letter_id, letter in by_id.items()
+            if key_id(letter_id, PARKED) in keys  # a letter that was erased is not written again
+        ]
+        await insert_new(self._letters, documents)
+        return list(by_id)
+
+    async def content(self, letter: str) -> bytes | None:
+        """What a letter holds; ``None`` where there is no such letter, or its key is gone."""
+        with available():
+            found = await self._letters.find_one({"_id": letter}, {"sealed": 1})
+        key = (await self._keys.read([key_id(letter, PARKED)])).get(key_id(letter, PARKED))
+        return key.open(_place(letter), bytes(found["sealed"])) if found and key else None
+
+    async def list(self, query: Document | None = None, *, limit: int = 1000) -> list[Document]:
+        """Letters without their content, the latest first."""
+        with available():
+            found = self._letters.find(query or {}, {"sealed": 0, "refs": 0}).sort("parked_at", -1).limit(limit)
+            return await found.to_list(None)
+
+    async def erase(self, ids: Iterable[str]) -> int:
+        """Destroy the letters' keys, then the letters; how many there were."""
+        doomed = list(ids)
+        await self._keys.destroy(key_id(letter, PARKED) for letter in doomed)
+        with available():
+            return (await self._letters.delete_many({"_id": {"$in": doomed}})).deleted_count
+
+    async def erase_about(self, refs: Iterable[bytes]) -> int:
+        """Erase every letter that speaks of one of these addresses; how many there were."""
+        with available():
+            about = {"refs": {"$in": list(refs)}}
+            found = [letter["_id"] async for letter in self._letters.find(about, {"_id": 1})]
+        return await self.erase(found) if found else 0
+
+
+def _place(letter: str) -> str:
+    return f"parked/{letter}"

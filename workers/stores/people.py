@@ -1,0 +1,83 @@
+"""Persons: an id that stands for somebody, found by the keyed reference of a normalised e-mail address alone.
+
+The document holds no personal data, only references; ``refs`` is a list so that during a key rotation every writer
+writes both hashes, and its index is unique, so that one person published at once to many workers exists once.
+``after`` is the erasure of the same address that this person is known to be younger than: whoever comes back after
+having been forgotten is a new person, and nothing of the old one is his.
+Source: design § 4 "A person"; P2, P5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+import uuid_utils
+
+from workers.stores.mongo import Collection, Databases, available, insert_new
+
+
+class People:
+    """Finds and creates persons by reference."""
+
+    def __init__(self, databases: Databases) -> None:
+        self._persons: Collection = databases.active["persons"]
+
+    async def find(self, refs: Iterable[bytes]) -> dict[bytes, str]:
+        """Reference → person id, for those that exist."""
+        wanted = list(dict.fromkeys(refs))
+        if not wanted:
+            return {}
+        with available():
+            return {
+                bytes(ref): person["_id"]
+                async for person in self._persons.find({"refs": {"$in": wanted}}, {"refs": 1})
+                for ref in person["refs"]
+            }
+
+    async def refs_of(self, person: str) -> list[bytes]:
+        """The references of one person; empty where there is none."""
+        with available():
+            found = await self._persons.find_one({"_id": person}, {"refs": 1})
+        return [bytes(ref) for ref in found["refs"]] if found else []
+
+    async def resolve(self, refs: Iterable[bytes], now: datetime, after: Mapping[bytes, datetime]) -> dict[bytes, str]:
+        """Reference → person id; who was not there is created, once, whoever else creates him at the same moment.
+
+        ``after``: reference → the latest erasure of that address; a person created here is known to be younger.
+        """
+        wanted = list(dict.fromkeys(refs))
+        known = await self.find(wanted)
+        missing = [ref for ref in wanted if ref not in known]
+        fresh = {ref: str(uuid_utils.uuid7()) for ref in missing}
+        documents = [
+            {"_id": person, "refs": [ref], "created_at": now, **({"after": after[ref]} if ref in after else {})}
+            for ref, person in fresh.items()
+        ]
+        taken = await insert_new(self._persons, documents)
+        if taken:
+            known |= await self.find(missing[position] for position in taken)
+        return {ref: person for position, (ref, person) in enumerate(fresh.items()) if position not in taken} | known
+
+    async def of_before(self, ref: bytes, erased_at: datetime) -> list[str]:
+        """The persons of this reference who are not known to be younger than an erasure at ``erased_at``."""
+        with available():
+            found = self._persons.find({"refs": ref, **_not_younger(erased_at)}, {"_id": 1})
+            return [person["_id"] async for person in found]
+
+    async def younger(self, persons: Iterable[str], erased_at: datetime) -> frozenset[str]:
+        """Those of these persons who stand and are known to be younger than an erasure at ``erased_at``."""
+        wanted = {"_id": {"$in": list(dict.fromkeys(persons))}, "after": {"$gte": erased_at}}
+        with available():
+            return frozenset([person["_id"] async for person in self._persons.find(wanted, {"_id": 1})])
+
+    async def retire(self, person: str, erased_at: datetime) -> bool:
+        """Remove the document of a person older than an erasure at ``erased_at``; ``False`` where there is none."""
+        with available():
+            result = await self._persons.delete_one({"_id": person, **_not_younger(erased_at)})
+        return bool(result.deleted_count)
+
+
+def _not_younger(erased_at: datetime) -> dict[str, Any]:
+    return {"$or": [{"after": {"$exists": False}}, {"after": {"$lt": erased_at}}]}

@@ -1,0 +1,36 @@
+"""Who read what about whom, for which purpose: one entry per read, written before the answer is given.
+
+Source: R8, R9; ASVS 16.2.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import uuid_utils
+
+from workers.stores.mongo import Collection, Databases, available
+
+
+class Reads:
+    """The record of reads, in **evidence**; it names persons by id only."""
+
+    def __init__(self, databases: Databases) -> None:
+        self._reads: Collection = databases.evidence["reads"]
+
+    async def record(
+        self, *, reader: str, department: str, purpose: str, person: str | None, shown: int, outcome: str, at: datetime
+    ) -> None:
+        """``shown``: how many records the reader is about to see; ``outcome``: ``shown`` or why nothing was."""
+        entry = {
+            "_id": str(uuid_utils.uuid7()),
+            "reader": reader,
+            "department": department,
+            "purpose": purpose,
+            "person": person,
+            "shown": shown,
+            "outcome": outcome,
+            "at": at,
+        }
+        with available():
+            await self._reads.insert_one(entry)

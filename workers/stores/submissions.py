@@ -1,0 +1,95 @@
+"""Submissions, their purpose links, and the events that retention is counted from.
+
+A submission keeps its own fields, sealed under its person's key; nothing overwrites an earlier one. A purpose link is
+an event of its own, one per (submission, purpose). Anchor events name an address or an event, never a person, so that
+they may arrive before what they are about.
+Source: R1, R2, R13; design § 4 "A person", "Purpose links".
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from workers.stores.events import Inserted, insert_events
+from workers.stores.mongo import Collection, Databases, Document, available, insert_new
+
+
+def link_id(submission: str, purpose: str) -> str:
+    """The identity of a purpose link: repeats of a submission make no second one."""
+    return f"{submission}/{purpose}"
+
+
+class Submissions:
+    """What came in about persons, in **active**."""
+
+    def __init__(self, databases: Databases) -> None:
+        self._submissions: Collection = databases.active["submissions"]
+        self._links: Collection = databases.active["links"]
+        self._anchors: Collection = databases.active["anchors"]
+
+    async def insert(self, documents: Sequence[Document]) -> Inserted:
+        """Submissions by event key, with ``person``, ``case``, ``sealed``, ``digest`` and what need not be sealed."""
+        return await insert_events(self._submissions, documents)
+
+    async def insert_links(self, documents: Sequence[Document]) -> None:
+        """Purpose links by :func:`link_id`; those that stand already stay as they are."""
+        await insert_new(self._links, list(documents))
+
+    async def insert_anchors(self, documents: Sequence[Document]) -> Inserted:
+        """Anchor events by event key, with ``anchor``, ``at`` and either ``refs`` or ``about``."""
+        return await insert_events(self._anchors, documents)
+
+    async def find(self, query: Document, *fields: str) -> list[Document]:
+        """Submissions by a query of ours (never one from outside); all fields, or only those named."""
+        with available():
+            return await self._submissions.find(query, dict.fromkeys(fields, 1) if fields else None).to_list(None)
+
+    async def links_of(self, person: str, purpose: str) -> list[Document]:
+        """A person's links for one purpose, live or not."""
+        with available():
+            return await self._links.find({"person": person, "purpose": purpose}).to_list(None)
+
+    async def anchors_about(self, refs: Iterable[bytes], events: Iterable[str]) -> list[Document]:
+        """The anchor events about these references and these submissions."""
+        about: list[dict[str, Any]] = [
+            {"refs": {"$in": list(refs)}},
+            {"about": {"$in": list(events)}},
+        ]
+        with available():
+            return await self._anchors.find({"$or": about}).to_list(None)
+
+    async def undo(self, keys: Iterable[str]) -> None:
+        """Take back what these events wrote."""
+        gone = list(keys)
+        if not gone:
+            return
+        with available():
+            await asyncio.gather(
+                self._links.delete_many({"submission": {"$in": gone}}),
+                self._anchors.delete_many({"_id": {"$in": gone}}),
+            )
+            await self._submissions.delete_many({"_id": {"$in": gone}})
+
+    async def delete_links(self, ids: Iterable[str]) -> None:
+        """Take back single links."""
+        with available():
+            await self._links.delete_many({"_id": {"$in": list(ids)}})
+
+    async def erase(self, persons: Sequence[str], refs: Iterable[bytes], events: Iterable[str]) -> dict[str, int]:
+        """Delete everything of these persons; collection → how many documents went."""
+        owned = {"person": {"$in": list(persons)}}
+        about: list[dict[str, Any]] = [
+            {"refs": {"$in": list(refs)}},
+            {"about": {"$in": list(events)}},
+        ]
+        with available():
+            links = await self._links.delete_many(owned)
+            anchors = await self._anchors.delete_many({"$or": about})
+            submissions = await self._submissions.delete_many(owned)
+        return {
+            "links": links.deleted_count,
+            "anchors": anchors.deleted_count,
+            "submissions": submissions.deleted_count,
+        }
