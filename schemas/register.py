@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -19,7 +19,6 @@ from typing import Annotated, Any, Final
 from dateutil.relativedelta import relativedelta
 from pydantic import Field, ValidationError
 
-from schemas.calendar import PARIS
 from schemas.durations import parse_duration
 from schemas.errors import ConfigurationError, Fault
 from schemas.register_checks import absences, declared_in, reported
@@ -161,8 +160,10 @@ class Register(Entry):
 
 
 def load_register(path: Path | None = None, *, on: date | None = None) -> Register:
-    """The register at ``path`` (default: the shipped one), judged for the day ``on`` (default: today).
+    """The register at ``path`` (default: the shipped one).
 
+    ``on``: the day transfer bases are judged for; without it they are not, because a basis that lapses overnight must
+    close its border (P8) and not stop intake or erasure at the next restart.
     Raises ConfigurationError with every fault and its path; never returns a register with one.
     """
     path = path or SHIPPED
@@ -179,7 +180,7 @@ def parse_register(
     """A register from data as `read_mapping` gives it; ``faults``: those found so far. Raises as load_register."""
     found = [*faults, *absences(raw)]
     try:
-        register = Register.model_validate(raw, context=declared_in(raw, on or datetime.now(PARIS).date()))
+        register = Register.model_validate(raw, context=declared_in(raw, on))
     except ValidationError as error:
         found += reported(error)
     if found:

@@ -29,7 +29,7 @@ _COMPLETE: Final[dict[str, type[StrEnum]]] = {
 _REFERENCED: Final = ("purposes", "retention", "cases", "cookies")
 
 
-def declared_in(raw: dict[str, Any], on: date) -> Declared:
+def declared_in(raw: dict[str, Any], on: date | None) -> Declared:
     """The names the file declares, for the references in it."""
     return Declared(
         on=on,

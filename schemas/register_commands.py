@@ -6,6 +6,7 @@ Source: design § 6 "Register"; R13.
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -67,10 +68,11 @@ def summary(register: Register) -> str:
 
 def _sound(file: Path | None, as_json: bool) -> Register:
     """The register, or its faults on standard output and exit code 1."""
-    from schemas.register import load_register  # noqa: PLC0415  # as above
+    from schemas.calendar import PARIS  # noqa: PLC0415  # as above
+    from schemas.register import load_register  # noqa: PLC0415
 
     try:
-        return load_register(file)
+        return load_register(file, on=datetime.now(PARIS).date())
     except ConfigurationError as error:
         if as_json:
             faults = [{"path": fault.path, "problem": fault.problem} for fault in error.faults]

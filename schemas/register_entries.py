@@ -221,7 +221,8 @@ class Transfer(Entry):
             return expires_on
         if expires_on is None:
             raise ValueError("missing: a transfer basis needs a last day")
-        if expires_on < Declared.of(info).on:
+        judged_for = Declared.of(info).on
+        if judged_for is not None and expires_on < judged_for:
             raise ValueError(f"expired on {expires_on}: renew the basis, or state it as suspended")
         return expires_on
 

@@ -22,8 +22,8 @@ from schemas.terms import Case, CookiePurpose, Purpose
 class Declared:
     """What a reference may point to: the keys each section of the file has, whether or not their entries are sound."""
 
-    on: date
-    """The day the register is judged for: a transfer basis that ended before it is a fault."""
+    on: date | None
+    """The day transfer bases are judged for: one that ended before it is a fault. ``None``: they are not judged."""
     names: Mapping[str, frozenset[str]]
     """Section → keys."""
     served: Mapping[str, frozenset[str]]

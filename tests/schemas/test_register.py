@@ -350,3 +350,10 @@ def test_rubbish_in_a_section_is_a_fault_of_that_section(section: str, rubbish: 
         return
 
     assert any(path == section or path.startswith(f"{section}.") for path in faults_of(raw))
+
+
+def test_a_basis_that_lapses_overnight_does_not_stop_a_start() -> None:
+    """`register check` names it; a process starts all the same, and the border is closed."""
+    raw = draft()
+    put(raw, "subsidiaries/gb/transfer/expires_on", "2026-11-21")
+    assert not parse_register(raw).subsidiary("gb").transfer.live(TODAY)
