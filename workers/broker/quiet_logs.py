@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import logging
 import re
+from pathlib import Path
 from typing import Any
 
+import dramatiq
 from dramatiq import Message
 from dramatiq.broker import MessageProxy
 
+_DRAMATIQ = str(Path(dramatiq.__file__).parent)
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
@@ -27,7 +30,7 @@ class QuietRecords:
 
     def __call__(self, *args: Any, **kwargs: Any) -> logging.LogRecord:
         record: logging.LogRecord = self._make(*args, **kwargs)
-        if record.name == "dramatiq" or record.name.startswith("dramatiq."):
+        if record.pathname.startswith(_DRAMATIQ):  # by where it is said: actors log under the name of our own modules
             _empty(record)
         return record
 
