@@ -119,6 +119,7 @@ class EventLoop(AsyncIO):
         except Exception as error:
             log.warning("the worker's clients were not closed: %s", type(error).__name__)
         self.thread.stop()
+        self.thread = None
         set_event_loop_thread(None)
 
 

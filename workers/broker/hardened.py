@@ -83,6 +83,8 @@ class Tuning:
     max_backoff_ms: int = 300_000
     time_limit_ms: int = 60_000
     """Twice what an actor allows itself inside (`asyncio.timeout`)."""
+    overdue_ms: int = 15_000
+    """How far beyond its limit an actor may run before the process leaves: nothing can be done about it from inside."""
 
 
 class HardenedBroker(RedisBroker):
@@ -120,7 +122,11 @@ class HardenedBroker(RedisBroker):
             ),
             self.dead_letters,
             Housekeeping(tuning.janitor_s, tuning.sweep_s),
-            Watchdog(self.hooks.on_dead_thread, every_s=tuning.watch_s, overdue_s=tuning.time_limit_ms / 1000 + 15),
+            Watchdog(
+                self.hooks.on_dead_thread,
+                every_s=tuning.watch_s,
+                overdue_s=(tuning.time_limit_ms + tuning.overdue_ms) / 1000,
+            ),
         ]
 
     @property
