@@ -43,9 +43,9 @@ def show(file: RegisterFile = None, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(register.model_dump_json(indent=2))
         return
-    from rich.console import Console  # noqa: PLC0415  # every `greffier` command loads this module; most print no table
+    from rich.console import Console  # every `greffier` command loads this module; most print no table
 
-    from schemas.register_print import print_register  # noqa: PLC0415
+    from schemas.register_print import print_register
 
     print_register(register, Console(markup=False, highlight=False))
 
@@ -68,8 +68,8 @@ def summary(register: Register) -> str:
 
 def _sound(file: Path | None, as_json: bool) -> Register:
     """The register, or its faults on standard output and exit code 1."""
-    from schemas.calendar import PARIS  # noqa: PLC0415  # as above
-    from schemas.register import load_register  # noqa: PLC0415
+    from schemas.calendar import PARIS  # as above
+    from schemas.register import load_register
 
     try:
         return load_register(file, on=datetime.now(PARIS).date())

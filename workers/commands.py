@@ -10,11 +10,15 @@ from typing import Annotated
 
 import typer
 
+from workers.staff_commands import parked_app, status
+
 
 def register_commands(app: typer.Typer) -> None:
     """Add this package's commands to ``greffier`` (entry-point group ``greffier.commands``)."""
     app.command()(up)
     app.command()(controller)
+    app.command()(status)
+    app.add_typer(parked_app, name="parked")
 
 
 def up(

@@ -19,7 +19,7 @@ class Uploads:
     """Reads and clears what the door put beside a message. ``client`` must return bytes."""
 
     def __init__(self, client: Redis, opener: Opener) -> None:
-        self._client = client
+        self.client = client
         self._opener = opener
 
     async def read(self, file_id: str, event: str) -> bytes:
@@ -27,7 +27,7 @@ class Uploads:
         :class:`QueueUnavailable`.
         """
         try:
-            sealed: bytes | None = await self._client.get(file_key(file_id))  # type: ignore[assignment]
+            sealed: bytes | None = await self.client.get(file_key(file_id))  # type: ignore[assignment]
         except RedisError:
             raise QueueUnavailable("redis_unreachable") from None
         if sealed is None:
@@ -40,9 +40,9 @@ class Uploads:
         if not keys:
             return
         try:
-            await self._client.delete(*keys)
+            await self.client.delete(*keys)
         except RedisError:
             raise QueueUnavailable("redis_unreachable") from None
 
     async def close(self) -> None:
-        await self._client.aclose()
+        await self.client.aclose()

@@ -62,7 +62,7 @@ async def open_batch(
         if only is not None and position not in only:
             continue
         try:
-            read = _read(services, queue, position, event)
+            read = read_event(services, queue, position, event)
             if arrived.setdefault(read.key, read).digest != read.digest:
                 raise InvalidMessage("same_id_other_body")
         except InvalidMessage as fault:
@@ -71,7 +71,11 @@ async def open_batch(
     return batch, list(arrived.values())
 
 
-def _read(services: Services, queue: str, position: int, event: Event) -> Arrived:
+def read_event(services: Services, queue: str, position: int, event: Event) -> Arrived:
+    """One opened event as its queue's actor needs it.
+
+    Raises :class:`InvalidMessage` ``unknown_type``, ``not_a_moment``, or those of its shape.
+    """
     route = services.trust.routes.get(event.type)
     if route is None or route.queue != queue:
         raise InvalidMessage("unknown_type")

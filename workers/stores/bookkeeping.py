@@ -57,6 +57,11 @@ class Bookkeeping:
             found = self._batches.aggregate([{"$group": by_number}, {"$group": by_door}, {"$sort": {"_id": 1}}])
             return [Sequence(d["_id"], d["highest"], d["arrived"], d["again"]) async for d in found]
 
+    async def dropped(self, letter: str, event: str, why: str, now: datetime) -> None:
+        """Note that staff dropped a parked letter; once per letter."""
+        entry = {"_id": f"letter {letter}", "outcome": "dropped", "reason": why, "event": event, "at": now}
+        await insert_new(self._outcomes, [entry])
+
     async def refused(self, events: Iterable[str], reason: str, now: datetime) -> None:
         """Note that accepted events were refused by a worker, and why."""
         await insert_new(

@@ -77,11 +77,17 @@ class Parked:
         key = (await self._keys.read([key_id(letter, PARKED)])).get(key_id(letter, PARKED))
         return key.open(_place(letter), bytes(found["sealed"])) if found and key else None
 
-    async def list(self, query: Document | None = None, *, limit: int = 1000) -> list[Document]:
+    async def find(self, query: Document | None = None, *, limit: int = 1000) -> list[Document]:
         """Letters without their content, the latest first."""
         with available():
             found = self._letters.find(query or {}, {"sealed": 0, "refs": 0}).sort("parked_at", -1).limit(limit)
             return await found.to_list(None)
+
+    async def count_by_reason(self) -> dict[str, int]:
+        """Reason → how many letters."""
+        with available():
+            counted = self._letters.aggregate([{"$group": {"_id": "$reason", "n": {"$sum": 1}}}])
+            return {found["_id"]: found["n"] async for found in counted}
 
     async def erase(self, ids: Iterable[str]) -> int:
         """Destroy the letters' keys, then the letters; how many there were."""

@@ -1,0 +1,156 @@
+"""Commands for staff and ops that ask the stores directly: ``status`` and ``parked``. Source: R29."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
+
+import typer
+
+from schemas.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from workers.services import Services
+    from workers.status import Status
+
+R = TypeVar("R")
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document, for programs.")]
+
+parked_app = typer.Typer(help="Letters that could not be accepted and were not lost.", no_args_is_help=True)
+
+
+def _with_services(ask: Callable[[Services], Awaitable[R]]) -> R:
+    from workers.services import Trust, open_services
+    from workers.settings import read_controller_settings
+
+    async def run() -> R:
+        settings = read_controller_settings()
+        services = open_services(settings, Trust.read(settings))
+        try:
+            return await ask(services)
+        finally:
+            await services.close()
+
+    try:
+        return asyncio.run(run())
+    except StoreUnavailable as error:
+        _fail(f"a store does not answer ({error})")
+
+
+def _fail(sentence: str) -> NoReturn:
+    print(f"greffier: {sentence}", file=sys.stderr)
+    raise typer.Exit(1)
+
+
+def status(as_json: AsJson = False) -> None:
+    """Queues, dead and parked letters, doors' numbers. Exit code 1 while there is an alarm."""
+    from workers.status import look_around
+
+    found = _with_services(lambda services: look_around(services, services.uploads.client))
+    if as_json:
+        typer.echo(json.dumps(found.as_json()))
+    else:
+        _print_status(found)
+    if found.alarms:
+        raise typer.Exit(1)
+
+
+def _print_status(found: Status) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    queues = Table("queue", "waiting or in work", "delayed", "dead", title="Queues")
+    for state in found.queues:
+        queues.add_row(state.queue, str(state.messages), str(state.delayed), str(state.dead))
+    doors = Table("door", "messages", "redelivered", "missing", title="Doors and publishers")
+    for door in found.doors:
+        doors.add_row(door["door"], str(door["highest"]), str(door["redelivered"]), str(door["missing"]))
+    parked = Table("reason", "letters", title="Parked")
+    for reason, count in sorted(found.parked.items()):
+        parked.add_row(reason, str(count))
+    Console().print(queues, doors, parked)
+    for alarm in found.alarms:
+        print(f"ALARM: {alarm}")
+    if not found.alarms:
+        print("no alarm")
+
+
+@parked_app.command("list")
+def list_letters(
+    reason: Annotated[str | None, typer.Option(help="Only letters parked for this reason.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many, the latest first.")] = 100,
+    as_json: AsJson = False,
+) -> None:
+    """List parked letters; never what they say."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from workers.letters import find_letters
+
+    letters = _with_services(lambda services: find_letters(services, reason=reason, limit=limit))
+    if as_json:
+        typer.echo(json.dumps(letters, default=str))
+        return
+    table = Table("letter", "reason", "type", "event", "parked at")
+    for letter in letters:
+        table.add_row(letter["_id"], letter["reason"], letter["type"], letter["event"], f"{letter['parked_at']:%F %T}")
+    Console().print(table)
+
+
+@parked_app.command()
+def show(letter: Annotated[str, typer.Argument(help="The letter's id.")]) -> None:
+    """Everything about one letter but what it says."""
+    found = _with_services(lambda services: services.parked.find({"_id": letter}))
+    if not found:
+        _fail("there is no such letter")
+    typer.echo(json.dumps(found[0], default=str, indent=2))
+
+
+@parked_app.command("replay")
+def replay_letters(
+    letters: Annotated[list[str] | None, typer.Argument(help="Letters' ids.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Every letter parked for this reason.")] = None,
+) -> None:
+    """Try letters again, as received then. Exit code 1 if one stays parked."""
+    from workers.letters import find_letters
+
+    if bool(letters) == bool(reason):
+        _fail("name letters, or a reason with --reason")
+
+    async def run(services: Services) -> bool:
+        ids = letters or [found["_id"] for found in await find_letters(services, reason=reason)]
+        outcomes = [await _replayed(services, letter) for letter in ids]
+        return all(outcomes)
+
+    if not _with_services(run):
+        raise typer.Exit(1)
+
+
+async def _replayed(services: Services, letter: str) -> bool:
+    from workers.letters import NotPossible, replay
+
+    try:
+        outcome = await replay(services, letter)
+    except NotPossible as error:
+        print(f"{letter}: {error}")
+        return False
+    print(f"{letter}: {'kept' if outcome.kept else f'stays parked, {outcome.reason}'}")
+    return outcome.kept
+
+
+@parked_app.command("drop")
+def drop_letter(
+    letter: Annotated[str, typer.Argument(help="The letter's id.")],
+    why: Annotated[str, typer.Option("--reason", help="Why; kept for ever, so without personal data.")],
+) -> None:
+    """Erase a letter for good, with a reason."""
+    from workers.letters import NotPossible, drop
+
+    try:
+        _with_services(lambda services: drop(services, letter, why))
+    except NotPossible as error:
+        _fail(str(error))
+    print(f"{letter}: dropped")

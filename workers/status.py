@@ -1,0 +1,73 @@
+"""The state of an installation at one look: queues, dead letters, parked letters, doors' numbers, stores.
+
+Source: R29; I8, I9.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from schemas.errors import StoreUnavailable
+from schemas.routes import NAMESPACE, QUEUES
+from workers.services import Services
+
+
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """Messages: waiting or in work, delayed for a retry, dead (not yet parked)."""
+
+    queue: str
+    messages: int
+    delayed: int
+    dead: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """``alarms``: sentences for whoever is on duty; empty when all is well."""
+
+    queues: tuple[QueueState, ...]
+    parked: dict[str, int]
+    doors: tuple[dict[str, Any], ...]
+    alarms: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+async def look_around(services: Services, redis: Redis) -> Status:
+    """Ask Redis and MongoDB; a server that does not answer is an alarm, not an error."""
+    alarms: list[str] = []
+    try:
+        queues = tuple([await _queue(redis, queue) for queue in QUEUES])
+    except RedisError as error:
+        queues = ()
+        alarms.append(f"Redis does not answer ({type(error).__name__})")
+    try:
+        parked = await services.parked.count_by_reason()
+        sequences = await services.bookkeeping.sequences()
+    except StoreUnavailable as error:
+        parked, sequences = {}, []
+        alarms.append(f"MongoDB does not answer ({error})")
+    waiting = any(state.messages or state.delayed for state in queues)
+    # While messages wait, a door's newest numbers may still be among them: only then is a gap no alarm.
+    alarms += [
+        f"door {sequence.door}: {sequence.missing} message(s) accepted and never arrived"
+        for sequence in sequences
+        if sequence.missing and not waiting
+    ]
+    alarms += [f"queue {state.queue}: {state.dead} dead letter(s) not parked yet" for state in queues if state.dead]
+    doors = tuple({**asdict(sequence), "missing": sequence.missing} for sequence in sequences)
+    return Status(queues, parked, doors, tuple(alarms))
+
+
+async def _queue(redis: Redis, queue: str) -> QueueState:
+    # HLEN of the bodies counts what is waiting and what is in work; LLEN of the list would leave out the latter.
+    work, delayed, dead = [
+        await redis.hlen(f"{NAMESPACE}:{name}.msgs") for name in (queue, f"{queue}.DQ", f"{queue}.XQ")
+    ]
+    return QueueState(queue, work, delayed, dead)
