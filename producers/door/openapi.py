@@ -1,0 +1,224 @@
+"""The door described in OpenAPI 3.1, drawn from the very shapes that judge what comes in.
+
+Source: design § 6 ``/openapi.json``.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any, Final
+
+from pydantic_core import to_json
+
+from producers.door.events import BATCH, PUBLISHABLE, STRUCTURED
+from producers.door.form_data import FORM, MULTIPART
+from producers.door.problems import JSON, PROBLEM_JSON
+from producers.intake import FILE_FIELDS
+from schemas import routes
+from schemas.envelope import MAX_EVENTS
+from schemas.routes import Route, form_type
+from schemas.submissions import FORM_CASES
+
+_PROBLEM: Final = {
+    "type": "object",
+    "required": ["type", "title", "status", "code", "detail", "errors"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "code": {"type": "string", "description": "a stable short word for programs"},
+        "detail": {"type": "string"},
+        "errors": {"type": "array", "items": {"$ref": "#/components/schemas/Fault"}},
+    },
+}
+_FAULT: Final = {
+    "type": "object",
+    "required": ["detail", "pointer"],
+    "properties": {
+        "detail": {"type": "string", "description": "a fixed sentence; never what was submitted"},
+        "pointer": {"type": "string", "description": "RFC 6901, into what was submitted"},
+    },
+}
+_OUTCOME: Final = {
+    "type": "object",
+    "required": ["accepted", "refused"],
+    "properties": {
+        "accepted": {"type": "integer"},
+        "refused": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["index", "id", "errors"],
+                "properties": {
+                    "index": {"type": "integer"},
+                    "id": {"type": ["string", "null"]},
+                    "errors": {"type": "array", "items": {"$ref": "#/components/schemas/Fault"}},
+                },
+            },
+        },
+    },
+}
+_RECEIVED: Final = {
+    "type": "object",
+    "required": ["id", "received_at"],
+    "properties": {"id": {"type": "string"}, "received_at": {"type": "string", "format": "date-time"}},
+}
+_UPLOAD: Final = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["name", "content"],
+    "properties": {"name": {"type": "string"}, "content": {"type": "string", "contentEncoding": "base64"}},
+}
+
+
+def describe(known: dict[str, Route]) -> bytes:
+    """The document as JSON. ``known``: every type by its route, as the intake has them."""
+    schemas: dict[str, Any] = {
+        "Problem": _PROBLEM,
+        "Fault": _FAULT,
+        "Outcome": _OUTCOME,
+        "Received": _RECEIVED,
+        "Upload": _UPLOAD,
+    }
+    paths: dict[str, Any] = {f"/forms/{case}": _form(known[form_type(case)], schemas) for case in FORM_CASES}
+    paths["/events"] = _events(known, schemas)
+    paths["/cookies"] = _cookies(known, schemas)
+    for path, about in (("/livez", "Whether this process answers"), ("/readyz", "Whether it can accept now")):
+        paths[path] = {"get": {"summary": about, "responses": {"200": {"description": "yes"}, **_refusals("503")}}}
+    return to_json(
+        {
+            "openapi": "3.1.0",
+            "info": {"title": "greffier: the door", "version": version("greffier")},
+            "paths": paths,
+            "components": {
+                "schemas": schemas,
+                "securitySchemes": {"publisher": {"type": "http", "scheme": "bearer"}},
+            },
+        }
+    )
+
+
+def _form(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
+    body = _component(route, schemas)
+    content = {kind: {"schema": {"$ref": f"#/components/schemas/{body}"}} for kind in (JSON, FORM, MULTIPART)}
+    return {
+        "post": {
+            "operationId": f"post.{route.type}",
+            "summary": f"Hand in the form {route.case}",
+            "parameters": [_IDEMPOTENCY],
+            "requestBody": {"required": True, "content": content},
+            "responses": {
+                "202": _answer("kept", "Received"),
+                "303": {"description": "kept; a browser that posted a plain form is led to a page"},
+                **_refusals("400", "403", "408", "409", "413", "415", "422", "503"),
+            },
+        }
+    }
+
+
+_IDEMPOTENCY: Final = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "maxLength": 257},
+    "description": "the same key and body within 24 hours is one event",
+}
+
+
+def _events(known: dict[str, Route], schemas: dict[str, Any]) -> dict[str, Any]:
+    events = [_cloud_event(known[name], schemas) for name in sorted(PUBLISHABLE)]
+    schemas["CloudEvent"] = {"oneOf": events}
+    one, all_data = {"$ref": "#/components/schemas/CloudEvent"}, [event["properties"]["data"] for event in events]
+    content = {
+        STRUCTURED: {"schema": one},
+        BATCH: {"schema": {"type": "array", "minItems": 1, "maxItems": MAX_EVENTS, "items": one}},
+        JSON: {"schema": {"anyOf": all_data}},
+    }
+    return {
+        "post": {
+            "operationId": "post.events",
+            "summary": "Publish CloudEvents: structured, in a batch, or binary (attributes in ce-* headers)",
+            "security": [{"publisher": []}],
+            "requestBody": {"required": True, "content": content},
+            "responses": {
+                "202": _answer("what was accepted is kept; what was refused is named", "Outcome"),
+                **_refusals("400", "401", "403", "408", "413", "415", "422", "503"),
+            },
+        }
+    }
+
+
+def _cloud_event(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": ["specversion", "id", "source", "type", "data"],
+        "properties": {
+            "specversion": {"const": "1.0"},
+            "id": {"type": "string"},
+            "source": {"type": "string"},
+            "type": {"const": route.type},
+            "time": {"type": "string", "format": "date-time"},
+            "data": {"$ref": f"#/components/schemas/{_component(route, schemas)}"},
+        },
+    }
+
+
+def _cookies(known: dict[str, Route], schemas: dict[str, Any]) -> dict[str, Any]:
+    kinds = []
+    for name in (routes.COOKIE_CONSENT, routes.COOKIE_VISIT):
+        component = schemas[_component(known[name], schemas)]
+        component["properties"] = {"id": {"type": "string"}, **component["properties"]}
+        component["properties"].pop("network", None)
+        component["required"] = ["id", *component["required"]]
+        kinds.append({"$ref": f"#/components/schemas/{known[name].shape.name}"})
+    body = {"oneOf": [*kinds, {"type": "array", "minItems": 1, "maxItems": MAX_EVENTS, "items": {"oneOf": kinds}}]}
+    content = {kind: {"schema": body} for kind in (JSON, "text/plain")}
+    return {
+        "post": {
+            "operationId": "post.cookies",
+            "summary": "Report consents and visits",
+            "requestBody": {"required": True, "content": content},
+            "responses": {
+                "202": _answer("what was accepted is kept; what was refused is named", "Outcome"),
+                **_refusals("400", "403", "408", "413", "415", "422", "503"),
+            },
+        }
+    }
+
+
+def _component(route: Route, schemas: dict[str, Any]) -> str:
+    """Put a shape's JSON Schema among the components, its inner definitions beside it; its name there."""
+    name = route.shape.name
+    if name not in schemas:
+        own = _rehung(route.shape.json_schema())
+        for inner, schema in own.pop("$defs", {}).items():
+            schemas.setdefault(inner, schema)
+        for field in FILE_FIELDS:
+            _replace_stored_file(own["properties"].get(field))
+        schemas[name] = own
+    return name
+
+
+def _replace_stored_file(field: Any) -> None:
+    """From outside a file is handed in; how it is described inside is nobody's business."""
+    for schema in (field, *field.get("anyOf", ())) if field else ():
+        if schema.get("$ref", "").endswith("/stored_file"):
+            schema["$ref"] = "#/components/schemas/Upload"
+
+
+def _rehung(schema: Any) -> Any:
+    if isinstance(schema, dict):
+        return {
+            key: value.replace("#/$defs/", "#/components/schemas/") if key == "$ref" else _rehung(value)
+            for key, value in schema.items()
+        }
+    return [_rehung(item) for item in schema] if isinstance(schema, list) else schema
+
+
+def _answer(description: str, schema: str) -> dict[str, Any]:
+    return {"description": description, "content": {JSON: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}}
+
+
+def _refusals(*statuses: str) -> dict[str, Any]:
+    content = {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {status: {"description": "not accepted", "content": content} for status in statuses}
