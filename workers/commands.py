@@ -16,6 +16,7 @@ from workers.staff_commands import parked_app, status
 def register_commands(app: typer.Typer) -> None:
     """Add this package's commands to ``greffier`` (entry-point group ``greffier.commands``)."""
     app.command()(up)
+    app.command()(demo)
     app.command()(controller)
     app.command()(status)
     app.add_typer(parked_app, name="parked")
@@ -31,6 +32,15 @@ def up(
     from workers.up import up as run
 
     run(data, ready_file=ready_file, port=port, controllers=workers)
+
+
+def demo(
+    data: Annotated[Path | None, typer.Option(help="Keep servers, keys and logs here; temporary when absent.")] = None,
+) -> None:
+    """Show the whole system at work on embedded servers; exit code 0 only if all of it held."""
+    from workers.demo import run_demo
+
+    raise typer.Exit(run_demo(data))
 
 
 def controller(
