@@ -72,6 +72,7 @@ class Process:
         self.log = log
         self.env = dict(env or {})
         self._popen: subprocess.Popen[bytes] | None = None
+        self._asked_to_end = False
 
     @property
     def pid(self) -> int:
@@ -92,6 +93,7 @@ class Process:
     def spawn(self) -> None:
         """Start it and return at once."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
+        self._asked_to_end = False
         with self.log.open("ab") as log:
             self._popen = subprocess.Popen(
                 self._tied_argv(),
@@ -108,10 +110,15 @@ class Process:
         return [sys.executable, "-I", "-S", "-c", _TIED_TO_PARENT, str(os.getpid()), *self.argv]
 
     def terminate(self) -> None:
-        """Ask it to end, and return at once. A paused one is continued first: it could not hear otherwise."""
+        """Ask it to end, and return at once; once only, since our processes take a second time for "at once".
+
+        A paused one is continued first: it could not hear otherwise.
+        """
         if self.alive:
             self.resume()
-            self._signal(signal.SIGTERM)
+            if not self._asked_to_end:
+                self._signal(signal.SIGTERM)
+                self._asked_to_end = True
 
     def stop(self, grace: float = 10.0) -> None:
         """Ask it to end, wait up to `grace` seconds, then kill it."""

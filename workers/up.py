@@ -139,6 +139,7 @@ def up(data: Path, *, ready_file: Path | None, port: int, controllers: int) -> N
     system = System(data, port=port, controllers=controllers)
     with _until_told_to_stop():
         try:
+            _withdraw(ready_file)  # one left by a start that was killed would be taken for ours
             system.start()
             facts = system.facts()
             _publish(ready_file, facts)
@@ -149,8 +150,7 @@ def up(data: Path, *, ready_file: Path | None, port: int, controllers: int) -> N
                     _publish(ready_file, system.facts())
         finally:
             system.stop()
-            if ready_file is not None:
-                ready_file.unlink(missing_ok=True)
+            _withdraw(ready_file)
 
 
 def make_keys(folder: Path) -> str:
@@ -239,3 +239,8 @@ def _publish(ready_file: Path | None, facts: dict[str, Any]) -> None:
     beside.touch(mode=0o600)
     beside.write_text(json.dumps(facts, indent=2) + "\n")
     beside.replace(ready_file)
+
+
+def _withdraw(ready_file: Path | None) -> None:
+    if ready_file is not None:
+        ready_file.unlink(missing_ok=True)

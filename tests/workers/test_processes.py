@@ -47,6 +47,21 @@ def test_a_stopped_child_was_asked_first(tmp_path: Path) -> None:
     assert not psutil.pid_exists(child.pid)
 
 
+def test_a_child_is_asked_to_end_once(tmp_path: Path) -> None:
+    """A worker takes a second SIGTERM for "drop everything"."""
+    code = """if True:
+        import signal
+        term = {signal.SIGTERM}
+        signal.pthread_sigmask(signal.SIG_BLOCK, term)
+        print('up', flush=True)
+        signal.sigwait(term)
+        raise SystemExit(2 if signal.sigtimedwait(term, 0.3) else 1)"""
+    child = spawned(code, tmp_path)
+    child.terminate()
+    child.stop()
+    assert child.exit_code == 1
+
+
 def test_a_child_that_does_not_listen_is_killed(tmp_path: Path) -> None:
     child = spawned(DEAF, tmp_path)
     child.stop(grace=0.1)
