@@ -35,11 +35,15 @@ class Watcher(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """What one caller hands in for one queue: it travels whole, in one message."""
+    """What one caller hands in for one queue: it travels whole, in one message.
+
+    ``size``: bytes of its bodies, as they count in a batch; ``held``: those and its files, as they count in memory.
+    """
 
     events: Sequence[Event]
     files: Sequence[FileContent]
     size: int
+    held: int
     done: asyncio.Future[None]
 
 
@@ -74,15 +78,15 @@ class Gatherer:
         """
         if self._closing:
             raise QueueUnavailable("closing", 1)
-        size = sum(len(event.body) + 1 for event in events)
-        held = size + sum(len(file.content) for file in files)
+        size = sum([len(event.body) + 1 for event in events])
+        held = size + sum([len(file.content) for file in files])
         if self._events + len(events) > MAX_WAITING_EVENTS or self._bytes + held > MAX_WAITING_BYTES:
             raise QueueUnavailable("waiting_room_full", 1)
         self._events += len(events)
         self._bytes += held
         done: asyncio.Future[None] = self._loop.create_future()
         line = self._lines.setdefault(queue, _Line())
-        line.waiting.append(Parcel(events, files, size, done))
+        line.waiting.append(Parcel(events, files, size, held, done))
         if not line.busy:
             self._send(queue, line)
         return done
@@ -136,7 +140,7 @@ class Gatherer:
     ) -> None:
         for parcel in parcels:
             self._events -= len(parcel.events)
-            self._bytes -= parcel.size + sum(len(file.content) for file in parcel.files)
+            self._bytes -= parcel.held
         error = future.exception()
         _answer(parcels, error)
         self._tell(queue, sum(len(parcel.events) for parcel in parcels), seconds, error)

@@ -275,3 +275,58 @@ class Publisher:
             await self._gatherer.put_all(found.taken)
             outcomes += found.outcomes
         return outcomes
+
+
+def publish_submission(
+    case: str, data: Mapping[str, Any], *, event_id: str | None = None, settings: DoorSettings | None = None
+) -> Outcome:
+    """One call of :meth:`SyncPublisher.publish_submission`."""
+    with SyncPublisher.from_settings(settings) as publisher:
+        return publisher.publish_submission(case, data, event_id=event_id)
+
+
+def publish_contact(
+    case: str,
+    data: Mapping[str, Any],
+    *,
+    event_id: str | None = None,
+    source: str = SOURCE,
+    settings: DoorSettings | None = None,
+) -> Outcome:
+    """One call of :meth:`SyncPublisher.publish_contact`."""
+    with SyncPublisher.from_settings(settings) as publisher:
+        return publisher.publish_contact(case, data, event_id=event_id, source=source)
+
+
+def publish_contacts(
+    case: str, contacts: Iterable[Mapping[str, Any]], *, source: str = SOURCE, settings: DoorSettings | None = None
+) -> list[Outcome]:
+    """One call of :meth:`SyncPublisher.publish_contacts`."""
+    with SyncPublisher.from_settings(settings) as publisher:
+        return publisher.publish_contacts(case, contacts, source=source)
+
+
+def publish_consent(consent: Mapping[str, Any], *, settings: DoorSettings | None = None) -> Outcome:
+    """One call of :meth:`SyncPublisher.publish_consent`."""
+    with SyncPublisher.from_settings(settings) as publisher:
+        return publisher.publish_consent(consent)
+
+
+def publish_consents(consents: Iterable[Mapping[str, Any]], *, settings: DoorSettings | None = None) -> list[Outcome]:
+    """One call of :meth:`SyncPublisher.publish_consents`."""
+    with SyncPublisher.from_settings(settings) as publisher:
+        return publisher.publish_consents(consents)
+
+
+def publish_newsletter_confirmed(
+    about: str, at: datetime, *, event_id: str | None = None, settings: DoorSettings | None = None
+) -> Outcome:
+    """One call of :meth:`SyncPublisher.publish_newsletter_confirmed`."""
+    with SyncPublisher.from_settings(settings) as publisher:
+        return publisher.publish_newsletter_confirmed(about, at, event_id=event_id)
+
+
+def publish_events(events: Iterable[Mapping[str, Any]], *, settings: DoorSettings | None = None) -> list[Outcome]:
+    """One call of :meth:`SyncPublisher.publish_events`."""
+    with SyncPublisher.from_settings(settings) as publisher:
+        return publisher.publish_events(events)

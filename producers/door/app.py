@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, Final, Self, cast
 
 import structlog
 from aiohttp import web
 
 from producers.door import openapi
+from producers.door.bodies import BODY_S, BodyReader
 from producers.door.connection import HEADERS_S, connections
 from producers.door.cookies import Cookies
 from producers.door.events import Events
@@ -22,7 +24,6 @@ from producers.door.guard import Networks, Origins, Publishers
 from producers.door.health import Health
 from producers.door.idempotency import Idempotency
 from producers.door.metrics import DoorMetrics
-from producers.door.problems import problems
 from producers.gather import Gatherer
 from producers.intake import Clock, Intake, utc_now
 from producers.publisher import Claims, Letterbox
@@ -38,6 +39,14 @@ BACKLOG: Final = 512
 log = structlog.get_logger("greffier.door")
 
 
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a sender may take, in seconds: for the head of a request, and for its body."""
+
+    headers_s: float = HEADERS_S
+    body_s: float = BODY_S
+
+
 class Door:
     """One door process. ``async with Door(settings) as door``: open inside, drained after.
 
@@ -45,9 +54,9 @@ class Door:
     mended. A Redis that is merely away does not stop it: it answers 503 until Redis is back.
     """
 
-    def __init__(self, settings: DoorSettings, *, clock: Clock = utc_now, headers_s: float = HEADERS_S) -> None:
+    def __init__(self, settings: DoorSettings, *, clock: Clock = utc_now, patience: Patience = Patience()) -> None:
         self._settings = settings
-        self._headers_s = headers_s
+        self._patience = patience
         redis_url = settings.redis_url.get_secret_value()
         self.intake = Intake(load_register(settings.register_file), clock)
         self.letterbox = Letterbox(redis_url, read_sealer(settings.keys), queue_limit=settings.queue_limit)
@@ -94,22 +103,18 @@ class Door:
 
     def _application(self) -> web.Application:
         origins = Origins(self._settings.origins)
-        middlewares: list[Any] = [problems]
+        middlewares: list[Any] = [self.metrics.middleware]
         if self._settings.origins:
             middlewares.insert(0, origins.middleware)
         application = web.Application(middlewares=middlewares)
+        networks = Networks(self._settings.trusted_proxies)
+        reader = BodyReader(self._patience.body_s)
+        slots = asyncio.Semaphore(MAX_UPLOADS)
+        common = (self.intake, self.gatherer)
         parts = (
-            Forms(
-                self.intake,
-                self.gatherer,
-                self._idempotency,
-                origins,
-                self.metrics,
-                self._examiners,
-                asyncio.Semaphore(MAX_UPLOADS),
-            ),
-            Events(self.intake, self.gatherer, origins, self._publishers, self.metrics),
-            Cookies(self.intake, self.gatherer, origins, Networks(self._settings.trusted_proxies), self.metrics),
+            Forms(*common, self._idempotency, origins, self.metrics, reader, self._examiners, slots),
+            Events(*common, origins, self._publishers, self.metrics, reader),
+            Cookies(*common, origins, networks, self.metrics, reader),
             Health(self.gatherer, openapi.describe(dict(self.intake.routes))),
         )
         for part in parts:
@@ -122,7 +127,7 @@ class Door:
         self._runners.append(runner)
         manager = cast(web.Server, runner.server)  # there is one after setup
         listening = await asyncio.get_running_loop().create_server(
-            connections(manager, self._headers_s), self._settings.door_host, port, backlog=BACKLOG
+            connections(manager, self._patience.headers_s), self._settings.door_host, port, backlog=BACKLOG
         )
         self._listening.append(listening)
         taken: socket.socket = listening.sockets[0]

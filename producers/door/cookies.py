@@ -12,6 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from producers.door import bodies
+from producers.door.bodies import BodyReader
 from producers.door.guard import Networks, Origins
 from producers.door.metrics import DoorMetrics
 from producers.door.problems import accepted
@@ -29,6 +30,7 @@ class Cookies:
     origins: Origins
     networks: Networks
     metrics: DoorMetrics
+    bodies: BodyReader
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         router.add_post("/cookies", self.post)
@@ -38,7 +40,7 @@ class Cookies:
         self.origins.check(request)
         if bodies.media_type(request) not in ("application/json", "text/plain"):
             raise bodies.unsupported()
-        said = await bodies.read_json(request, bodies.BATCH_BYTES, bodies.BATCH_NODES)
+        said = await self.bodies.read_json(request, bodies.BATCH_BYTES, bodies.BATCH_NODES)
         network, trace = self.networks.of(request), request.headers.get("traceparent")
         if not isinstance(said, list):
             taken = self.intake.cookie(said, network, trace)

@@ -18,6 +18,7 @@ from urllib.parse import unquote_to_bytes
 from aiohttp import web
 
 from producers.door import bodies
+from producers.door.bodies import BodyReader
 from producers.door.guard import Origins, Publishers
 from producers.door.metrics import DoorMetrics
 from producers.door.problems import accepted, invalid, problem
@@ -48,6 +49,7 @@ class Events:
     origins: Origins
     publishers: Publishers
     metrics: DoorMetrics
+    bodies: BodyReader
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         router.add_post("/events", self.post)
@@ -59,10 +61,10 @@ class Events:
         if media_type == BATCH:
             return await self._batch(request, key)
         if media_type == STRUCTURED:
-            event = await bodies.read_json(request, bodies.JSON_BYTES)
+            event = await self.bodies.read_json(request, bodies.JSON_BYTES)
         elif _JSON_TYPE.fullmatch(media_type) and not media_type.startswith("application/cloudevents"):
             event = _attributes_in_headers(request)
-            event["data"] = await bodies.read_json(request, bodies.JSON_BYTES)
+            event["data"] = await self.bodies.read_json(request, bodies.JSON_BYTES)
         else:
             raise bodies.unsupported()
         return await self._one(event, key)
@@ -82,7 +84,7 @@ class Events:
         return accepted({"accepted": 1, "refused": []})
 
     async def _batch(self, request: web.Request, key: ApiKey) -> web.StreamResponse:
-        items = await bodies.read_json(request, bodies.BATCH_BYTES, bodies.BATCH_NODES)
+        items = await self.bodies.read_json(request, bodies.BATCH_BYTES, bodies.BATCH_NODES)
         if not isinstance(items, list):
             raise InvalidBody(Problem("list_type", "", "must be an array of events"))
         sifted = sift(items, lambda item: self._take(item, key))

@@ -22,6 +22,7 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.multipart import content_disposition_filename, parse_content_disposition
 
 from producers.door import bodies
+from producers.door.bodies import BodyReader
 from producers.door.problems import Refused
 from producers.intake import FILE_FIELDS
 from producers.uploads import MAX_FILES, Upload
@@ -49,20 +50,20 @@ class FormData:
     plain: bool = False
 
 
-async def read_form(request: web.BaseRequest, *, files: bool) -> FormData:
+async def read_form(request: web.BaseRequest, reader: BodyReader, *, files: bool) -> FormData:
     """Read a form in whichever way it came. ``files``: whether this form may bring any.
 
     Raises :class:`Refused` 413 or 415, :class:`InvalidMessage` for what cannot be read, :class:`InvalidBody`.
     """
     media_type = bodies.media_type(request)
     if media_type == "application/json":
-        data = await bodies.read_json(request, bodies.UPLOAD_BYTES if files else bodies.JSON_BYTES)
+        data = await reader.read_json(request, bodies.UPLOAD_BYTES if files else bodies.JSON_BYTES)
         return _from_json(data) if files else FormData(data)
     if media_type == FORM:
-        fields = _urlencoded(await bodies.read(request, bodies.JSON_BYTES))
+        fields = _urlencoded(await reader.read(request, bodies.JSON_BYTES))
         return FormData(_nested(fields), plain=True)
     if media_type == MULTIPART:
-        body = await bodies.read(request, bodies.UPLOAD_BYTES if files else bodies.JSON_BYTES)
+        body = await reader.read(request, bodies.UPLOAD_BYTES if files else bodies.JSON_BYTES)
         fields, uploads = await _multipart(request, body)
         return FormData(_nested(fields), uploads, plain=True)
     raise bodies.unsupported()

@@ -15,6 +15,7 @@ from typing import Final
 from aiohttp import web
 
 from producers.door import idempotency
+from producers.door.bodies import BodyReader
 from producers.door.form_data import FormData, read_form
 from producers.door.guard import Origins
 from producers.door.metrics import DoorMetrics
@@ -51,6 +52,7 @@ class Forms:
     idempotency: idempotency.Idempotency
     origins: Origins
     metrics: DoorMetrics
+    bodies: BodyReader
     examiners: ThreadPoolExecutor
     uploads: asyncio.Semaphore
 
@@ -77,7 +79,7 @@ class Forms:
         return post
 
     async def _answer(self, case: Case, key: str | None, request: web.Request, *, with_files: bool) -> web.Response:
-        form = await read_form(request, files=with_files)
+        form = await read_form(request, self.bodies, files=with_files)
         try:
             event_id, received_at = await self._accept(case, key, request, form)
         except InvalidBody:
@@ -107,7 +109,8 @@ class Forms:
         return taken.event.id, first
 
     async def _post(self, taken: Taken, received_at: datetime) -> None:
-        event = replace(taken.event, recordedtime=wire_moment(received_at))
+        at = wire_moment(received_at)
+        event = taken.event if taken.event.recordedtime == at else replace(taken.event, recordedtime=at)
         await self.gatherer.put(taken.queue, (event,), taken.files)
 
     async def _examine(self, uploads: Mapping[str, Upload]) -> dict[str, ExaminedFile]:

@@ -5,11 +5,13 @@ Source: R29.
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any, Final
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from producers.door.problems import Handler, answer_for
 from producers.gather import Gatherer
 from schemas.errors import QueueUnavailable
 
@@ -42,9 +44,18 @@ class DoorMetrics:
         """One event was ``accepted``, ``repeated`` or ``refused``."""
         self._events.labels(event_type, outcome).inc()
 
-    def answered(self, status: int) -> None:
-        """A request got a problem for an answer."""
-        self._answers.labels(str(status)).inc()
+    @property
+    def middleware(self) -> object:
+        """Turns failures into problems, and counts every answer by its status."""
+        by_status = {status.value: self._answers.labels(str(status.value)) for status in HTTPStatus}
+
+        @web.middleware
+        async def count(request: web.Request, handler: Handler) -> web.StreamResponse:
+            answer = await answer_for(request, handler)
+            by_status[answer.status].inc()
+            return answer
+
+        return count
 
     def enqueued(self, queue: str, events: int, seconds: float) -> None:
         self._batch.labels(queue).observe(events)

@@ -94,9 +94,8 @@ def invalid(found: InvalidBody, more: Mapping[str, object] | None = None) -> web
     return problem(422, found.code, "The content cannot be accepted.", problems=found.problems, more=more)
 
 
-@web.middleware
-async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn every way of failing into a problem; what is not foreseen says nothing but 500."""
+async def answer_for(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """The handler's answer, or a problem for every way of failing; what is not foreseen says nothing but 500."""
     try:
         return await handler(request)
     except InvalidBody as error:
