@@ -96,7 +96,7 @@ def test_a_command_that_greffier_lacks_is_noticed() -> None:
 
 def variables_of(settings: type[BaseSettings]) -> set[str]:
     """Every environment variable that a settings class reads."""
-    found = set()
+    found: set[str] = set()
     for name, field in settings.model_fields.items():
         alias = field.validation_alias
         choices = getattr(alias, "choices", [alias] if alias else [f"GREFFIER_{name.upper()}"])
@@ -113,6 +113,14 @@ def test_every_variable_of_the_image_is_read_by_some_process() -> None:
     ours = {variable for variable in image_environment() if variable.startswith("GREFFIER_")}
     assert ours
     assert ours <= variables_of(DoorSettings) | variables_of(ControllerSettings)
+
+
+@pytest.mark.parametrize(("title", "settings"), [("Door", DoorSettings), ("Controller worker", ControllerSettings)])
+def test_the_documented_settings_are_those_that_are_read(title: str, settings: type[BaseSettings]) -> None:
+    page = (ROOT / "docs" / "operate.md").read_text()
+    table = page.partition(f"### {title}\n")[2].partition("\n\nA ")[0].partition("\n### ")[0]
+    named = {name for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall("`(.*?)`", row)}
+    assert named == variables_of(settings)
 
 
 def test_a_variable_that_nobody_reads_is_noticed() -> None:
