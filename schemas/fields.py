@@ -184,7 +184,8 @@ VERSION = pattern(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$", 32)
 SHA256_HEX = pattern(r"^[0-9a-f]{64}$", 64)
 NETWORK = pattern(r"^[0-9a-f.:]{2,45}/[0-9]{1,3}$", 49)
 
+_Choice = Annotated[bool, Field(strict=True)]  # "false" and 0 are no refusal, and "true" is no consent
 Choices = Annotated[
-    dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,63}$")], bool], Field(max_length=20)
+    dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,63}$")], _Choice], Field(max_length=20)
 ]
 CHOICES = FieldType(Annotated[Choices, Field(strict=True, min_length=1)], Annotated[Choices, Field(strict=True)])
