@@ -22,9 +22,9 @@ def door() -> None:
     """Serve the door until SIGTERM; settings come from GREFFIER_* variables."""
     import asyncio
 
-    from producers.logs import configure_logs
     from producers.serve import serve
     from producers.settings import read_door_settings
+    from schemas.logs import configure_logs
 
     configure_logs()
     asyncio.run(serve(read_door_settings()))
