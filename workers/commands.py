@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from workers.staff_commands import parked_app, status
+from workers.staff_commands import doctor, parked_app, status
 
 
 def register_commands(app: typer.Typer) -> None:
@@ -19,6 +19,7 @@ def register_commands(app: typer.Typer) -> None:
     app.command()(demo)
     app.command()(controller)
     app.command()(status)
+    app.command()(doctor)
     app.add_typer(parked_app, name="parked")
 
 

@@ -58,6 +58,27 @@ def status(as_json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
+def doctor(as_json: AsJson = False) -> None:
+    """Check servers' settings, clocks, keys and register against what the promises rest on. Exit code 1 if unfit."""
+    from dataclasses import asdict
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from workers.doctor import examine
+
+    findings = _with_services(examine)
+    if as_json:
+        typer.echo(json.dumps([asdict(finding) for finding in findings]))
+    else:
+        table = Table("check", "fit", "seen")
+        for finding in findings:
+            table.add_row(finding.check, "yes" if finding.fit else "NO", finding.seen)
+        Console().print(table)
+    if not all(finding.fit for finding in findings):
+        raise typer.Exit(1)
+
+
 def _print_status(found: Status) -> None:
     from rich.console import Console
     from rich.table import Table

@@ -6,6 +6,7 @@ Source: R29; I8, I9.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from typing import Any
 
 from redis.asyncio import Redis
@@ -59,6 +60,12 @@ async def look_around(services: Services, redis: Redis) -> Status:
         f"door {sequence.door}: {sequence.missing} message(s) accepted and never arrived"
         for sequence in sequences
         if sequence.missing and not waiting
+    ]
+    bound = services.skew // timedelta(milliseconds=1)
+    alarms += [
+        f"door {sequence.door}: its clock ran {sequence.ahead_ms} ms ahead, the bound is {bound} ms (GREFFIER_SKEW_MS)"
+        for sequence in sequences
+        if sequence.ahead_ms > bound
     ]
     alarms += [f"queue {state.queue}: {state.dead} dead letter(s) not parked yet" for state in queues if state.dead]
     doors = tuple({**asdict(sequence), "missing": sequence.missing} for sequence in sequences)

@@ -31,6 +31,7 @@ async def park_dead(services: Services, dead: DeadLetter) -> None:
         return
     kept = await services.kept(one.key for one in arrived)
     await park(services, [letter_of(services, one, dead.reason) for one in arrived if one.key not in kept])
+    await services.bookkeeping.arrived(batch, services.clock())
 
 
 def _wire_of(raw: bytes) -> Any | None:

@@ -11,17 +11,22 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from schemas.envelope import Batch
+from schemas.fields import read_moment
 from workers.stores.mongo import Collection, Databases, available, insert_new
 
 
 @dataclass(frozen=True, slots=True)
 class Sequence:
-    """A door's numbers as they arrived: the highest, how many distinct ones, and how often one came again."""
+    """A door's numbers as they arrived: the highest, how many distinct ones, and how often one came again.
+
+    ``ahead_ms``: by how much its clock was seen to run ahead of a worker's, at most; 0 where it never was.
+    """
 
     door: str
     highest: int
     arrived: int
     redelivered: int
+    ahead_ms: int
 
     @property
     def missing(self) -> int:
@@ -38,7 +43,13 @@ class Bookkeeping:
 
     async def arrived(self, batch: Batch, now: datetime) -> None:
         """Note a batch's number; a redelivery only counts up."""
-        first = {"door": batch.door, "seq": batch.seq, "events": len(batch.events), "at": now}
+        first = {
+            "door": batch.door,
+            "seq": batch.seq,
+            "events": len(batch.events),
+            "recorded": read_moment(batch.events[-1].recordedtime),
+            "at": now,
+        }
         with available():
             await self._batches.update_one(
                 {"_id": batch.id}, {"$setOnInsert": first, "$inc": {"deliveries": 1}}, upsert=True
@@ -46,16 +57,24 @@ class Bookkeeping:
 
     async def sequences(self) -> list[Sequence]:
         """Every door's numbers."""
-        by_number = {"_id": {"door": "$door", "seq": "$seq"}, "again": {"$sum": {"$subtract": ["$deliveries", 1]}}}
+        by_number = {
+            "_id": {"door": "$door", "seq": "$seq"},
+            "again": {"$sum": {"$subtract": ["$deliveries", 1]}},
+            "ahead": {"$max": {"$subtract": ["$recorded", "$at"]}},
+        }
         by_door = {
             "_id": "$_id.door",
             "highest": {"$max": "$_id.seq"},
             "arrived": {"$sum": 1},
             "again": {"$sum": "$again"},
+            "ahead": {"$max": "$ahead"},
         }
         with available():
             found = self._batches.aggregate([{"$group": by_number}, {"$group": by_door}, {"$sort": {"_id": 1}}])
-            return [Sequence(d["_id"], d["highest"], d["arrived"], d["again"]) async for d in found]
+            return [
+                Sequence(door["_id"], door["highest"], door["arrived"], door["again"], max(0, int(door["ahead"] or 0)))
+                async for door in found
+            ]
 
     async def dropped(self, letter: str, event: str, why: str, now: datetime) -> None:
         """Note that staff dropped a parked letter; once per letter."""

@@ -61,6 +61,11 @@ class Databases:
             for database in (self.active, self.archive, self.evidence, self.keys):
                 await database.command("ping")
 
+    async def hello(self) -> Document:
+        """What the primary of **active** says of itself: set name, local time (UTC)."""
+        with available():
+            return await self.active.client.admin.command("hello")
+
     def close(self) -> None:
         for client in {id(d.client): d.client for d in (self.active, self.archive, self.evidence, self.keys)}.values():
             client.close()
