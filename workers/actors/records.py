@@ -8,6 +8,7 @@ Source: R1–R3, R13, R26; P2, P5; design § 4 "P5 in one paragraph".
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from typing import Any, Final
@@ -21,7 +22,7 @@ from workers.rules.consent import covers
 from workers.rules.erasure import Verdict, judge, latest
 from workers.rules.retention import active_until
 from workers.services import Services
-from workers.stores.keys import ACTIVE, DataKey, key_id
+from workers.stores.keys import ACTIVE, DataKey, KeyHeld, key_id
 from workers.stores.mongo import Document
 from workers.stores.submissions import link_id
 from workers.stores.tombstones import of_address, of_event, of_person
@@ -140,6 +141,7 @@ async def _turn_away(
     refused, parked = sorted_out[Verdict.REFUSE], sorted_out[Verdict.PARK]
     await refuse(services, [record.key for record in refused], ERASED)
     await services.uploads.clear(file for record in refused for file in record.files)
+    await _uproot(services, refused)  # an earlier attempt may have created the person and gone no further
     await park(
         services,
         [letter_of(services, record.arrived, "erased_just_before" if record.own_act else ERASED) for record in parked],
@@ -289,7 +291,10 @@ async def _uproot(services: Services, records: list[_Record]) -> None:
     The tombstone names each first: an erasure under way then still finds what is his.
     """
     stones = await services.tombstones.look(record.address for record in records)
-    for person, address in {(record.person, record.address) for record in records if record.address in stones}:
-        await services.tombstones.name_persons(address, [person])
-        if await services.people.retire(person, stones[address]):
-            await services.keys.destroy([key_id(person, ACTIVE)])
+    for lookup, address in {(record.lookup, record.address) for record in records if record.address in stones}:
+        persons = await services.people.of_before(lookup, stones[address])
+        await services.tombstones.name_persons(address, persons)
+        for person in persons:
+            await services.people.retire(person, stones[address])
+            with suppress(KeyHeld):  # a held person's data stays where it is, behind the tombstone
+                await services.keys.destroy([key_id(person, ACTIVE)])

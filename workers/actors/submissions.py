@@ -5,7 +5,6 @@ Source: R1, R2, R13; design § 3.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -37,7 +36,8 @@ async def keep_submissions(services: Services, arrived: Sequence[Arrived]) -> No
     """Keep records and anchor events; each that cannot be kept is parked or refused by itself."""
     records = [one for one in arrived if one.route.case]
     anchors = [one for one in arrived if not one.route.case]
-    await asyncio.gather(keep_records(services, records), keep_anchors(services, anchors))
+    await keep_records(services, records)
+    await keep_anchors(services, anchors)
 
 
 async def keep_anchors(services: Services, arrived: Sequence[Arrived]) -> None:

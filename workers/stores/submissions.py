@@ -8,7 +8,6 @@ Source: R1, R2, R13; design § 4 "A person", "Purpose links".
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -66,10 +65,8 @@ class Submissions:
         if not gone:
             return
         with available():
-            await asyncio.gather(
-                self._links.delete_many({"submission": {"$in": gone}}),
-                self._anchors.delete_many({"_id": {"$in": gone}}),
-            )
+            await self._links.delete_many({"submission": {"$in": gone}})
+            await self._anchors.delete_many({"_id": {"$in": gone}})
             await self._submissions.delete_many({"_id": {"$in": gone}})
 
     async def delete_links(self, ids: Iterable[str]) -> None:
