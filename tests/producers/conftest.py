@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +37,14 @@ class Installation:
 
     def add_key(self, **changes: Any) -> str:
         """A further token, its entry changed as said."""
-        from dataclasses import replace
-
         token, entry = new_api_key()
         add_api_key(self.door_keys, replace(entry, **changes))
         return token
 
 
-@pytest.fixture
-def installation(tmp_path: Path) -> Installation:
-    folder = tmp_path / "keys"
+@pytest.fixture(scope="session")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    folder = tmp_path_factory.mktemp("installation") / "keys"
     generate_keys(folder)
     token, key = new_api_key(("greffier.contact.*", "greffier.application.*"), ("https://crm.example.com*",))
     add_api_key(folder / "door", key)
@@ -62,11 +60,11 @@ class Letters:
 
     def messages(self, queue: str | None = None) -> list[dict[str, Any]]:
         """Raw messages, in the order they were enqueued."""
-        found = []
-        for name in [queue] if queue else QUEUES:
-            for message_id in self.client.lrange(f"dramatiq:{name}", 0, -1):
-                found.append(json.loads(self.client.hget(f"dramatiq:{name}.msgs", message_id)))
-        return found
+        return [
+            json.loads(self.client.hget(f"dramatiq:{name}.msgs", message_id))
+            for name in ([queue] if queue else QUEUES)
+            for message_id in self.client.lrange(f"dramatiq:{name}", 0, -1)
+        ]
 
     def batches(self, queue: str | None = None) -> list[Batch]:
         return [self.opener.open(message["kwargs"]["batch"]) for message in self.messages(queue)]
@@ -121,10 +119,10 @@ class Front:
 OpenDoor = Callable[..., AbstractAsyncContextManager[Front]]
 
 
-@pytest.fixture
-def settings(redis_url: str, installation: Installation) -> DoorSettings:
+@pytest.fixture(scope="session")
+def settings(_redis_base: str, installation: Installation) -> DoorSettings:
     return DoorSettings(
-        redis_url=redis_url,
+        redis_url=_redis_base,
         door_port=0,
         metrics_port=0,
         keys=installation.door_keys,
@@ -132,7 +130,7 @@ def settings(redis_url: str, installation: Installation) -> DoorSettings:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def open_door(settings: DoorSettings, installation: Installation) -> OpenDoor:
     """Opens a door with settings changed as said."""
 
@@ -146,7 +144,8 @@ def open_door(settings: DoorSettings, installation: Installation) -> OpenDoor:
     return opened
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 async def front(open_door: OpenDoor) -> AsyncIterator[Front]:
+    """One door for all tests that do it no harm; `letters` empties the queues."""
     async with open_door() as opened:
         yield opened

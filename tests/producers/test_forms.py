@@ -120,7 +120,8 @@ async def test_a_stored_file_cannot_be_described_from_outside(front: Front, lett
 
 @pytest.mark.parametrize("way", [as_json, as_form, as_multipart])
 @pytest.mark.parametrize(
-    "change", [{"birth_date": "2019-05-04"}, {"age": "9"}, {"last_name": "Durand, j'ai 11 ans"}, {"first_name": "I am 9."}]
+    "change",
+    [{"birth_date": "2019-05-04"}, {"age": "9"}, {"last_name": "Durand, j'ai 11 ans"}, {"first_name": "I am 9."}],
 )
 async def test_a_child_is_refused_and_leaves_nothing(
     front: Front, letters: Letters, change: dict[str, Any], way: Any
