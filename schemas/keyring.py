@@ -22,21 +22,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import json
-import os
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 from schemas.envelope import Opener, Sealer
-from schemas.errors import ConfigurationError, Fault
+from schemas.keyfiles import naming, read_json, read_text, write_json, write_text
+from schemas.party_keys import generate_controller_party
 from schemas.subject import References
 
 SECRET_BYTES = 32
@@ -106,7 +104,7 @@ def revoke_api_key(folder: Path, key_id: str) -> bool:
 
 
 def _write_api_keys(folder: Path, keys: Iterable[ApiKey]) -> None:
-    _write_json(folder / "api-keys.json", {"keys": [asdict(key) for key in keys]})
+    write_json(folder / "api-keys.json", {"keys": [asdict(key) for key in keys]})
 
 
 def generate_keys(folder: Path) -> None:
@@ -119,24 +117,25 @@ def generate_keys(folder: Path) -> None:
         place.mkdir(parents=True, mode=0o700)
     kid, transit = f"transit-{secrets.token_hex(4)}", X25519PrivateKey.generate()
     publisher, signer = f"door-{secrets.token_hex(4)}", Ed25519PrivateKey.generate()
-    _write_json(door / "transit.public.json", {"kid": kid, "public": _b64(transit.public_key().public_bytes_raw())})
-    _write_json(
+    write_json(door / "transit.public.json", {"kid": kid, "public": _b64(transit.public_key().public_bytes_raw())})
+    write_json(
         controller / "transit.private.json", {"keys": [{"kid": kid, "private": _b64(transit.private_bytes_raw())}]}
     )
-    _write_json(door / "publisher.private.json", {"id": publisher, "private": _b64(signer.private_bytes_raw())})
+    write_json(door / "publisher.private.json", {"id": publisher, "private": _b64(signer.private_bytes_raw())})
     public = {"id": publisher, "public": _b64(signer.public_key().public_bytes_raw())}
-    _write_json(controller / "publishers.public.json", {"keys": [public]})
-    _write_json(door / "api-keys.json", {"keys": []})
-    _write(door / "idempotency.key", _b64(secrets.token_bytes(SECRET_BYTES)))
-    _write(controller / "lookup.key", _b64(secrets.token_bytes(SECRET_BYTES)))
+    write_json(controller / "publishers.public.json", {"keys": [public]})
+    write_json(door / "api-keys.json", {"keys": []})
+    write_text(door / "idempotency.key", _b64(secrets.token_bytes(SECRET_BYTES)))
+    write_text(controller / "lookup.key", _b64(secrets.token_bytes(SECRET_BYTES)))
     wrapping = {"kid": f"wrap-{secrets.token_hex(4)}", "key": _b64(secrets.token_bytes(SECRET_BYTES))}
-    _write_json(controller / "wrapping.json", {"keys": [wrapping]})
+    write_json(controller / "wrapping.json", {"keys": [wrapping]})
+    generate_controller_party(door, controller)
 
 
 def read_sealer(folder: Path) -> Sealer:
     """The door's sealing and signing keys."""
-    transit, publisher = _read_json(folder / "transit.public.json"), _read_json(folder / "publisher.private.json")
-    with _Naming(folder, "transit.public.json, publisher.private.json"):
+    transit, publisher = read_json(folder / "transit.public.json"), read_json(folder / "publisher.private.json")
+    with naming("transit.public.json, publisher.private.json"):
         return Sealer(
             transit["kid"],
             X25519PublicKey.from_public_bytes(_unb64(transit["public"])),
@@ -147,8 +146,8 @@ def read_sealer(folder: Path) -> Sealer:
 
 def read_opener(folder: Path) -> Opener:
     """The controller's opening and verifying keys."""
-    transit, publishers = _read_json(folder / "transit.private.json"), _read_json(folder / "publishers.public.json")
-    with _Naming(folder, "transit.private.json, publishers.public.json"):
+    transit, publishers = read_json(folder / "transit.private.json"), read_json(folder / "publishers.public.json")
+    with naming("transit.private.json, publishers.public.json"):
         return Opener(
             {key["kid"]: X25519PrivateKey.from_private_bytes(_unb64(key["private"])) for key in transit["keys"]},
             {key["id"]: Ed25519PublicKey.from_public_bytes(_unb64(key["public"])) for key in publishers["keys"]},
@@ -157,14 +156,14 @@ def read_opener(folder: Path) -> Opener:
 
 def read_references(folder: Path) -> References:
     """The controller's root of keyed references."""
-    with _Naming(folder, "lookup.key"):
-        return References(_unb64(_read(folder / "lookup.key")))
+    with naming("lookup.key"):
+        return References(_unb64(read_text(folder / "lookup.key")))
 
 
 def read_wrapping_keys(folder: Path) -> dict[str, bytes]:
     """Key-encryption keys by id, the current one first."""
-    entries = _read_json(folder / "wrapping.json")
-    with _Naming(folder, "wrapping.json"):
+    entries = read_json(folder / "wrapping.json")
+    with naming("wrapping.json"):
         found = {entry["kid"]: _unb64(entry["key"]) for entry in entries["keys"]}
         if not found or any(len(key) != SECRET_BYTES for key in found.values()):
             raise ValueError("no key of 32 bytes")
@@ -173,55 +172,16 @@ def read_wrapping_keys(folder: Path) -> dict[str, bytes]:
 
 def read_api_keys(folder: Path) -> ApiKeys:
     """The door's list of publishers."""
-    entries = _read_json(folder / "api-keys.json")
-    with _Naming(folder, "api-keys.json"):
+    entries = read_json(folder / "api-keys.json")
+    with naming("api-keys.json"):
         keys = [ApiKey(**{**e, "types": tuple(e["types"]), "sources": tuple(e["sources"])}) for e in entries["keys"]]
         return ApiKeys({key.id: key for key in keys})
 
 
 def read_idempotency_key(folder: Path) -> bytes:
     """The door's secret for deriving ids and fingerprints."""
-    with _Naming(folder, "idempotency.key"):
-        return _unb64(_read(folder / "idempotency.key"))
-
-
-class _Naming:
-    """Turn whatever a broken key file raises into one error that names the file and quotes nothing of it."""
-
-    def __init__(self, folder: Path, names: str) -> None:
-        self._folder = folder
-        self._names = names
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, (ValueError, KeyError, TypeError, AttributeError)):
-            raise ConfigurationError("keys", Fault(self._names, "is not a readable key file")) from None
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text("ascii").strip()
-    except OSError as error:
-        raise ConfigurationError("keys", Fault(path.name, error.strerror or "cannot be read")) from None
-
-
-def _read_json(path: Path) -> Any:
-    with _Naming(path.parent, path.name):
-        return json.loads(_read(path))
-
-
-def _write_json(path: Path, content: object) -> None:
-    _write(path, json.dumps(content, indent=1) + "\n")
-
-
-def _write(path: Path, content: str) -> None:
-    # Written beside and moved over: a process that reads while a key is added sees the old file or the new one.
-    beside = path.with_name(path.name + ".new")
-    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400), "w") as file:
-        file.write(content)
-    beside.replace(path)
+    with naming("idempotency.key"):
+        return _unb64(read_text(folder / "idempotency.key"))
 
 
 def _b64(raw: bytes) -> str:

@@ -137,3 +137,35 @@ class TransferBasis(StrEnum):
     STANDARD_CONTRACTUAL_CLAUSES = "standard-contractual-clauses"
     BINDING_CORPORATE_RULES = "binding-corporate-rules"
     SUSPENDED = "suspended"
+
+
+class Right(StrEnum):
+    """What a data subject may ask for. Source: R17, R19, R20; GDPR Arts 15, 17, 21."""
+
+    ACCESS = "access"
+    ERASURE = "erasure"
+    OBJECTION = "objection"
+
+
+class Channel(StrEnum):
+    """How a request reached the group. Staff enter the last two with their true date of receipt. Source: R22."""
+
+    WEBSITE = "website"
+    EMAIL = "email"
+    LETTER = "letter"
+
+
+class StoreOutcome(StrEnum):
+    """What a store answers to one task. Source: R25; design § 5."""
+
+    DONE = "done"
+    NOTHING_HELD = "nothing-held"
+    PARTLY_RETAINED = "partly-retained"
+    REFUSED = "refused"
+
+
+class Proof(StrEnum):
+    """How a store's answer was looked at again: by the controller's own eyes, or by its second signed statement."""
+
+    VERIFIED = "verified"
+    ATTESTED = "attested"

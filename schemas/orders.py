@@ -1,0 +1,138 @@
+"""Orders to a subsidiary and its receipts: what is asked of a store, and what it signs for.
+
+======== ============================== ======================================================
+token    travels as                     holds
+======== ============================== ======================================================
+order    JWE( JWS(claims) )             entries: task, right, identifiers; the least that finds a person
+receipt  JWE( {receipt: JWS, copies} )  the JWS: entries with counts per collection, no personal data, kept for
+                                        years; beside it, for access only, the copies themselves
+======== ============================== ======================================================
+
+An entry's task id is the same at every attempt: whoever acts on it twice has acted once.
+Source: R25; P6, P7; design § 3 "Orders and receipts", § 5.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Any, Final
+
+from pydantic import Field
+
+from schemas.fields import EMAIL, IDENTIFIER, MOMENT, SHA256_HEX, FieldType, pattern
+from schemas.shapes import Shape
+from schemas.terms import Right, StoreOutcome
+
+ORDER: Final = "greffier-order+jwt"
+RECEIPT: Final = "greffier-receipt+jwt"
+CONTROLLER: Final = "controller"
+"""The controller's name as a party and as a store of its own."""
+
+ORDER_LIFETIME: Final = timedelta(days=7)
+RECEIPT_LIFETIME: Final = timedelta(days=7)
+MAX_ENTRIES: Final = 500
+MAX_ADDRESSES: Final = 20
+_MAX_COUNT: Final = 2**40
+
+
+def order_namespace(code: str) -> str:
+    """The dramatiq namespace in which a subsidiary finds its orders."""
+    return f"to.{code}"
+
+
+def receipt_namespace(code: str) -> str:
+    """The dramatiq namespace in which a subsidiary leaves its receipts."""
+    return f"from.{code}"
+
+
+ORDER_QUEUE: Final = "orders"
+RECEIPT_QUEUE: Final = "receipts"
+"""Queue and actor within those namespaces; the message's only argument is ``token``, a string."""
+
+
+def _one_of(*words: str) -> FieldType:
+    return pattern(f"^({'|'.join(words)})$", 40)
+
+
+def _listed(item: FieldType, least: int, most: int) -> FieldType:
+    kept = Annotated[list[item.kept], Field(min_length=least, max_length=most)]  # type: ignore[name-defined]
+    return FieldType(kept, kept)
+
+
+_COUNT = FieldType(*[Annotated[int, Field(strict=True, ge=0, le=_MAX_COUNT)]] * 2)
+_ATTEMPT = FieldType(*[Annotated[int, Field(strict=True, ge=1, le=1_000_000)]] * 2)
+_TASK = pattern(r"^[A-Za-z0-9-]{1,64}/[a-z]{2,16}$", 96)
+
+PERSON: Final = Shape("person", required={"emails": _listed(EMAIL, 1, MAX_ADDRESSES)})
+"""Whom to look for: every address confirmed for the case."""
+
+ASKED: Final = ("serve", "look")
+"""``serve``: act. ``look``: say what stands now, and change nothing; the second statement of P6."""
+
+ORDER_ENTRY: Final = Shape(
+    "order_entry",
+    required={
+        "task": _TASK,
+        "attempt": _ATTEMPT,
+        "ask": _one_of(*ASKED),
+        "right": _one_of(*(right.value for right in Right)),
+        "person": PERSON.as_field,
+        "received_at": MOMENT,
+    },
+)
+"""``received_at``: when the person's request reached the group; what is newer than it is a fresh act, and stays."""
+
+COLLECTION_OUTCOME: Final = Shape(
+    "collection_outcome",
+    required={"name": pattern(r"^[A-Za-z0-9_.-]{1,64}$", 64), "matched": _COUNT},
+    optional={
+        "erased": _COUNT,
+        "anonymised": _COUNT,
+        "restricted": _COUNT,
+        "retained": _COUNT,
+        "ground": pattern(r"^[A-Za-z0-9 ().,:/-]{1,120}$", 120),
+        "until": pattern(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", 10),
+    },
+)
+"""One collection or table: how many records of the person were there, and what became of them.
+What was retained has its ground and, where it ends, its last day."""
+
+RECEIPT_ENTRY: Final = Shape(
+    "receipt_entry",
+    required={
+        "task": _TASK,
+        "attempt": _ATTEMPT,
+        "ask": _one_of(*ASKED),
+        "outcome": _one_of(*(outcome.value for outcome in StoreOutcome)),
+        "collections": _listed(COLLECTION_OUTCOME.as_field, 0, 200),
+        "at": MOMENT,
+    },
+    optional={"copy_sha256": SHA256_HEX, "reason": pattern(r"^[a-z][a-z0-9_-]{0,63}$", 64)},
+)
+"""``copy_sha256``: of the access copy that came beside the receipt; ``reason``: why a store refused."""
+
+_CLAIMS: Final = {
+    "iss": IDENTIFIER,
+    "aud": IDENTIFIER,
+    "jti": IDENTIFIER,
+    "iat": _COUNT,
+    "exp": _COUNT,
+}
+
+ORDER_CLAIMS: Final = Shape("order", {**_CLAIMS, "entries": _listed(ORDER_ENTRY.as_field, 1, MAX_ENTRIES)})
+RECEIPT_CLAIMS: Final = Shape(
+    "receipt", {**_CLAIMS, "order": IDENTIFIER, "entries": _listed(RECEIPT_ENTRY.as_field, 1, MAX_ENTRIES)}
+)
+"""``order``: the ``jti`` of the order it answers."""
+
+
+def is_consistent(entry: dict[str, Any]) -> bool:
+    """Whether a receipt entry's numbers agree: nothing counted that was not matched, nothing kept without a ground."""
+    for one in entry["collections"]:
+        kept = one.get("retained", 0)
+        if one.get("erased", 0) + one.get("anonymised", 0) + kept > one["matched"]:
+            return False
+        if kept and "ground" not in one:
+            return False
+    held = any(one["matched"] for one in entry["collections"])
+    return held is (entry["outcome"] != StoreOutcome.NOTHING_HELD) or entry["outcome"] == StoreOutcome.REFUSED
