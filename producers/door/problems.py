@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import structlog
-from aiohttp import web
+from aiohttp import HttpVersion10, web
 from pydantic_core import to_json
 
 from schemas.errors import GreffierError, InvalidBody, InvalidMessage, Problem, QueueUnavailable
@@ -97,6 +97,8 @@ def invalid(found: InvalidBody, more: Mapping[str, object] | None = None) -> web
 async def answer_for(request: web.Request, handler: Handler) -> web.StreamResponse:
     """The handler's answer, or a problem for every way of failing; what is not foreseen says nothing but 500."""
     try:
+        if request.version < HttpVersion10:
+            raise Refused(505, "http_version", "HTTP 1.0 or 1.1 is spoken here.", close=True)
         return await handler(request)
     except InvalidBody as error:
         return invalid(error)
