@@ -73,7 +73,7 @@ class _Consumers(dramatiq.Middleware):
     def __init__(self, app: App) -> None:
         self.app = app
 
-    def after_worker_boot(self, broker: dramatiq.Broker, worker: Worker) -> None:
+    def before_worker_boot(self, broker: dramatiq.Broker, worker: Worker) -> None:
         self.app.consumers = worker.consumers
 
 

@@ -47,12 +47,13 @@ class Verdict:
 
     unfinished: int
     lost: int  # accepted, not done, and in no place of Redis nor with the parker
-    stuck: int  # taken from the queue and held by nobody
+    waiting: int  # in a queue, for a worker that does not fetch
+    stuck: int  # taken from a queue and held by nobody
     dead_threads: int
 
     @property
     def clean(self) -> bool:
-        return self == Verdict(0, 0, 0, 0)
+        return self == Verdict(0, 0, 0, 0, 0)
 
 
 class Recorder(Middleware):
@@ -216,6 +217,10 @@ class Rig:
         """Ids in any ack set."""
         return sum(self.reader.scard(key) for key in self.reader.scan_iter(match="dramatiq:__acks__*"))
 
+    def ready(self) -> int:
+        """Ids in a queue."""
+        return sum(self.reader.llen(key) for key in self.keys())
+
     def in_memory(self) -> int:
         return sum(consumer.delay_queue.qsize() for consumer in self.worker.consumers.values())
 
@@ -230,19 +235,25 @@ class Rig:
         return Verdict(
             unfinished=len(unfinished),
             lost=sum(batch not in kept for batch in unfinished),
+            waiting=self.ready(),
             stuck=self.taken(),
             dead_threads=self.dead_threads(),
         )
 
     async def outcome(self) -> Verdict:
         """The verdict once all is well, or once nothing has moved for a while and nothing will."""
-        await until(lambda: self.verdict().clean or self._is_still(), 60, what="clean or still")
-        return self.verdict()
+
+        def final() -> Verdict | None:
+            verdict = self.verdict()
+            return verdict if verdict.clean or self._is_still() else None
+
+        verdict = await until(final, 60, what="clean or still")
+        assert verdict is not None
+        return verdict
 
     def _is_still(self) -> bool:
-        ready = sum(self.reader.llen(key) for key in self.keys())
         able = any(thread.is_alive() for thread in self.worker.workers)
-        moves = self.active or self.in_memory() or (able and (ready or not self.worker.work_queue.empty()))
+        moves = self.active or self.in_memory() or (able and (self.ready() or not self.worker.work_queue.empty()))
         if moves:
             self._still_since = None
         elif self._still_since is None:

@@ -79,10 +79,10 @@ async def test_sigterm_finishes_what_runs_and_leaves_the_rest(start_app: StartAp
     """E4: nothing lost, nothing taken along, exit 0; clients opened and closed inside the loop."""
     app = start_app()
     queue.send(*HELD)
-    await until(lambda: len(queue.told("started")) == THREADS)
+    await until(lambda: len(queue.told("started")) == THREADS, 60)
     app.terminate()
     queue.client.rpush("go", "on")
-    await until(lambda: app.exit_code is not None, 30)
+    await until(lambda: app.exit_code is not None, 60)
     done = len(queue.told("done"))
     assert app.exit_code == 0
     assert done + queue.ready() == len(HELD)
@@ -95,22 +95,28 @@ async def test_what_outlasts_the_grace_is_handed_back(start_app: StartApp, queue
     """E4b: jobs that do not end are cancelled and put back, at no cost of a retry."""
     app = start_app(shutdown_s=0.3)
     queue.send(*HELD)
-    await until(lambda: len(queue.told("started")) == THREADS)
+    await until(lambda: len(queue.told("started")) == THREADS, 60)
     app.terminate()
-    await until(lambda: app.exit_code is not None, 30)
+    await until(lambda: app.exit_code is not None, 60)
     assert app.exit_code == 0
     assert queue.ready() == len(HELD)
     assert queue.taken() == 0
     assert b'"retries"' not in b"".join(queue.client.hvals(f"dramatiq:{QUEUE}.msgs"))
 
 
+def _sigterm(app: Process) -> None:
+    """As often as called; `Process.terminate` asks once only."""
+    if app.alive:
+        os.kill(app.pid, signal.SIGTERM)
+
+
 async def test_a_second_sigterm_exits_at_once(start_app: StartApp, queue: Queue) -> None:
     """E16, hardened: whatever still runs."""
     app = start_app(shutdown_s=600)
     queue.send(*HELD)
-    await until(lambda: len(queue.told("started")) == THREADS)
-    app.terminate()
-    await until(lambda: app.terminate() or app.exit_code is not None, 30)
+    await until(lambda: len(queue.told("started")) == THREADS, 60)
+    _sigterm(app)
+    await until(lambda: _sigterm(app) or app.exit_code is not None, 60)
     assert app.exit_code == 128 + signal.SIGTERM
 
 
@@ -118,11 +124,11 @@ async def test_a_second_sigterm_hangs_a_stock_worker(start_app: StartApp, queue:
     """E16, the broken variant: its main thread has ended, its loop thread keeps it alive with all it holds."""
     app = start_app("stock", shutdown_s=600)
     queue.send(*HELD)
-    await until(lambda: len(queue.told("started")) == THREADS, 20)
-    app.terminate()
-    await until(lambda: queue.told("stopping"))
-    app.terminate()
-    await until(lambda: queue.told("main-ended"))
+    await until(lambda: len(queue.told("started")) == THREADS, 60)
+    _sigterm(app)
+    await until(lambda: queue.told("stopping"), 60)
+    _sigterm(app)
+    await until(lambda: queue.told("main-ended"), 60)
     with pytest.raises(AssertionError):
         await until(lambda: app.exit_code is not None, 2)
 
@@ -131,7 +137,7 @@ async def test_a_process_with_a_dead_thread_leaves(start_app: StartApp, queue: Q
     """Fault matrix 14: exit code 70, so that the supervisor starts it again; the message comes back."""
     app = start_app()
     queue.send("die")
-    await until(lambda: app.exit_code is not None, 30)
+    await until(lambda: app.exit_code is not None, 60)
     assert app.exit_code == 70
 
 
@@ -141,7 +147,7 @@ async def test_a_killed_workers_messages_are_given_back(
     """E1b: what a worker held when it was killed comes back within heartbeat and janitor, delayed ones too."""
     app = start_app()
     queue.send(*HELD[:THREADS])
-    await until(lambda: len(queue.told("started")) == THREADS)
+    await until(lambda: len(queue.told("started")) == THREADS, 60)
     rig = make_rig(redis_url, hardened=hardened, tuning=replace(SWIFT, heartbeat_ms=1_000))
     rig.send(3, delay=2_000)
     await until(lambda: queue.taken() == THREADS + 3)
@@ -174,10 +180,10 @@ async def test_a_worker_whose_parent_is_gone_ends(redis_url: str, queue: Queue, 
     env = os.environ | {"PYTHONPATH": str(ROOT), "GREFFIER_PARENT_PID": str(parent.pid)}
     with (tmp_path / "app.log").open("wb") as log, subprocess.Popen(argv, env=env, stderr=log) as app:
         try:
-            await until(lambda: queue.told("booted"))
+            await until(lambda: queue.told("booted"), 60)
             assert app.poll() is None
             parent.communicate()
-            await until(lambda: app.poll() is not None, 30)
+            await until(lambda: app.poll() is not None, 60)
             assert app.returncode == 0
         finally:
             app.kill()
