@@ -1,0 +1,55 @@
+"""A data subject's request, as the website or staff hand it in, and the confirmation of its address.
+
+Source: R17, R19, R20, R22; design § 5, § 6 ``POST /rights``.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Final
+
+from schemas.fields import EMAIL, IDENTIFIER, LETTER, MOMENT, FieldType, pattern
+from schemas.shapes import Shape
+from schemas.terms import Channel, Right
+
+_ALPHABET: Final = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"  # read over the telephone without mistakes: no 0/O, 1/I
+_REFERENCE: Final = r"^R-[2-9A-HJ-NP-Z]{4}-[2-9A-HJ-NP-Z]{4}-[2-9A-HJ-NP-Z]{4}$"
+
+REFERENCE: Final = pattern(_REFERENCE, 16)
+LANGUAGES: Final = ("fr", "en")
+
+
+def new_reference() -> str:
+    """A case's reference: 60 random bits, so that nobody finds a case by trying."""
+    groups = ("".join(secrets.choice(_ALPHABET) for _ in range(4)) for _ in range(3))
+    return "-".join(("R", *groups))
+
+
+def _one_of(*words: str) -> FieldType:
+    return pattern(f"^({'|'.join(words)})$", 20)
+
+
+_RIGHT = _one_of(*(right.value for right in Right))
+_LANGUAGE = _one_of(*LANGUAGES)
+
+ASKED: Final = Shape(
+    "rights", required={"right": _RIGHT, "email": EMAIL}, optional={"language": _LANGUAGE, "details": LETTER}
+)
+"""What a person may say at the door."""
+
+REQUESTED: Final = Shape(
+    "rights.requested",
+    required={"reference": REFERENCE, "right": _RIGHT, "email": EMAIL, "channel": _one_of(*Channel)},
+    optional={
+        "language": _LANGUAGE,
+        "details": LETTER,
+        "received_at": MOMENT,
+        "confirmed": _one_of("yes"),
+        "ground": _one_of("child"),
+    },
+)
+"""A request on its way to its case. The last three come from staff alone, who enter what arrived by e-mail or letter:
+the true time of receipt, that the address was confirmed by other means (R22), and the ground of an erasure (R7)."""
+
+CONFIRMED: Final = Shape("rights.confirmed", required={"reference": REFERENCE, "token": IDENTIFIER, "at": MOMENT})
+"""The mailed link was used. ``token``: its id, which is good once."""

@@ -1,0 +1,183 @@
+"""A case's two clocks, and the one next step that its facts ask for. No clock, no store: values in, a step out.
+
+Answer (what the person gets):
+
+================= =============================================== =========================================
+state             admitted by                                     then
+================= =============================================== =========================================
+received          a request                                       the link is mailed; objection needs none
+identity_pending  staff asked for proof, on reasonable doubt      the clock stands still; never by default
+accepted          the link, or staff                              decided and served
+answered          every store answered, or the date is near       final
+refused           staff, with a ground                            final
+withdrawn         the person, or a link not used in seven days    final
+================= =============================================== =========================================
+
+Proof (what the group can show): none → served → receipted → verified → closed. It stays open until every store has
+proved, whenever the answer left. Lateness is computed from the dates, never stored.
+Source: design § 5; P6, P11.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from schemas.terms import Right
+
+
+class Answer(StrEnum):
+    """The answer's clock."""
+
+    RECEIVED = "received"
+    IDENTITY_PENDING = "identity_pending"
+    ACCEPTED = "accepted"
+    ANSWERED = "answered"
+    REFUSED = "refused"
+    WITHDRAWN = "withdrawn"
+
+
+class ProofState(StrEnum):
+    """The proof's clock."""
+
+    NONE = "none"
+    SERVED = "served"
+    RECEIPTED = "receipted"
+    VERIFIED = "verified"
+    CLOSED = "closed"
+
+
+class Step(StrEnum):
+    """What is to be done with a case now."""
+
+    MAIL_LINK = "mail_link"
+    ACCEPT = "accept"
+    SERVE = "serve"
+    NOTE_RECEIPTS = "note_receipts"
+    LOOK = "look"
+    NOTE_VERIFIED = "note_verified"
+    ANSWER = "answer"
+    CLOSE = "close"
+    LAPSE = "lapse"
+    NOTHING = "nothing"
+
+
+class TaskState(StrEnum):
+    """One store's part. ``doubtful``: its answers contradict each other or the look: a person decides."""
+
+    WAITING = "waiting"
+    RECEIPTED = "receipted"
+    PROVED = "proved"
+    BARRED = "barred"
+    DOUBTFUL = "doubtful"
+
+
+LINK_LIFETIME: Final = timedelta(days=7)
+ANSWER_MARGIN: Final = timedelta(days=2)
+"""How long before the due date an answer leaves that stores still owe something to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One store's part of a case. ``look_asked``: the second look is under way."""
+
+    store: str
+    state: TaskState
+    look_asked: bool = False
+
+    @property
+    def answered(self) -> bool:
+        """Whether the store has said what it did, or nothing may be asked of it."""
+        return self.state is not TaskState.WAITING
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What the next step depends on. Moments are aware; ``answer_by``: the last instant of the due date."""
+
+    right: Right
+    answer: Answer
+    proof: ProofState
+    received_at: datetime
+    answer_by: datetime
+    confirmed: bool
+    link_mailed: bool
+    held_back: bool = False
+    settle_at: datetime | None = None
+
+
+def needs_confirmation(right: Right) -> bool:
+    """Objection to prospecting is absolute and immediate: it asks for no proof beyond the address. Source: R20."""
+    return right is not Right.OBJECTION
+
+
+def next_step(case: Case, tasks: Sequence[Task], now: datetime) -> Step:
+    """The one step a case's facts ask for at ``now``; :attr:`Step.NOTHING` until one of them changes."""
+    if case.answer is Answer.RECEIVED:
+        return _opening(case, now)
+    if case.answer in (Answer.IDENTITY_PENDING, Answer.REFUSED, Answer.WITHDRAWN):
+        return Step.NOTHING
+    proving = _proving(case, tasks, now)
+    if proving is not Step.NOTHING:
+        return proving
+    if case.answer is Answer.ACCEPTED and _may_answer(case, tasks, now):
+        return Step.ANSWER
+    if case.answer is Answer.ANSWERED and case.proof is ProofState.VERIFIED:
+        return Step.CLOSE
+    return Step.NOTHING
+
+
+def _opening(case: Case, now: datetime) -> Step:
+    if case.confirmed or not needs_confirmation(case.right):
+        return Step.ACCEPT
+    if now >= case.received_at + LINK_LIFETIME:
+        return Step.LAPSE
+    return Step.NOTHING if case.link_mailed else Step.MAIL_LINK
+
+
+def _proving(case: Case, tasks: Sequence[Task], now: datetime) -> Step:
+    if case.held_back:
+        return Step.NOTHING
+    match case.proof:
+        case ProofState.NONE:
+            return Step.SERVE
+        case ProofState.SERVED if all(task.answered for task in tasks):
+            return Step.NOTE_RECEIPTS
+        case ProofState.RECEIPTED if all(_is_proved(task) for task in tasks):
+            return Step.NOTE_VERIFIED
+        case ProofState.RECEIPTED if _settled(case, now) and any(_to_be_looked_at(task) for task in tasks):
+            return Step.LOOK
+    return Step.NOTHING
+
+
+def _settled(case: Case, now: datetime) -> bool:
+    return case.settle_at is not None and now >= case.settle_at
+
+
+def _to_be_looked_at(task: Task) -> bool:
+    return task.state is TaskState.RECEIPTED and not task.look_asked
+
+
+def _is_proved(task: Task) -> bool:
+    return task.state in (TaskState.PROVED, TaskState.BARRED)
+
+
+def _may_answer(case: Case, tasks: Sequence[Task], now: datetime) -> bool:
+    """The answer waits for every store, but never past its date."""
+    served = case.proof is not ProofState.NONE
+    return (served and all(task.answered for task in tasks)) or now >= case.answer_by - ANSWER_MARGIN
+
+
+def wake_at(case: Case, now: datetime) -> datetime | None:
+    """When a case that waits must be looked at again though nothing happens; ``None``: never."""
+    if case.answer in (Answer.REFUSED, Answer.WITHDRAWN) or case.proof is ProofState.CLOSED:
+        return None
+    moments = [case.received_at + LINK_LIFETIME] if case.answer is Answer.RECEIVED else []
+    if case.answer is Answer.ACCEPTED:
+        moments.append(case.answer_by - ANSWER_MARGIN)
+    if case.proof is ProofState.RECEIPTED and case.settle_at is not None:
+        moments.append(case.settle_at)
+    return min((moment for moment in moments if moment > now), default=None)

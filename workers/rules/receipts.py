@@ -1,0 +1,38 @@
+"""Whether a store's second statement agrees with its receipt.
+
+A store that says "erased" and still has the person lies, or lost the race with a write of its own; either way the case
+stays open and somebody sees it.
+Source: P6; design § 5.6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from schemas.terms import Right, StoreOutcome
+
+Entry = Mapping[str, Any]
+"""A receipt entry, see :data:`schemas.orders.RECEIPT_ENTRY`."""
+
+
+def look_agrees(right: Right, served: Entry, look: Entry) -> bool:
+    """``served``: the entry that answered the order; ``look``: the later statement, or what the controller saw."""
+    if served["outcome"] == StoreOutcome.REFUSED:
+        return True  # nothing was done, and nothing is claimed
+    match right:
+        case Right.ERASURE:
+            return _nothing_but_retained(served, look)
+        case Right.OBJECTION:
+            return all(one.get("restricted", 0) == one["matched"] for one in look["collections"])
+        case Right.ACCESS:
+            return _matched(served) == _matched(look)
+
+
+def _nothing_but_retained(served: Entry, look: Entry) -> bool:
+    allowed = {one["name"]: one.get("retained", 0) for one in served["collections"]}
+    return all(one["matched"] <= allowed.get(one["name"], 0) for one in look["collections"])
+
+
+def _matched(entry: Entry) -> dict[str, int]:
+    return {one["name"]: one["matched"] for one in entry["collections"] if one["matched"]}

@@ -1,0 +1,200 @@
+"""Cases, their tasks, the orders they went out with, the receipts that came back, and the mails: in **evidence**.
+
+They survive a restore of the other databases: a person's request must not vanish with a backup. Identifiers and mails
+are sealed under the case's own key; everything else is without personal data. Every change of a case or a task is a
+compare-and-set on its version, so that two workers never both take a step.
+Source: design § 4 "Case, task, attempt, receipt"; P6, P7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from pymongo import UpdateOne
+from pymongo.errors import DuplicateKeyError
+
+from workers.stores.mongo import Collection, Databases, Document, available, insert_new
+
+OPEN_ANSWERS: Final = ("received", "identity_pending", "accepted")
+
+
+class Cases:
+    """The five collections of a rights request."""
+
+    def __init__(self, databases: Databases) -> None:
+        self._cases: Collection = databases.evidence["cases"]
+        self._tasks: Collection = databases.evidence["tasks"]
+        self._orders: Collection = databases.evidence["attempts"]
+        self._receipts: Collection = databases.evidence["receipts"]
+        self._copies: Collection = databases.evidence["copies"]
+        self._mails: Collection = databases.evidence["mails"]
+
+    # ------------------------------------------------------------------ cases
+
+    async def open(self, case: Document) -> bool:
+        """Insert a case; ``False`` when its reference, or an open case of the same person and right, is there already.
+
+        The second rests on a partial unique index over ``joins``, which a case loses when its answer is final.
+        """
+        try:
+            with available():
+                await self._cases.insert_one({**case, "version": 1})
+        except DuplicateKeyError:
+            return False
+        return True
+
+    async def get(self, reference: str) -> Document | None:
+        """One case."""
+        with available():
+            return await self._cases.find_one({"_id": reference})
+
+    async def joined(self, joins: bytes) -> str | None:
+        """The reference of the open case of this person and right."""
+        with available():
+            found = await self._cases.find_one({"joins": joins}, {"_id": 1})
+        return str(found["_id"]) if found else None
+
+    async def change(self, case: Mapping[str, Any], changes: Mapping[str, Any], *unset: str) -> bool:
+        """Change a case unless somebody did since it was read; ``False``: read it again."""
+        update: dict[str, Any] = {"$set": dict(changes), "$inc": {"version": 1}}
+        if unset:
+            update["$unset"] = dict.fromkeys(unset, "")
+        with available():
+            result = await self._cases.update_one({"_id": case["_id"], "version": case["version"]}, update)
+        return bool(result.modified_count)
+
+    async def due(self, now: datetime, lease_until: datetime, limit: int) -> list[str]:
+        """Cases whose ``wake_at`` has come, each handed to one caller until ``lease_until``."""
+        found: list[str] = []
+        with available():
+            async for case in self._cases.find({"wake_at": {"$lte": now}}, {"wake_at": 1}).limit(limit):
+                taken = await self._cases.update_one(
+                    {"_id": case["_id"], "wake_at": case["wake_at"]}, {"$set": {"wake_at": lease_until}}
+                )
+                if taken.modified_count:
+                    found.append(case["_id"])
+        return found
+
+    async def find(self, query: Document, *, limit: int = 1000) -> list[Document]:
+        """Cases by a query of ours, the nearest due date first; without what is sealed."""
+        with available():
+            return await self._cases.find(query, {"sealed": 0}).sort("due_on", 1).limit(limit).to_list(None)
+
+    # ------------------------------------------------------------------ tasks
+
+    async def open_tasks(self, tasks: Sequence[Document]) -> None:
+        """Insert tasks by ``<reference>/<store>``; those that are there stay as they are."""
+        await insert_new(self._tasks, [{**task, "version": 1} for task in tasks])
+
+    async def tasks_of(self, reference: str) -> list[Document]:
+        """A case's tasks, by store."""
+        with available():
+            return await self._tasks.find({"case": reference}).sort("store", 1).to_list(None)
+
+    async def tasks(self, ids: Iterable[str]) -> dict[str, Document]:
+        """Tasks by id."""
+        with available():
+            return {task["_id"]: task async for task in self._tasks.find({"_id": {"$in": list(ids)}})}
+
+    async def to_send(self, store: str, now: datetime, limit: int) -> list[Document]:
+        """Tasks of a store that wait for an order and are due for one."""
+        wanted = {"store": store, "send_at": {"$lte": now}}
+        with available():
+            return await self._tasks.find(wanted).sort("send_at", 1).limit(limit).to_list(None)
+
+    async def stores_to_send(self, now: datetime) -> list[str]:
+        """The stores that have such tasks."""
+        with available():
+            return sorted(await self._tasks.distinct("store", {"send_at": {"$lte": now}}))
+
+    async def change_task(self, task: Mapping[str, Any], changes: Mapping[str, Any], *unset: str) -> bool:
+        """Change a task unless somebody did since it was read."""
+        update: dict[str, Any] = {"$set": dict(changes), "$inc": {"version": 1}}
+        if unset:
+            update["$unset"] = dict.fromkeys(unset, "")
+        with available():
+            result = await self._tasks.update_one({"_id": task["_id"], "version": task["version"]}, update)
+        return bool(result.modified_count)
+
+    async def claim_tasks(self, tasks: Sequence[Document], order: str, again_at: datetime) -> list[Document]:
+        """Take tasks for one order: each counts up its attempt and names it. Those somebody else took are left."""
+        writes = [
+            UpdateOne(
+                {"_id": task["_id"], "version": task["version"]},
+                {"$set": {"order": order, "send_at": again_at}, "$inc": {"version": 1, "attempt": 1}},
+            )
+            for task in tasks
+        ]
+        if not writes:
+            return []
+        with available():
+            await self._tasks.bulk_write(writes, ordered=False)
+            taken = {"_id": {"$in": [task["_id"] for task in tasks]}, "order": order}
+            return await self._tasks.find(taken).to_list(None)
+
+    # ------------------------------------------------------------------ orders, receipts, copies
+
+    async def keep_order(self, order: Document) -> None:
+        """An order as it was sealed, by its ``jti``; it waits here, not in Redis."""
+        await insert_new(self._orders, [order])
+
+    async def orders(self, ids: Iterable[str]) -> dict[str, Document]:
+        """Orders by ``jti``."""
+        with available():
+            return {order["_id"]: order async for order in self._orders.find({"_id": {"$in": list(ids)}})}
+
+    async def keep_receipt(self, receipt: Document) -> bool:
+        """A receipt as it was signed, by its digest; ``False`` when the very same was there."""
+        return not await insert_new(self._receipts, [receipt])
+
+    async def receipts_of(self, reference: str) -> list[Document]:
+        """Every receipt that speaks of a case, in the order they came."""
+        with available():
+            return await self._receipts.find({"cases": reference}).sort("at", 1).to_list(None)
+
+    async def keep_copy(self, copy: Document) -> None:
+        """An access copy, sealed under the case key, by task."""
+        await insert_new(self._copies, [copy])
+
+    async def copies_of(self, reference: str) -> list[Document]:
+        """A case's access copies."""
+        with available():
+            return await self._copies.find({"case": reference}).to_list(None)
+
+    async def drop_copies(self, reference: str) -> None:
+        """Delete a case's access copies once they were delivered or have lapsed."""
+        with available():
+            await self._copies.delete_many({"case": reference})
+
+    # ------------------------------------------------------------------ mails
+
+    async def put_mail(self, mail: Document) -> None:
+        """A mail by ``<reference>/<kind>``: one of each kind, whatever is repeated."""
+        await insert_new(self._mails, [mail])
+
+    async def mails_to_send(self, now: datetime, lease_until: datetime, limit: int) -> list[Document]:
+        """Mails that are due, each handed to one caller until ``lease_until``."""
+        found: list[Document] = []
+        with available():
+            async for mail in self._mails.find({"send_at": {"$lte": now}}).sort("send_at", 1).limit(limit):
+                taken = await self._mails.update_one(
+                    {"_id": mail["_id"], "send_at": mail["send_at"]},
+                    {"$set": {"send_at": lease_until}, "$inc": {"tries": 1}},
+                )
+                if taken.modified_count:
+                    found.append(mail)
+        return found
+
+    async def mail_done(self, mail: str, outcome: str, at: datetime) -> None:
+        """A mail was handed over, or failed for good; its content goes."""
+        with available():
+            await self._mails.update_one(
+                {"_id": mail}, {"$set": {"outcome": outcome, "at": at}, "$unset": {"send_at": "", "sealed": ""}}
+            )
+
+    async def mails_of(self, reference: str) -> list[Document]:
+        """What was mailed about a case, without content."""
+        with available():
+            return await self._mails.find({"case": reference}, {"sealed": 0}).to_list(None)
