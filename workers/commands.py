@@ -18,6 +18,7 @@ def register_commands(app: typer.Typer) -> None:
     app.command()(up)
     app.command()(demo)
     app.command()(controller)
+    app.command()(bench)
     app.command()(status)
     app.command()(doctor)
     app.add_typer(parked_app, name="parked")
@@ -51,3 +52,20 @@ def controller(
     from workers.main import run_controller
 
     raise typer.Exit(run_controller(queues))
+
+
+def bench(
+    name: Annotated[str, typer.Argument(help="consents, submissions, door, latency, idle, or all")] = "all",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    n: Annotated[int | None, typer.Option(min=1, help="Events in a round; of latency and idle, seconds.")] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="How often ours and the comparison alternate.")] = None,
+    long: Annotated[bool, typer.Option(help="consents, submissions: memory over a million events too.")] = False,
+) -> None:
+    """How fast, beside what the servers themselves can do in the same run. From a checkout only."""
+    from workers.bench import run_bench
+
+    chosen = {"--json": as_json, "--long": long}
+    numbers = {"--n": n, "--rounds": rounds}
+    options = [option for option, wanted in chosen.items() if wanted]
+    options += [part for option, value in numbers.items() if value for part in (option, str(value))]
+    raise typer.Exit(run_bench(name, options))

@@ -1,0 +1,39 @@
+"""Each benchmark runs and says what it promises to say. Nothing here is about time."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import ConfigurationError
+from workers.bench import run_bench
+
+ROOT = Path(__file__).resolve().parent.parent
+PERSISTING = {"bench", "n", "rate_per_s", "raw_per_s", "ratio", "one_per_message_per_s", "rss_mib"}
+KEYS = {
+    "consents": PERSISTING,
+    "submissions": PERSISTING,
+    "door": PERSISTING,
+    "latency": {"bench", "n", "p50_ms", "p99_ms", "lone_p50_ms", "offered_per_s"},
+    "idle": {"bench", "n", "core_percent"},
+}
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_a_benchmark_prints_one_json_object_with_its_figures(name: str) -> None:
+    argv = [sys.executable, "-m", "schemas", "bench", name, "--json", "--n", "1", "--rounds", "1"]
+    ran = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    assert ran.returncode == 0, ran.stderr
+    (line,) = ran.stdout.splitlines()
+    figures = json.loads(line)
+    assert KEYS[name] <= figures.keys()
+    assert figures["bench"] == name
+
+
+def test_without_a_checkout_the_command_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="from a checkout"):
+        run_bench("idle", [], checkout=tmp_path)
