@@ -9,14 +9,18 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
 EVERY = 0.01  # seconds between two looks
 
 
-async def until(condition: Callable[[], T | Awaitable[T]], timeout: float = 10.0, *, what: str = "") -> T:
+@overload
+async def until(condition: Callable[[], Awaitable[T]], timeout: float = ..., *, what: str = ...) -> T: ...
+@overload
+async def until(condition: Callable[[], T], timeout: float = ..., *, what: str = ...) -> T: ...
+async def until(condition: Callable[[], Any], timeout: float = 10.0, *, what: str = "") -> Any:
     """Look until `condition` (plain or async) is true, and return what it gave.
 
     Fails with its last value after `timeout` seconds. An exception of the condition is not swallowed.
@@ -24,7 +28,7 @@ async def until(condition: Callable[[], T | Awaitable[T]], timeout: float = 10.0
     deadline = time.monotonic() + timeout
     while True:
         seen = condition()
-        value: T = await seen if inspect.isawaitable(seen) else seen
+        value = await seen if inspect.isawaitable(seen) else seen
         if value:
             return value
         if time.monotonic() >= deadline:
