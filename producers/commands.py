@@ -26,8 +26,9 @@ def door() -> None:
     from producers.settings import read_door_settings
     from schemas.logs import configure_logs
 
-    configure_logs()
-    asyncio.run(serve(read_door_settings()))
+    settings = read_door_settings()
+    configure_logs(settings.log_level)
+    asyncio.run(serve(settings))
 
 
 def publish(

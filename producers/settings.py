@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -52,6 +52,13 @@ class DoorSettings(BaseSettings):
     """Comma list of networks whose ``X-Forwarded-For`` is believed. None by default: the header is ignored."""
     queue_limit: Annotated[int, Field(ge=1)] = 20_000
     """Messages (of up to 500 events) in a queue from which on the door answers 503. Higher costs Redis memory."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """How much is said on standard error; never a word of a person, at any level."""
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _level_in_any_case(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
 
     @field_validator("origins", mode="before")
     @classmethod
