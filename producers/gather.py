@@ -119,7 +119,9 @@ class Gatherer:
         await self._loop.run_in_executor(self._thread, self._letterbox.check)
 
     async def close(self) -> None:
-        """Take no more, wait until everything that waits has its answer, then let Redis go."""
+        """Take no more, wait until everything that waits has its answer, then let Redis go. Once is enough."""
+        if self._closing:
+            return
         self._closing = True
         await self._idle.wait()
         await self._loop.run_in_executor(self._thread, self._letterbox.close)

@@ -66,7 +66,7 @@ _BIRTHS: Final = tuple(
         rf"\bi was born (?:on |in )?(?:the )?{_DATE}",
     )
 )
-_HINT: Final = re.compile(r"ans\b|ann|age|old|naiss|birth|born|\bn[eé]e?\b|dob|i'm|i am|i’m|y/?o\b", re.IGNORECASE)
+_HINT: Final = re.compile(r"ans\b|age|old|naiss|birth|born|\bnee?\b|dob|i'm|i am|y/?o\b", re.IGNORECASE)
 
 
 def reveals_child(data: Mapping[str, Any], texts: Iterable[str], *, below: int, today: date) -> bool:
@@ -75,7 +75,10 @@ def reveals_child(data: Mapping[str, Any], texts: Iterable[str], *, below: int, 
     if declared is not None and 0 <= declared < below:
         return True
     return any(
-        0 <= age < below for text in (*_strings(data), *texts) if _HINT.search(text) for age in _ages_in(text, today)
+        0 <= age < below
+        for text in (*_strings(data), *texts)
+        if not text.isascii() or _HINT.search(text)  # most texts need no closer look
+        for age in _ages_in(text, today)
     )
 
 

@@ -90,9 +90,9 @@ class Letterbox:
             faults = _durability_faults(self._client)
         except redis.RedisError as error:
             raise self._unavailable(error) from None
+        self._trusted = not faults
         if faults:
             raise ConfigurationError("redis", *faults)
-        self._trusted = True
 
     def post(self, queue: str, events: Sequence[Event], files: Sequence[FileContent] = ()) -> None:
         """Enqueue one batch of 1 to 500 events; on return it is on Redis's disk. Raises :class:`QueueUnavailable`."""

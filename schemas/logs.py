@@ -32,6 +32,8 @@ def configure_logs(level: str = "INFO") -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=[_bare, *stamped], processors=last))
     logging.basicConfig(handlers=[handler], level=level, force=True)
+    # A line that cannot be written (a full disk, a closed pipe) would else be printed with its arguments.
+    logging.raiseExceptions = False
     structlog.configure(
         processors=[
             *stamped,

@@ -16,7 +16,7 @@ from aiohttp import web
 
 from producers.door import openapi
 from producers.door.bodies import BODY_S, BodyReader
-from producers.door.connection import HEADERS_S, connections
+from producers.door.connection import HEADERS_S, Connections
 from producers.door.cookies import Cookies
 from producers.door.events import Events
 from producers.door.forms import MAX_UPLOADS, Forms
@@ -34,6 +34,8 @@ from schemas.register import load_register
 
 DRAIN_S: Final = 25.0
 """How long open requests are waited for at the end; platforms usually kill after 30."""
+CUT_OFF_S: Final = 1.0
+"""What is left to those who did not finish by then."""
 BACKLOG: Final = 512
 
 log = structlog.get_logger("greffier.door")
@@ -66,6 +68,8 @@ class Door:
         self._examiners = ThreadPoolExecutor(2, thread_name_prefix="uploads")
         self._runners: list[web.AppRunner] = []
         self._listening: list[asyncio.Server] = []
+        self._connections: list[Connections] = []
+        self._drained = False
 
     async def __aenter__(self) -> Self:
         self.gatherer = Gatherer(self.letterbox, self.metrics)
@@ -91,9 +95,14 @@ class Door:
         return self._private
 
     async def drain(self) -> None:
-        """Accept no more, answer what is held, let Redis go."""
+        """Accept no more, answer what is held, let Redis go. Once is enough."""
+        if self._drained:
+            return
+        self._drained = True
         for listening in self._listening:
             listening.close()
+        for connections in self._connections:
+            await connections.finish(DRAIN_S)
         for runner in self._runners:
             await runner.cleanup()
         await self.gatherer.close()
@@ -122,12 +131,14 @@ class Door:
         return application
 
     async def _listen(self, application: web.Application, port: int) -> int:
-        runner = web.AppRunner(application, shutdown_timeout=DRAIN_S, access_log=None)
+        runner = web.AppRunner(application, shutdown_timeout=CUT_OFF_S, access_log=None)
         await runner.setup()
         self._runners.append(runner)
         manager = cast(web.Server, runner.server)  # there is one after setup
+        connections = Connections(manager, self._patience.headers_s)
+        self._connections.append(connections)
         listening = await asyncio.get_running_loop().create_server(
-            connections(manager, self._patience.headers_s), self._settings.door_host, port, backlog=BACKLOG
+            connections, self._settings.door_host, port, backlog=BACKLOG
         )
         self._listening.append(listening)
         taken: socket.socket = listening.sockets[0]

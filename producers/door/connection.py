@@ -7,7 +7,7 @@ and logs the sender's address. Source: reliability § 5 (items 37 to 41), A1, §
 from __future__ import annotations
 
 import asyncio
-from functools import partial
+from contextlib import suppress
 from typing import Any, Final
 
 import structlog
@@ -27,13 +27,52 @@ MAX_HEADER_BYTES: Final = 8190
 log = structlog.get_logger("greffier.door")
 
 
+class Connections:
+    """All connections of one listening socket: makes them, and sees them out."""
+
+    def __init__(self, manager: web.Server, headers_s: float = HEADERS_S) -> None:
+        self.manager = manager
+        self.headers_s = headers_s
+        self.closing = False
+        self._open: set[DoorConnection] = set()
+        self._none_left = asyncio.Event()
+
+    def __call__(self) -> DoorConnection:
+        """The protocol of a new connection."""
+        return DoorConnection(self)
+
+    async def finish(self, within_s: float) -> None:
+        """Hang up on those who are idle; let the others finish their request, body and answer.
+
+        aiohttp's own way of closing throws away what still arrives of a body that was begun.
+        """
+        self.closing = True
+        for connection in list(self._open):
+            connection.hang_up_if_idle()
+        self._look()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._none_left.wait()
+
+    def add(self, connection: DoorConnection) -> None:
+        self._open.add(connection)
+
+    def remove(self, connection: DoorConnection) -> None:
+        self._open.discard(connection)
+        self._look()
+
+    def _look(self) -> None:
+        if self.closing and not self._open:
+            self._none_left.set()
+
+
 class DoorConnection(web.RequestHandler):
     """See the module."""
 
-    def __init__(self, manager: web.Server, loop: asyncio.AbstractEventLoop, headers_s: float) -> None:
+    def __init__(self, connections: Connections) -> None:
         super().__init__(
-            manager,
-            loop=loop,
+            connections.manager,
+            loop=asyncio.get_running_loop(),
             keepalive_timeout=IDLE_S,
             lingering_time=LINGER_S,
             max_headers=MAX_HEADERS,
@@ -42,16 +81,32 @@ class DoorConnection(web.RequestHandler):
             auto_decompress=False,
             access_log=None,  # type: ignore[arg-type]  # documented: None switches it off
         )
-        self._headers_s = headers_s
+        self._connections = connections
+        self._headers_s = connections.headers_s
         self._head_due: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        self._connections.add(self)
         self._head_due = self._loop.call_later(self._headers_s, self._cut_off)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stop_clock()
         super().connection_lost(exc)
+        self._connections.remove(self)
+
+    def hang_up_if_idle(self) -> None:
+        """Close, unless a request is being read or answered."""
+        if not self._request_in_progress and not self._messages:
+            self.force_close()
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """As aiohttp's; the last answer says that it is the last."""
+        if self._connections.closing:
+            resp.force_close()
+        return await super().finish_response(request, resp, start_time)
 
     def data_received(self, data: bytes) -> None:
         seen = self._request_count
@@ -89,8 +144,3 @@ class DoorConnection(web.RequestHandler):
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
         log.warning("connection_error", error=type(kw.get("exc_info")).__name__)
-
-
-def connections(manager: web.Server, headers_s: float = HEADERS_S) -> partial[DoorConnection]:
-    """The protocol factory for a listening socket."""
-    return partial(DoorConnection, manager, asyncio.get_running_loop(), headers_s)
