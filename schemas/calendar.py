@@ -18,14 +18,25 @@ PARIS = ZoneInfo("Europe/Paris")
 
 def end_of_period(since: datetime, period: relativedelta) -> datetime:
     """The instant (aware, UTC) from which something begun at ``since`` (aware) may no longer be used."""
-    return _end(since.astimezone(PARIS).date(), period)
+    return end_after(civil_day(since), period)
+
+
+def civil_day(moment: datetime) -> date:
+    """The day in Paris of an aware moment."""
+    return moment.astimezone(PARIS).date()
+
+
+def end_after(first: date, period: relativedelta) -> datetime:
+    """As :func:`end_of_period`, for whoever counts several periods from one day."""
+    return _end(first, period.years, period.months, period.days)
 
 
 @lru_cache(maxsize=8192)
-def _end(first: date, period: relativedelta) -> datetime:
-    # The cache is what makes this affordable on the hot path: a batch of 500 seldom spans more than a few days.
+def _end(first: date, years: int, months: int, days: int) -> datetime:
+    # The cache is what makes this affordable on the hot path: a batch of 500 seldom spans more than a few days. Its
+    # key is plain numbers, because a relativedelta takes longer to hash than all the rest.
     try:
-        last = first + period
+        last = first + relativedelta(years=years, months=months, days=days)
         return datetime.combine(last + timedelta(days=1), time.min, PARIS).astimezone(UTC)
     except OverflowError:
         return datetime.max.replace(tzinfo=UTC, microsecond=999000)

@@ -102,10 +102,12 @@ class Register(Entry):
         """
         return (department, purpose, case) in self._readable
 
-    def cookie_validity(self, purpose: CookiePurpose, accepted: bool) -> relativedelta:
-        """How long a choice holds before the visitor is asked again, in civil units. Source: R15."""
-        rule = self.cookies[purpose]
-        return (rule.accepted if accepted else rule.refused).length
+    def cookie_validity(self, purpose: str, accepted: bool) -> relativedelta:
+        """How long a choice holds before the visitor is asked again, in civil units. Source: R15.
+
+        ``purpose``: a :class:`CookiePurpose`, or its word. Raises KeyError for any other.
+        """
+        return self._cookie_validity[purpose, accepted]
 
     @property
     def covers_visits(self) -> CookiePurpose:
@@ -123,8 +125,17 @@ class Register(Entry):
 
     def notice_known(self, version: str, sha256: str) -> bool:
         """Whether this notice was ever shown under this version; what is not known is kept and flagged. Source: R16."""
-        found = self.policy.versions.get(version)
-        return found is not None and any(notice.sha256 == sha256 for notice in found.notices.values())
+        return (version, sha256) in self._notices
+
+    @cached_property
+    def _cookie_validity(self) -> dict[tuple[str, bool], relativedelta]:
+        accepted = {(str(purpose), True): rule.accepted.length for purpose, rule in self.cookies.items()}
+        return accepted | {(str(purpose), False): rule.refused.length for purpose, rule in self.cookies.items()}
+
+    @cached_property
+    def _notices(self) -> frozenset[tuple[str, str]]:
+        versions = self.policy.versions.items()
+        return frozenset((version, notice.sha256) for version, shown in versions for notice in shown.notices.values())
 
     @cached_property
     def _links(self) -> dict[Case, tuple[LinkRule, ...]]:

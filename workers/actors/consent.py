@@ -49,16 +49,23 @@ async def _keep_choices(services: Services, arrived: Sequence[Arrived]) -> None:
     foreign = [one for one in arrived if not known.issuperset(one.data["choices"])]
     await park(services, [letter_of(services, one, "unknown_purpose") for one in foreign])
     choices = [one for one in arrived if one not in foreign] if foreign else arrived
-    inserted = await services.consents.insert([_consent(services, one) for one in choices])
+    documents = [_consent(services, one) for one in choices]
+    inserted = await services.consents.insert(documents)
     conflicting = [one for one in choices if one.key in inserted.conflicting]
     await park(services, [letter_of(services, one, "same_id_other_body") for one in conflicting])
+    kept = [document for document in documents if document["_id"] not in inserted.conflicting]
+    await _judge_again(services, _refusals(services, kept))
+
+
+def _refusals(services: Services, consents: Sequence[Document]) -> dict[bytes, datetime]:
+    """Device → the first moment at which it refuses, in these, to have its visits kept."""
     measured = services.trust.register.covers_visits
-    refusals = {
-        services.trust.references.of_device(one.data["device_id"]): _happened(one)
-        for one in choices
-        if one.data["choices"].get(measured) is False and one.key not in inserted.conflicting
-    }
-    await _judge_again(services, refusals)
+    first: dict[bytes, datetime] = {}
+    for consent in consents:
+        if consent["choices"].get(measured) is False:
+            device, happened = consent["device"], consent["happened"]
+            first[device] = min(happened, first.get(device, happened))
+    return first
 
 
 def _happened(one: Arrived) -> datetime:
