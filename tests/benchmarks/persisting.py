@@ -20,8 +20,8 @@ from tests.benchmarks.report import Figures, middle, rate, say
 from tests.benchmarks.samples import Samples
 from tests.benchmarks.stage import Stage, chunks, running_system
 
-ROUNDS: Final = 3
-SINGLES: Final = 1_000
+ROUNDS: Final = 7
+SINGLES: Final = 300
 LONG_MARKS: Final = (100_000, 1_000_000)
 _IN_FLIGHT: Final = 100
 _POSTED_AT_ONCE: Final = 5_000
