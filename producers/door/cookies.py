@@ -47,7 +47,7 @@ class Cookies:
             await self.gatherer.put(taken.queue, (taken.event,))
             self.metrics.event(taken.event.type, "accepted")
             return accepted({"accepted": 1, "refused": []})
-        sifted = sift(said, lambda item: self.intake.cookie(item, network, trace))
+        sifted = await sift(said, lambda item: self.intake.cookie(item, network, trace))
         await self.gatherer.put_all(sifted.new)
         self._count(said, sifted.new, len(sifted.refused))
         return answer(sifted)

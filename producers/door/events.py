@@ -87,7 +87,7 @@ class Events:
         items = await self.bodies.read_json(request, bodies.BATCH_BYTES, bodies.BATCH_NODES)
         if not isinstance(items, list):
             raise InvalidBody(Problem("list_type", "", "must be an array of events"))
-        sifted = sift(items, lambda item: self._take(item, key))
+        sifted = await sift(items, lambda item: self._take(item, key))
         await self.gatherer.put_all(sifted.new)
         self._count_all(items, sifted)
         return answer(sifted)
