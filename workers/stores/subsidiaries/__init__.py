@@ -1,0 +1,34 @@
+"""A subsidiary's own store: one protocol, an engine driven by a mapping file, and two kinds of database under it.
+
+| file | what |
+| --- | --- |
+| `adapter` | the protocol the worker serves through, its values and its errors |
+| `mapping`, `mapping_checks` | the office's file: where a person stands in its store, and what becomes of each row |
+| `decisions` | pure: what becomes of one row |
+| `mapped` | the engine: walks a mapped store, children before parents |
+| `mongo`, `sql` | the rows of MongoDB and of any SQL database |
+| `copies` | the access copy in canonical bytes |
+| `journal` | the tombstone journal beside the store |
+
+Source: R25, R26, R28; design § 5.5.
+"""
+
+from workers.stores.subsidiaries.adapter import StoreAdapter
+from workers.stores.subsidiaries.mapped import MappedStore
+from workers.stores.subsidiaries.mapping import Mapping, StoreKind
+
+__all__ = ["open_store"]
+
+
+def open_store(mapping: Mapping, url: str) -> StoreAdapter:
+    """The adapter for a mapping. Call it in the event loop that will use it; connects on first use.
+
+    A driver is imported here, so that an office needs only its own.
+    """
+    if mapping.store.kind is StoreKind.MONGODB:
+        from workers.stores.subsidiaries.mongo import MongoRows  # noqa: PLC0415
+
+        return MappedStore(mapping, MongoRows(mapping, url))
+    from workers.stores.subsidiaries.sql import SqlRows  # noqa: PLC0415
+
+    return MappedStore(mapping, SqlRows(mapping, url))

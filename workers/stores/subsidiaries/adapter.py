@@ -1,0 +1,155 @@
+"""What the worker asks of a store, whatever it is. An office may write its own; this page is all it needs to know.
+
+The worker has already opened, verified and checked the order. An adapter finds one person, acts, and counts.
+
+| call | must |
+| --- | --- |
+| ``plan`` | count what ``erase`` or ``object`` would do, and change nothing |
+| ``erase``, ``object`` | do it, durably when they return; repeating them after a crash completes what was begun |
+| ``look`` | count what stands now: what an erasure still matches; ``restricted``, where an objection stands |
+| ``access`` | give every record of the person, other people's data left out |
+| ``identifiers`` | give every identifier in the store, for the replay after a restore |
+
+Errors an adapter may raise: :class:`schemas.errors.StoreUnavailable` (wait: the order goes back and costs no retry)
+and :class:`StoreRefuses` (answered as ``refused`` with its reason). Anything else is a fault of the adapter, answered
+as ``refused`` with the reason ``store-error``. No exception may quote a value of the store.
+Source: R25, R28; design § 5.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any, Protocol, Self
+
+from schemas.errors import Fault, GreffierError
+from schemas.terms import Right
+
+MAX_GROUND_CHARS = 120
+
+
+class StoreRefuses(GreffierError):
+    """The store cannot do this, and waiting does not help; a person of the office must look.
+
+    ``reason``: lower-case words joined by hyphens; it stands in the receipt.
+    """
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Whom to look for. ``emails``: as :func:`schemas.subject.clean_email` gives them.
+
+    ``received_at`` (aware): when the request reached the group; what the person did later is a fresh act and stays.
+    """
+
+    emails: tuple[str, ...] = field(repr=False)
+    received_at: datetime
+
+    @property
+    def normal_forms(self) -> frozenset[str]:
+        """The addresses with letter case folded: what two spellings of one box have in common."""
+        return frozenset(email.lower() for email in self.emails)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was found in one collection or table, and what became of it. Counts of rows.
+
+    ``matched`` holds the others: a row is erased, anonymised or retained, or only matched. ``until``: the last day of
+    the row that is kept longest; None while one of them has no last day.
+    """
+
+    name: str
+    matched: int = 0
+    erased: int = 0
+    anonymised: int = 0
+    restricted: int = 0
+    retained: int = 0
+    ground: str | None = None
+    until: date | None = None
+
+    def retain(self, ground: str, until: date | None) -> None:
+        """Count one more row that is kept."""
+        first = self.retained == 0
+        self.retained += 1
+        self.until = until if first else _later(self.until, until)
+        self._add_ground(ground)
+
+    def _add_ground(self, ground: str) -> None:
+        if self.ground is None:
+            self.ground = ground
+        elif ground not in self.ground and len(self.ground) + 2 + len(ground) <= MAX_GROUND_CHARS:
+            self.ground += f", {ground}"
+
+    def as_outcome(self) -> dict[str, Any]:
+        """As :data:`schemas.orders.COLLECTION_OUTCOME`."""
+        counts = {"erased": self.erased, "anonymised": self.anonymised, "restricted": self.restricted}
+        outcome: dict[str, Any] = {"name": self.name, "matched": self.matched}
+        outcome |= {name: count for name, count in counts.items() if count}
+        if self.retained:
+            outcome |= {"retained": self.retained, "ground": self.ground}
+            if self.until is not None:
+                outcome["until"] = self.until.isoformat()
+        return outcome
+
+    @classmethod
+    def of_outcome(cls, outcome: Mapping[str, Any]) -> Self:
+        """Back from :meth:`as_outcome`."""
+        until = outcome.get("until")
+        return cls(**{**outcome, "until": None if until is None else date.fromisoformat(until)})
+
+
+def _later(one: date | None, other: date | None) -> date | None:
+    return None if one is None or other is None else max(one, other)
+
+
+@dataclass(frozen=True, slots=True)
+class CopyPage:
+    """Some records of one collection for the access copy. ``fields``: what each field means, in words."""
+
+    collection: str
+    fields: Mapping[str, str]
+    records: Sequence[Mapping[str, Any]] = field(repr=False)
+
+
+class StoreAdapter(Protocol):
+    """A store that serves. Made, used and closed in one event loop; calls for different people may overlap."""
+
+    async def ping(self) -> None:
+        """Return when the store answers. Raises StoreUnavailable."""
+
+    async def check(self) -> list[Fault]:
+        """What of the mapping does not fit the live store. Raises StoreUnavailable."""
+        ...
+
+    async def plan(self, right: Right, subject: Subject) -> list[Tally]:
+        """What serving would do, counted; for access: what is held. One tally per collection, zeros included."""
+        ...
+
+    async def look(self, right: Right, subject: Subject) -> list[Tally]:
+        """What stands now."""
+        ...
+
+    async def erase(self, subject: Subject) -> list[Tally]:
+        """Erase, anonymise or keep each record, as the office's rules say."""
+        ...
+
+    async def object(self, subject: Subject) -> list[Tally]:
+        """Mark, or take off lists, so that the person is not written to any more."""
+        ...
+
+    def access(self, subject: Subject) -> AsyncIterator[CopyPage]:
+        """Every record of the person, pages of one collection in a row."""
+        ...
+
+    def identifiers(self) -> AsyncIterator[Sequence[str]]:
+        """Every identifier as it stands in the store, in pages; the same may come more than once."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of the store."""

@@ -1,0 +1,158 @@
+"""What becomes of one row. No store, no clock: values in, a decision out.
+
+Source: R19, R26; design § 5.5.
+"""
+
+from __future__ import annotations
+
+import secrets
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, tzinfo
+from enum import StrEnum
+from typing import Any
+
+from dateutil.relativedelta import relativedelta
+
+from schemas.durations import parse_duration
+from schemas.errors import InvalidMessage
+from schemas.subject import clean_email
+from workers.stores.subsidiaries.adapter import Subject
+from workers.stores.subsidiaries.mapping import Collection, Constant, Keep, Special
+
+
+class Fate(StrEnum):
+    """What an erasure means for a row. ``fresh``: newer than the request, no part of it."""
+
+    FRESH = "fresh"
+    DELETE = "delete"
+    ANONYMISE = "anonymise"
+    KEEP = "keep"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """``ground`` and ``until`` (last day, None: no last day) for what is kept."""
+
+    fate: Fate
+    ground: str = ""
+    until: date | None = None
+
+
+def normal_form(stored: object) -> str | None:
+    """The normal form of an address as it stands in a store; None for what is no address."""
+    if not isinstance(stored, str):
+        return None
+    try:
+        return clean_email(stored).lower()
+    except InvalidMessage:
+        return None
+
+
+def belongs(stored: object, subject: Subject, written: frozenset[str]) -> set[str]:
+    """Which of the person's addresses, in normal form, a stored value or list of values holds.
+
+    ``written``: the person's :func:`spellings`; what is none of them is normalised and compared, which costs more.
+    """
+    values = stored if isinstance(stored, list) else [stored]
+    found = set()
+    for value in values:
+        if isinstance(value, str) and value.lower() in written:
+            found.add(normal_form(value) or value.lower())
+        elif (normal := normal_form(value)) is not None:
+            found.add(normal)
+    return found & subject.normal_forms
+
+
+def spellings(emails: Iterable[str]) -> list[str]:
+    """How addresses may be written in a store, letter case apart: with the domain in A-labels or in letters."""
+    found = set()
+    for email in emails:
+        local, _, domain = email.rpartition("@")
+        found.add(email.lower())
+        if "xn--" in domain:
+            found.add(f"{local}@{_in_letters(domain)}".lower())
+    return sorted(found | {unicodedata.normalize("NFD", one) for one in found})
+
+
+def _in_letters(domain: str) -> str:
+    try:
+        return domain.encode("ascii").decode("idna")
+    except UnicodeError:
+        return domain
+
+
+def is_fresh(entry: Collection, row: Mapping[str, Any], subject: Subject, zone: tzinfo) -> bool:
+    """Whether the row is a later act of the person. What has no moment is as old as can be."""
+    if entry.fresh_by is None:
+        return False
+    at = as_moment(row.get(entry.fresh_by), zone)
+    return at is not None and at > subject.received_at
+
+
+def erasure_of(entry: Collection, row: Mapping[str, Any], subject: Subject, now: datetime, zone: tzinfo) -> Decision:
+    """What an erasure means for a row of the person."""
+    if is_fresh(entry, row, subject, zone):
+        return Decision(Fate.FRESH)
+    rule = entry.erasure
+    if rule is None:
+        raise ValueError("a collection without an erasure rule is no part of an erasure")
+    kept = None if rule.keep is None else kept_until(rule.keep, row, now, zone)
+    return kept or Decision(Fate.DELETE if rule.anonymise is None else Fate.ANONYMISE)
+
+
+def kept_until(keep: Keep, row: Mapping[str, Any], now: datetime, zone: tzinfo) -> Decision | None:
+    """Whether a row is still kept, and how long; None once its last day is over."""
+    if keep.period is None or keep.counted_from is None:
+        return Decision(Fate.KEEP, keep.ground)
+    since = as_moment(row.get(keep.counted_from), zone)
+    if since is None:
+        return Decision(Fate.KEEP, keep.ground)  # what the period runs from has not happened yet
+    last = _last_day(since.astimezone(zone).date(), parse_duration(keep.period))
+    return Decision(Fate.KEEP, keep.ground, last) if last >= now.astimezone(zone).date() else None
+
+
+def _last_day(first: date, period: relativedelta) -> date:
+    try:
+        return first + period
+    except (OverflowError, ValueError):
+        return date.max
+
+
+def as_moment(value: object, zone: tzinfo) -> datetime | None:
+    """A stored moment or day as an aware moment; None for anything else. What has no zone is meant in ``zone``."""
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=zone) if value.tzinfo is None else value
+    if isinstance(value, date):
+        return datetime.combine(value, time.min, zone)
+    return None
+
+
+def value_of(constant: Constant, now: datetime) -> Any:
+    """What a field is set to at ``now``."""
+    match constant.value:
+        case Special.NOW:
+            return now.astimezone(UTC)
+        case Special.RANDOM:
+            return f"removed-{secrets.token_hex(16)}"
+        case other:
+            return other
+
+
+def stands(settings: Mapping[str, Constant], row: Mapping[str, Any]) -> bool:
+    """Whether a row already holds what an objection sets; a moment counts once there is one."""
+    return all(_stands(constant, row.get(name)) for name, constant in settings.items())
+
+
+def _stands(constant: Constant, stored: object) -> bool:
+    if isinstance(constant.value, Special):
+        return stored is not None
+    if stored is None or constant.value is None:
+        return stored is constant.value
+    return stored == constant.value or str(stored) == str(constant.value)  # a database may keep 5 as text, true as 1

@@ -1,0 +1,170 @@
+"""A store under a mapping: each right as one walk over its rows.
+
+The same walk plans, looks and acts, so that what is counted and what is done cannot drift apart.
+Source: R17, R19, R20, R25; design § 5.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from datetime import UTC, datetime
+from typing import Any
+
+from schemas.errors import Fault
+from schemas.terms import Right
+from workers.stores.subsidiaries import decisions
+from workers.stores.subsidiaries.adapter import CopyPage, Subject, Tally
+from workers.stores.subsidiaries.erasing import ErasureWalk
+from workers.stores.subsidiaries.finding import Finder, path_of
+from workers.stores.subsidiaries.mapping import Collection, Mapping, Mention, Objection
+from workers.stores.subsidiaries.rows import ByAddress, Row, Rows, Session
+
+
+def utc_now() -> datetime:
+    """Now, aware."""
+    return datetime.now(UTC)
+
+
+class MappedStore:
+    """A :class:`workers.stores.subsidiaries.adapter.StoreAdapter` over a mapping and a database's rows."""
+
+    def __init__(self, mapping: Mapping, rows: Rows, clock: Callable[[], datetime] = utc_now) -> None:
+        self._mapping = mapping
+        self._rows = rows
+        self._clock = clock
+
+    async def ping(self) -> None:
+        await self._rows.ping()
+
+    async def check(self) -> list[Fault]:
+        return await self._rows.check()
+
+    async def close(self) -> None:
+        await self._rows.close()
+
+    async def plan(self, right: Right, subject: Subject) -> list[Tally]:
+        async with self._rows.reading() as session:
+            finder = self._finder(session, subject)
+            match right:
+                case Right.ERASURE:
+                    return await ErasureWalk(finder, act=False).run()
+                case Right.OBJECTION:
+                    return await self._object(finder, act=False)
+                case Right.ACCESS:
+                    return await self._count(finder)
+
+    async def look(self, right: Right, subject: Subject) -> list[Tally]:
+        if right is Right.OBJECTION:
+            async with self._rows.reading() as session:
+                return await self._objected(self._finder(session, subject))
+        tallies = await self.plan(right, subject)
+        for tally in tallies:
+            tally.erased = tally.anonymised = 0  # what would be done is no statement about what stands
+        return tallies
+
+    async def erase(self, subject: Subject) -> list[Tally]:
+        async with self._rows.writing() as session:
+            return await ErasureWalk(self._finder(session, subject), act=True).run()
+
+    async def object(self, subject: Subject) -> list[Tally]:
+        async with self._rows.writing() as session:
+            return await self._object(self._finder(session, subject), act=True)
+
+    async def access(self, subject: Subject) -> AsyncIterator[CopyPage]:
+        async with self._rows.reading() as session, aclosing(self._copy(self._finder(session, subject))) as pages:
+            async for page in pages:
+                yield page
+
+    async def identifiers(self) -> AsyncIterator[Sequence[str]]:
+        async with self._rows.reading() as session:
+            for name, entry in self._mapping.collections.items():
+                paths = [one.field for one in entry.found_by] + [path_of(mention) for mention in entry.mentions]
+                for path in dict.fromkeys(paths):
+                    async for page in session.values(name, path):
+                        yield page
+
+    def _finder(self, session: Session, subject: Subject) -> Finder:
+        return Finder(self._mapping, session, subject, self._clock())
+
+    # ------------------------------------------------------------------ objection
+
+    async def _object(self, finder: Finder, *, act: bool) -> list[Tally]:
+        """Only collections that have a rule: nobody is written to from the others."""
+        tallies = []
+        for name, entry, rule in self._ruled():
+            tally = Tally(name)
+            async for page in finder.own_rows(name, rule.set or ()):
+                rows = [row for row in page if not finder.is_fresh(entry, row)]
+                await self._object_page(finder, name, rule, rows, tally, act=act)
+            tallies.append(tally)
+        return tallies
+
+    async def _object_page(
+        self, finder: Finder, name: str, rule: Objection, rows: Sequence[Row], tally: Tally, *, act: bool
+    ) -> None:
+        if rule.set is None:
+            done = await finder.session.delete(name, rows) if act and rows else len(rows)
+            tally.matched += done
+            tally.erased += done
+            return
+        changing = [row for row in rows if not decisions.stands(rule.set, row.values)]
+        missed = 0
+        if act and changing:
+            where = ByAddress(self._mapping.collections[name].found_by, finder.written)
+            missed = len(changing) - await finder.session.update(name, changing, rule.set, where)
+        tally.matched += len(rows)
+        tally.restricted += len(rows) - missed
+
+    async def _objected(self, finder: Finder) -> list[Tally]:
+        tallies = []
+        for name, entry, rule in self._ruled():
+            tally = Tally(name)
+            async for page in finder.own_rows(name, rule.set or ()):
+                rows = [row for row in page if not finder.is_fresh(entry, row)]
+                tally.matched += len(rows)
+                if rule.set is not None:
+                    tally.restricted += sum(decisions.stands(rule.set, row.values) for row in rows)
+            tallies.append(tally)
+        return tallies
+
+    def _ruled(self) -> list[tuple[str, Collection, Objection]]:
+        entries = self._mapping.collections.items()
+        return [(name, entry, entry.objection) for name, entry in entries if entry.objection is not None]
+
+    # ------------------------------------------------------------------ access
+
+    async def _count(self, finder: Finder) -> list[Tally]:
+        tallies = {name: Tally(name) for name in self._mapping.collections}
+        async for page in self._copy(finder):
+            tallies[page.collection].matched += len(page.records)
+        return list(tallies.values())
+
+    async def _copy(self, finder: Finder) -> AsyncGenerator[CopyPage, None]:
+        """Every record, with the fields the mapping gives a meaning to; later acts included."""
+        await finder.refuse_shared_address()
+        for name, entry in self._mapping.collections.items():
+            own = dict(entry.fields or {})
+            meanings = own | {shown: words for mention in entry.mentions for shown, words in _meanings(mention)}
+            if entry.is_owned:
+                async for page in finder.own_rows(name, own, under_fresh=True):
+                    yield CopyPage(name, meanings, [{one: row.values.get(one) for one in own} for row in page])
+            for mention in entry.mentions:
+                wanted = [mention.list] if mention.list is not None else list(mention.fields)
+                async for page in finder.mentions(name, mention, wanted):
+                    yield CopyPage(name, meanings, [_mentioned(finder, mention, row) for row in page])
+
+
+def _meanings(mention: Mention) -> list[tuple[str, str]]:
+    prefix = "" if mention.list is None else f"{mention.list}."
+    return [(prefix + name, words) for name, words in mention.fields.items()]
+
+
+def _mentioned(finder: Finder, mention: Mention, row: Row) -> dict[str, Any]:
+    """What of somebody else's row is about the person: the mention, not the row."""
+    if mention.list is None:
+        return {name: row.values.get(name) for name in mention.fields}
+    stored = row.values.get(mention.list)
+    elements = [element for element in stored if isinstance(element, dict)] if isinstance(stored, list) else []
+    ours = [element for element in elements if finder.names_them(element.get(mention.found_by.field))]
+    return {f"{mention.list}.{name}": [element.get(name) for element in ours] for name in mention.fields}

@@ -1,0 +1,92 @@
+"""What no single line of a mapping shows: entries that contradict each other. Pure.
+
+Each of these would otherwise be seen only at the first erasure, in somebody's data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from schemas.errors import Fault
+from workers.stores.subsidiaries.mapping import Collection, Keep, Mapping, Mention, Store, StoreKind
+
+
+def contradictions(mapping: Mapping) -> list[Fault]:
+    """Every contradiction, with the path of the entry to mend."""
+    faults = list(_of_store(mapping.store))
+    looped = [name for name in mapping.collections if _loops(mapping, name)]
+    faults += [Fault(f"collections.{name}.owned_by", "leads back to itself") for name in looped]
+    for name, entry in mapping.collections.items():
+        faults += [Fault(f"collections.{name}{place}", problem) for place, problem in _of_collection(mapping, entry)]
+    return faults
+
+
+def _of_store(store: Store) -> Iterator[Fault]:
+    if (store.url_env is None) == (store.url_file is None):
+        yield Fault("store", "needs exactly one of url_env and url_file")
+    if store.kind is StoreKind.MONGODB:
+        if store.database is None:
+            yield Fault("store.database", "missing")
+        if store.schema_name is not None:
+            yield Fault("store.schema", "is for sql only")
+    elif store.database is not None:
+        yield Fault("store.database", "is for mongodb only: the URL names the database")
+
+
+def _loops(mapping: Mapping, name: str) -> bool:
+    seen: set[str] = set()
+    while name in mapping.collections and name not in seen:
+        seen.add(name)
+        owner = mapping.collections[name].owned_by
+        if owner is None:
+            return False
+        name = owner.collection
+    return name in seen
+
+
+def _of_collection(mapping: Mapping, entry: Collection) -> Iterator[tuple[str, str]]:
+    if not entry.is_owned and not entry.mentions:
+        yield "", "needs found_by, owned_by or mentions: nobody could be found in it"
+    if entry.is_owned:
+        yield from _of_owned(mapping, entry)
+    else:
+        names = ("fields", "erasure", "objection", "one_person_by", "fresh_by")
+        yield from ((f".{name}", "needs found_by or owned_by") for name in names if getattr(entry, name) is not None)
+    for place, mention in enumerate(entry.mentions):
+        yield from ((f".mentions.{place}{at}", problem) for at, problem in _of_mention(mapping.store, mention))
+
+
+def _of_owned(mapping: Mapping, entry: Collection) -> Iterator[tuple[str, str]]:
+    if entry.fields is None:
+        yield ".fields", "missing: the person has a right to a copy"
+    if entry.erasure is None:
+        yield ".erasure", "missing: delete, anonymise or keep"
+    elif entry.erasure.anonymise is not None:
+        left = [one.field for one in entry.found_by if one.field not in entry.erasure.anonymise]
+        if left:
+            yield ".erasure.anonymise", f"leaves the person findable by {', '.join(left)}"
+    if entry.erasure is not None and entry.erasure.keep is not None:
+        yield from ((f".erasure.keep{at}", problem) for at, problem in _of_keep(entry.erasure.keep))
+    owner = entry.owned_by
+    if owner is not None and owner.collection not in mapping.collections:
+        yield ".owned_by.collection", f"{owner.collection} is not declared under collections"
+    elif owner is not None and not mapping.collections[owner.collection].is_owned:
+        yield ".owned_by.collection", f"{owner.collection} belongs to nobody itself"
+    if entry.one_person_by is not None and not entry.found_by:
+        yield ".one_person_by", "needs found_by"
+
+
+def _of_mention(store: Store, mention: Mention) -> Iterator[tuple[str, str]]:
+    if (mention.anonymise is None) == (mention.keep is None):
+        yield "", "needs exactly one of anonymise and keep"
+    if mention.anonymise is not None and mention.found_by.field not in mention.anonymise:
+        yield ".anonymise", f"leaves the person findable by {mention.found_by.field}"
+    if mention.keep is not None:
+        yield from ((f".keep{at}", problem) for at, problem in _of_keep(mention.keep))
+    if mention.list is not None and store.kind is not StoreKind.MONGODB:
+        yield ".list", "is for mongodb only"
+
+
+def _of_keep(keep: Keep) -> Iterator[tuple[str, str]]:
+    if (keep.counted_from is None) != (keep.period is None):
+        yield "", "needs both counted_from and for, or neither"
