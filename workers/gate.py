@@ -84,7 +84,8 @@ class Gate:
         if await self._suppressed(address, purpose):
             return []
         until = await self._live(person, ref, purpose, frozenset(readable))
-        found = await self.services.submissions.find({"_id": {"$in": list(until)}})
+        # Of this person: between the two reads an act may have started anew, and stand under his successor.
+        found = await self.services.submissions.find({"_id": {"$in": list(until)}, "person": person})
         opened = await self._opened(person, found)
         # Last of all, after everything was read: whoever is erased by now is not shown.
         standing = await self._not_erased(person, address, found)

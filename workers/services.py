@@ -142,7 +142,7 @@ def services_over(
         confirmations=Confirmations(databases),
         consents=Consents(databases),
         files=Files(databases),
-        parked=Parked(databases, keys),
+        parked=Parked(databases, keys, uploads.clear),
         tombstones=Tombstones(databases),
         suppressions=Suppressions(databases),
         reads=Reads(databases),

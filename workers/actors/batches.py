@@ -6,7 +6,7 @@ Source: P2, P3; design § 3 "A message carries a batch".
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -40,6 +40,11 @@ class Arrived:
     @property
     def key(self) -> str:
         return self.event.key
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Ids of the uploaded files that came along."""
+        return _files(self.data)
 
 
 async def open_batch(
@@ -121,13 +126,20 @@ def letter_of(services: Services, arrived: Arrived, reason: str) -> Letter:
     )
 
 
+def _files(data: Mapping[str, Any]) -> tuple[str, ...]:
+    values = (data.get("cv"), data.get("cover_letter"))
+    ids = [value.get("file") for value in values if isinstance(value, dict)]
+    return tuple(file_id for file_id in ids if isinstance(file_id, str))
+
+
 def _whom(services: Services, key: str, data: object) -> dict[str, Any]:
-    """Whom a body speaks of, as keyed references; nobody where it cannot be read."""
+    """Whom a body speaks of, as keyed references, and what files it brought; nobody where it cannot be read."""
     email = data.get("email") if isinstance(data, dict) else None
-    if not isinstance(email, str):
+    if not isinstance(data, dict) or not isinstance(email, str):
         return {"stones": [of_event(key)]}
     references = services.trust.references
     return {
+        "files": _files(data),
         "refs": [references.of_email(ReferenceUse.PARKED, email)],
         "stones": [of_event(key), of_address(references.of_email(ReferenceUse.TOMBSTONE, email))],
     }
@@ -140,17 +152,16 @@ ERASED = "erased"
 async def park(services: Services, letters: Sequence[Letter]) -> None:
     """Park, then look: a letter about somebody whose erasure overtook it does not stay.
 
-    Letters for staff about an erased person (:data:`ERASED`) are what the erasure leads to, and stay.
+    One that was received after the erasure, and waits for staff for that very reason, does.
     """
     if not letters:
         return
     now = services.clock()
     await services.parked.put(letters, now=now, until=now + services.trust.register.parked.length)
-    mortal = [letter for letter in letters if letter.reason != ERASED]
-    stones = await services.tombstones.look(stone for letter in mortal for stone in letter.stones)
+    stones = await services.tombstones.look(stone for letter in letters for stone in letter.stones)
     overtaken = [
         letter.id
-        for letter in mortal
+        for letter in letters
         if judge(letter.received, latest(stones, letter.stones), skew=services.skew, own_act=True) is Verdict.REFUSE
     ]
     if overtaken:
@@ -162,4 +173,5 @@ async def refuse(services: Services, keys: Iterable[str], reason: str) -> None:
     gone = list(keys)
     if gone:
         await services.tombstones.write(map(of_event, gone))
+        await services.parked.erase_of(gone)
         await services.bookkeeping.refused(gone, reason, services.clock())

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, time
-from typing import Any, Final
+from typing import Final
 
 from schemas.calendar import PARIS
 from schemas.errors import GreffierError, InvalidMessage
@@ -45,11 +45,14 @@ class _Record:
     address: str
     person: str = ""
     device: bytes | None = None
-    files: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
         return self.arrived.key
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return self.arrived.files
 
     @property
     def own_act(self) -> bool:
@@ -94,12 +97,7 @@ def _begun(services: Services, arrived: Arrived) -> _Record:
         case=arrived.route.case,
         lookup=references.of_email(ReferenceUse.LOOKUP, email),
         address=of_address(references.of_email(ReferenceUse.TOMBSTONE, email)),
-        files=tuple(_file_ids(arrived.data)),
     )
-
-
-def _file_ids(data: dict[str, Any]) -> list[str]:
-    return [value["file"] for value in (data.get("cv"), data.get("cover_letter")) if isinstance(value, dict)]
 
 
 async def _round(services: Services, records: list[_Record], linked: bool) -> tuple[list[str], list[_Record]]:
@@ -114,6 +112,8 @@ async def _round(services: Services, records: list[_Record], linked: bool) -> tu
     conflicting = [record for record in sealable if record.key in inserted.conflicting]
     await park(services, [letter_of(services, record.arrived, "same_id_other_body") for record in conflicting])
     written = [record for record in sealable if record.key not in inserted.conflicting]
+    for record in written:  # the look is about what stands, and an earlier attempt may have put it under another person
+        record.person = inserted.owners.get(record.key, record.person)
     if linked:
         await services.submissions.insert_links([link for record in written for link in _links(services, record)])
     kept, again = await _look_after(services, written)
@@ -141,7 +141,7 @@ async def _turn_away(
     refused, parked = sorted_out[Verdict.REFUSE], sorted_out[Verdict.PARK]
     await refuse(services, [record.key for record in refused], ERASED)
     await services.uploads.clear(file for record in refused for file in record.files)
-    await _uproot(services, refused)  # an earlier attempt may have created the person and gone no further
+    await _take_back(services, refused + parked)  # also what an earlier attempt wrote that did not live to look
     await park(
         services,
         [letter_of(services, record.arrived, "erased_just_before" if record.own_act else ERASED) for record in parked],
@@ -156,7 +156,7 @@ async def _persons_and_keys(
     after = {record.lookup: stones[record.address] for record in records if record.address in stones}
     persons = await services.people.resolve([record.lookup for record in records], services.clock(), after)
     for record in records:
-        record.person = persons[record.lookup]
+        record.person = persons.get(record.lookup, "")  # nobody: an erasure took him between two steps of ours
     keys = await services.keys.ensure(key_id(person, ACTIVE) for person in persons.values())
     return {person: keys[key_id(person, ACTIVE)] for person in persons.values() if key_id(person, ACTIVE) in keys}
 
@@ -166,17 +166,25 @@ async def _with_files(services: Services, records: list[_Record], keys: dict[str
     whole: list[_Record] = []
     for record in records:
         try:
-            for file_id in record.files:
-                if not await services.files.stands(file_id):
-                    content = await services.uploads.read(file_id, record.key)
-                    await services.files.put(
-                        file_id, content, keys[record.person], person=record.person, event=record.key
-                    )
+            await _bring_files(services, record, keys[record.person])
         except InvalidMessage as fault:
+            if await services.kept([record.key]):  # by another worker, who cleared the file: go on to the look
+                whole.append(record)
+                continue
             await park(services, [letter_of(services, record.arrived, fault.code)])
+            await _uproot(services, [record])  # created for this event alone, he would be left behind empty
         else:
             whole.append(record)
     return whole
+
+
+async def _bring_files(services: Services, record: _Record, key: DataKey) -> None:
+    for file_id in record.files:
+        if not await services.files.stands(file_id, record.person):
+            content = await services.uploads.read(file_id, record.key)
+            await services.files.put(
+                file_id, content, key, person=record.person, event=record.key, now=services.clock()
+            )
 
 
 async def _link_devices(services: Services, records: list[_Record]) -> None:
@@ -264,7 +272,10 @@ async def _look_after(services: Services, records: list[_Record]) -> tuple[list[
     fresh = [record for record in records if record not in late]
     rootless = await _rootless(services, fresh, stones)
     await _turn_away(services, late, stones)
-    await _take_back(services, late + rootless)
+    for record in rootless:  # another worker may have kept the same event under the new person: that stays
+        await services.files.undo(record.files, record.person)
+        await services.submissions.undo([record.key], [record.person])
+    await _uproot(services, rootless)
     return [record for record in fresh if record not in rootless], rootless
 
 
@@ -279,8 +290,9 @@ async def _rootless(services: Services, fresh: list[_Record], stones: dict[str, 
 
 
 async def _take_back(services: Services, records: list[_Record]) -> None:
+    """Remove whatever these events wrote, under whomever, and whoever was created for them."""
     if records:
-        await services.files.undo(record.key for record in records if record.files)
+        await services.files.undo(file for record in records for file in record.files)
         await services.submissions.undo(record.key for record in records)
         await _uproot(services, records)
 
@@ -295,6 +307,7 @@ async def _uproot(services: Services, records: list[_Record]) -> None:
         persons = await services.people.of_before(lookup, stones[address])
         await services.tombstones.name_persons(address, persons)
         for person in persons:
-            await services.people.retire(person, stones[address])
+            # The key first: who goes on being found is found again, should this break off in between.
             with suppress(KeyHeld):  # a held person's data stays where it is, behind the tombstone
                 await services.keys.destroy([key_id(person, ACTIVE)])
+            await services.people.retire(person, stones[address])

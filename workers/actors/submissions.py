@@ -56,7 +56,7 @@ async def keep_anchors(services: Services, arrived: Sequence[Arrived]) -> None:
     doubtful = [one for one in named if verdicts.get(one.key) is Verdict.PARK]
     await refuse(services, [one.key for one in late], ERASED)
     await park(services, [letter_of(services, one, ERASED) for one in doubtful])
-    await services.submissions.undo(one.key for one in late + doubtful)
+    await services.submissions.undo_anchors(one.key for one in late + doubtful)
 
 
 def _verdict(services: Services, one: Arrived, stones: dict[str, Any]) -> Verdict:

@@ -7,8 +7,8 @@ Source: P2; design § 4 "Same id, other body"; reliability I4.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from workers.stores.mongo import Collection, Databases, Document, available, insert_new
@@ -19,10 +19,14 @@ COLLECTIONS: Final = ("submissions", "anchors", "confirmations", "consents", "vi
 
 @dataclass(frozen=True, slots=True)
 class Inserted:
-    """``_id`` values of a bulk: those that stood already with the same body, and with another one."""
+    """``_id`` values of a bulk: those that stood already with the same body, and with another one.
+
+    ``owners``: of those that stood and belong to a person, whose they are.
+    """
 
     repeated: frozenset[str]
     conflicting: frozenset[str]
+    owners: Mapping[str, str] = field(default_factory=dict)
 
 
 async def insert_events(collection: Collection, documents: Sequence[Document]) -> Inserted:
@@ -32,13 +36,12 @@ async def insert_events(collection: Collection, documents: Sequence[Document]) -
         return Inserted(frozenset(), frozenset())
     offered = {documents[position]["_id"]: bytes(documents[position]["digest"]) for position in taken}
     with available():
-        stored = {
-            found["_id"]: bytes(found["digest"])
-            async for found in collection.find({"_id": {"$in": list(offered)}}, {"digest": 1})
-        }
+        fields = {"digest": 1, "person": 1}
+        stored = {one["_id"]: one async for one in collection.find({"_id": {"$in": list(offered)}}, fields)}
     # One that is gone meanwhile was undone or erased by somebody else: the look that follows decides about it.
-    conflicting = frozenset(key for key, digest in stored.items() if digest != offered[key])
-    return Inserted(frozenset(offered) - conflicting, conflicting)
+    conflicting = frozenset(key for key, one in stored.items() if bytes(one["digest"]) != offered[key])
+    owners = {key: one["person"] for key, one in stored.items() if "person" in one}
+    return Inserted(frozenset(offered) - conflicting, conflicting, owners)
 
 
 async def kept_events(databases: Databases, keys: Iterable[str]) -> set[str]:

@@ -1,72 +1,85 @@
 """Uploaded files (CV, cover letter), sealed under the person's key, in GridFS.
 
-A file is written whole or not at all as far as anyone can see: it can be read only through a submission, which is
-inserted after it. A broken upload leaves chunks; the redelivery that follows removes them first.
-Source: R1, R19; reliability § 8.6.
+A file stands under its own id and its owner's. Storing it only inserts, and the bytes are the same each time: a
+redelivery, or a second worker with the same message, repeats what is there and breaks nothing; an upload that broke off
+is finished by the next. It can be read only through a submission, which is inserted after it.
+Source: R1, R19; P1, P2; reliability § 8.6.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from datetime import datetime
+from typing import Final
 
 from gridfs.errors import NoFile
 from motor.motor_asyncio import AsyncIOMotorGridFSBucket
 
 from workers.stores.keys import DataKey
-from workers.stores.mongo import Collection, Databases, Document, available
+from workers.stores.mongo import Collection, Databases, Document, available, insert_new
 
-_BUCKET = "files"
+_BUCKET: Final = "files"
+_CHUNK_BYTES: Final = 255 * 1024
 
 
 class Files:
-    """Sealed file contents by file id."""
+    """Sealed file contents by file id and person."""
 
     def __init__(self, databases: Databases) -> None:
         self._bucket = AsyncIOMotorGridFSBucket(databases.active, _BUCKET)
         self._files: Collection = databases.active[f"{_BUCKET}.files"]
         self._chunks: Collection = databases.active[f"{_BUCKET}.chunks"]
 
-    async def stands(self, file_id: str) -> bool:
+    async def stands(self, file_id: str, person: str) -> bool:
         """Whether the file is there, whole."""
         with available():
-            return await self._files.find_one({"_id": file_id}, {"_id": 1}) is not None
+            return await self._files.find_one({"_id": _stored(file_id, person)}, {"_id": 1}) is not None
 
-    async def put(self, file_id: str, content: bytes, key: DataKey, *, person: str, event: str) -> None:
-        """Seal and store; a file that stands already stays as it is."""
-        if await self.stands(file_id):
-            return
-        with available():
-            await self._chunks.delete_many({"files_id": file_id})
-            metadata = {"person": person, "event": event}
-            await self._bucket.upload_from_stream_with_id(
-                file_id, "", key.seal(_place(file_id), content), metadata=metadata
-            )
+    async def put(self, file_id: str, content: bytes, key: DataKey, *, person: str, event: str, now: datetime) -> None:
+        """Seal and store, pieces first; what stands already stays as it is."""
+        stored = _stored(file_id, person)
+        sealed = key.seal_alike(f"files/{stored}", content)
+        pieces = [sealed[start : start + _CHUNK_BYTES] for start in range(0, len(sealed), _CHUNK_BYTES)]
+        chunks = [{"_id": f"{stored}/{n}", "files_id": stored, "n": n, "data": piece} for n, piece in enumerate(pieces)]
+        await insert_new(self._chunks, chunks)
+        file: Document = {
+            "_id": stored,
+            "length": len(sealed),
+            "chunkSize": _CHUNK_BYTES,
+            "uploadDate": now,
+            "metadata": {"person": person, "event": event},
+        }
+        await insert_new(self._files, [file])
 
-    async def read(self, file_id: str, key: DataKey) -> bytes | None:
+    async def read(self, file_id: str, person: str, key: DataKey) -> bytes | None:
         """The content, or ``None`` where there is no such file. Raises :class:`workers.stores.keys.Unreadable`."""
+        stored = _stored(file_id, person)
         with available():
             try:
-                stream = await self._bucket.open_download_stream(file_id)
+                stream = await self._bucket.open_download_stream(stored)
             except NoFile:
                 return None
-            return key.open(_place(file_id), await stream.read())
+            return key.open(f"files/{stored}", await stream.read())
 
-    async def undo(self, events: Iterable[str]) -> None:
-        """Take back the files of these events."""
-        await self._delete({"metadata.event": {"$in": list(events)}})
+    async def undo(self, file_ids: Iterable[str], person: str | None = None) -> None:
+        """Take files back, pieces without a file too: those of this person, or whoever's they are."""
+        for file_id in file_ids:
+            ids = {"$regex": f"^{re.escape(file_id)}/"} if person is None else _stored(file_id, person)
+            with available():
+                await self._chunks.delete_many({"files_id": ids})
+                await self._files.delete_many({"_id": ids})
 
     async def erase(self, persons: Iterable[str]) -> int:
         """Delete every file of these persons; how many there were."""
-        return await self._delete({"metadata.person": {"$in": list(persons)}})
-
-    async def _delete(self, query: Document) -> int:
+        owned = {"metadata.person": {"$in": list(persons)}}
         with available():
-            ids = [found["_id"] async for found in self._files.find(query, {"_id": 1})]
+            ids = [found["_id"] async for found in self._files.find(owned, {"_id": 1})]
             if ids:
-                await self._files.delete_many({"_id": {"$in": ids}})
                 await self._chunks.delete_many({"files_id": {"$in": ids}})
+                await self._files.delete_many({"_id": {"$in": ids}})
         return len(ids)
 
 
-def _place(file_id: str) -> str:
-    return f"files/{file_id}"
+def _stored(file_id: str, person: str) -> str:
+    return f"{file_id}/{person}"

@@ -55,12 +55,14 @@ class Forgetting:
         address = clean_email(email)
         ref = self.references.of_email(ReferenceUse.LOOKUP, address)
         stone = of_address(self.references.of_email(ReferenceUse.TOMBSTONE, address))
+        parked_ref = self.references.of_email(ReferenceUse.PARKED, address)
         erased_at = await self.tombstones.write_address(stone)
         # In this order: an intake that moves a person out of the way names him with the tombstone first.
         standing = await self.people.of_before(ref, erased_at)
         persons = list(dict.fromkeys([*standing, *await self.tombstones.persons_of(stone)]))
-        held = await self.submissions.find({"person": {"$in": persons}}, "device") if persons else []
-        events = [submission["_id"] for submission in held]
+        held = await self.submissions.find({"person": {"$in": persons}}, "device", "received") if persons else []
+        # What came after the erasure and stands under the old person for a moment is about to start anew: no stone.
+        events = [submission["_id"] for submission in held if submission["received"] <= erased_at]
         devices = [bytes(submission["device"]) for submission in held if "device" in submission]
 
         await self.tombstones.name_persons(stone, persons)
@@ -70,7 +72,7 @@ class Forgetting:
             "visits": await self.consents.erase_visits(devices),
             "confirmations": await self.confirmations.erase(events),
             "files": await self.files.erase(persons),
-            "parked": await self.parked.erase_about([self.references.of_email(ReferenceUse.PARKED, address)]),
+            "parked": await self.parked.erase_about([parked_ref], erased_at),
             # After these: the submissions are what names the devices and events above, should this be run again.
             **await self.submissions.erase(persons, [ref], events),
         }

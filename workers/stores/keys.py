@@ -8,6 +8,7 @@ Source: design § 4 "Keys"; crypto-and-evidence § 1, § 2; R19, R26.
 
 from __future__ import annotations
 
+import hmac
 import secrets
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, Protocol
@@ -71,11 +72,21 @@ class DataKey:
 
     def __init__(self, key_id: str, key: bytes) -> None:
         self.id = key_id
+        self._key = key
         self._cipher = AESGCM(key)
 
     def seal(self, place: str, content: bytes) -> bytes:
         """``place``: where the value will stand, as ``collection/id``; it opens nowhere else."""
         nonce = secrets.token_bytes(_NONCE_BYTES)
+        return nonce + self._cipher.encrypt(nonce, content, place.encode())
+
+    def seal_alike(self, place: str, content: bytes) -> bytes:
+        """The same bytes for the same content each time: two workers that store one file write one file.
+
+        The nonce is derived under the key from place and content, so that it is equal only where both are.
+        """
+        own = hmac.digest(self._key, b"greffier/nonce", "sha256")
+        nonce = hmac.digest(own, place.encode() + b"\0" + content, "sha256")[:_NONCE_BYTES]
         return nonce + self._cipher.encrypt(nonce, content, place.encode())
 
     def open(self, place: str, sealed: bytes) -> bytes:

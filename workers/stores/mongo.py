@@ -149,9 +149,10 @@ INDEXES: Final[dict[str, dict[str, list[IndexModel]]]] = {
         "confirmations": [_index("about")],
         "consents": [_index("device", "happened"), _index("valid_until")],
         "visits": [_index("device", "happened"), _index("expires")],
-        "parked": [_index("refs", sparse=True), _index("expires"), _index("reason")],
+        "parked": [_index("refs", sparse=True), _index("event"), _index("expires"), _index("reason")],
         "batches": [_index("door", "seq"), _index("at", expireAfterSeconds=90 * 86_400)],
-        "files.files": [_index("metadata.person"), _index("metadata.event")],
+        "files.files": [_index("metadata.person")],
+        "files.chunks": [_index("files_id", "n", unique=True)],
     },
     "evidence": {
         "reads": [_index("person", "at")],

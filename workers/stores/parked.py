@@ -8,12 +8,14 @@ Source: P3, P4; R29; design § 3 "Parked".
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from workers.stores.keys import PARKED, Keys, key_id
 from workers.stores.mongo import Collection, Databases, Document, available, insert_new
+
+ClearFiles = Callable[[Iterable[str]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,7 @@ class Letter:
     """``content``: the event's body, or the raw message where it was none of ours. ``event``: its key, if it has one.
 
     ``refs``: keyed references of the addresses it speaks of; ``stones``: the tombstones that would end it (not stored).
+    ``files``: ids of uploaded files that wait in Redis as long as the letter stands.
     """
 
     reason: str
@@ -32,6 +35,7 @@ class Letter:
     pointer: str = ""
     refs: Sequence[bytes] = ()
     stones: Sequence[str] = ()
+    files: Sequence[str] = ()
 
     @property
     def id(self) -> str:
@@ -40,11 +44,12 @@ class Letter:
 
 
 class Parked:
-    """The letters, in **active**; each one's key, in **keys**."""
+    """The letters, in **active**; each one's key, in **keys**. ``clear_files``: deletes files that wait in Redis."""
 
-    def __init__(self, databases: Databases, keys: Keys) -> None:
+    def __init__(self, databases: Databases, keys: Keys, clear_files: ClearFiles) -> None:
         self._letters: Collection = databases.active["parked"]
         self._keys = keys
+        self._clear_files = clear_files
 
     async def put(self, letters: Sequence[Letter], *, now: datetime, until: datetime) -> list[str]:
         """Store letters; those parked before stay as they are. Returns their ids."""
@@ -63,6 +68,7 @@ class Parked:
                 "expires": until,
                 "sealed": keys[key_id(letter_id, PARKED)].seal(_place(letter_id), letter.content),
                 **({"refs": list(letter.refs)} if letter.refs else {}),
+                **({"files": list(letter.files)} if letter.files else {}),
             }
             for letter_id, letter in by_id.items()
             if key_id(letter_id, PARKED) in keys  # a letter that was erased is not written again
@@ -90,18 +96,27 @@ class Parked:
             return {found["_id"]: found["n"] async for found in counted}
 
     async def erase(self, ids: Iterable[str]) -> int:
-        """Destroy the letters' keys, then the letters; how many there were."""
-        doomed = list(ids)
-        await self._keys.destroy(key_id(letter, PARKED) for letter in doomed)
-        with available():
-            return (await self._letters.delete_many({"_id": {"$in": doomed}})).deleted_count
+        """Clear the letters' files, destroy their keys, then delete the letters; how many there were."""
+        return await self._erase_all({"_id": {"$in": list(ids)}})
 
-    async def erase_about(self, refs: Iterable[bytes]) -> int:
-        """Erase every letter that speaks of one of these addresses; how many there were."""
+    async def erase_about(self, refs: Iterable[bytes], until: datetime) -> int:
+        """Erase every letter that speaks of one of these addresses and was received by then; how many there were."""
+        return await self._erase_all({"refs": {"$in": list(refs)}, "received": {"$lte": until}})
+
+    async def erase_of(self, events: Iterable[str]) -> int:
+        """Erase every letter of these events; how many there were."""
+        return await self._erase_all({"event": {"$in": list(events)}})
+
+    async def _erase_all(self, query: Document) -> int:
         with available():
-            about = {"refs": {"$in": list(refs)}}
-            found = [letter["_id"] async for letter in self._letters.find(about, {"_id": 1})]
-        return await self.erase(found) if found else 0
+            found = await self._letters.find(query, {"files": 1}).to_list(None)
+        if not found:
+            return 0
+        await self._clear_files(file for letter in found for file in letter.get("files", ()))
+        await self._keys.destroy(key_id(letter["_id"], PARKED) for letter in found)
+        with available():
+            gone = await self._letters.delete_many({"_id": {"$in": [letter["_id"] for letter in found]}})
+        return gone.deleted_count
 
 
 def _place(letter: str) -> str:

@@ -59,15 +59,21 @@ class Submissions:
         with available():
             return await self._anchors.find({"$or": about}).to_list(None)
 
-    async def undo(self, keys: Iterable[str]) -> None:
-        """Take back what these events wrote."""
+    async def undo(self, keys: Iterable[str], persons: Iterable[str] | None = None) -> None:
+        """Take back the submissions of these events and their links: those of these persons, or whoever's they are."""
+        gone: list[str] = list(keys)
+        owned: Document = {} if persons is None else {"person": {"$in": list(persons)}}
+        if gone:
+            with available():
+                await self._links.delete_many({"submission": {"$in": gone}, **owned})
+                await self._submissions.delete_many({"_id": {"$in": gone}, **owned})
+
+    async def undo_anchors(self, keys: Iterable[str]) -> None:
+        """Take back anchor events."""
         gone = list(keys)
-        if not gone:
-            return
-        with available():
-            await self._links.delete_many({"submission": {"$in": gone}})
-            await self._anchors.delete_many({"_id": {"$in": gone}})
-            await self._submissions.delete_many({"_id": {"$in": gone}})
+        if gone:
+            with available():
+                await self._anchors.delete_many({"_id": {"$in": gone}})
 
     async def delete_links(self, ids: Iterable[str]) -> None:
         """Take back single links."""
