@@ -34,6 +34,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 
 from schemas.envelope import Opener, Sealer
 from schemas.keyfiles import naming, read_json, read_text, write_json, write_text
+from schemas.ledger_keys import generate_ledger_keys
 from schemas.party_keys import generate_controller_party
 from schemas.subject import References
 
@@ -130,6 +131,7 @@ def generate_keys(folder: Path) -> None:
     wrapping = {"kid": f"wrap-{secrets.token_hex(4)}", "key": _b64(secrets.token_bytes(SECRET_BYTES))}
     write_json(controller / "wrapping.json", {"keys": [wrapping]})
     generate_controller_party(door, controller)
+    generate_ledger_keys(controller)
 
 
 def read_sealer(folder: Path) -> Sealer:

@@ -1,0 +1,119 @@
+"""Facts about cases, noted before their effects. What is noted while a write is under way shares the next one.
+
+A fact stands once, however often it is noted: its id is made of its kind, its case and what makes it that fact. So an
+actor that is run again notes the same again and nothing is doubled.
+Source: P12; design § 4 "a durable pending entry before the effect"; R30.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from schemas.errors import Conflict
+from schemas.evidence import Entry, entry
+from schemas.jose import Peer
+from workers.stores.keys import Keys, key_id
+from workers.stores.ledger import Ledger
+
+_AT_ONCE: Final = 500
+
+EVIDENCE: Final = "evidence"
+"""The class of the key under which a case's entries name its person; destroy it and the link is gone for good."""
+
+Waiting = tuple[Entry, "asyncio.Future[None]"]
+
+
+class Notes:
+    """One per process, in its event loop."""
+
+    def __init__(self, ledger: Ledger, clock: Callable[[], datetime]) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._waiting: list[Waiting] = []
+        self._writer: asyncio.Task[None] | None = None
+
+    async def note(self, kind: str, case: str | None, fact: str, **details: Any) -> None:
+        """Note a fact of one of :data:`schemas.evidence.KINDS`; it is durable when this returns.
+
+        ``fact``: what makes it one and the same when it is noted again; only its hash is kept.
+        Raises :class:`schemas.errors.InvalidMessage` for details its kind does not have,
+        :class:`schemas.errors.Conflict` when the same fact was noted with other details, and
+        :class:`schemas.errors.StoreUnavailable`.
+        """
+        await self.write([entry(kind, case, fact, self._clock(), **details)])
+
+    async def write(self, entries: Iterable[Entry]) -> None:
+        """Several entries, in one write. Raises like :meth:`note`."""
+        loop = asyncio.get_running_loop()
+        mine: list[Waiting] = [(one, loop.create_future()) for one in entries]
+        self._waiting += mine
+        if self._writer is None:
+            self._writer = loop.create_task(self._write_waiting())
+        outcomes = await asyncio.gather(*(written for _, written in mine), return_exceptions=True)
+        for outcome in outcomes:
+            if outcome is not None:
+                raise outcome
+
+    async def note_keys(self, peers: Mapping[str, Peer]) -> None:
+        """Note every store's verifying keys, so that they cannot be exchanged for others later; once each."""
+        known = [(store, kid, key.thumbprint()) for store, peer in peers.items() for kid, key in peer.verifying.items()]
+        now = self._clock()
+        entries = [
+            entry("key_known", None, f"{store}/{thumbprint}", now, store=store, key=thumbprint, kid=kid)
+            for store, kid, thumbprint in known
+        ]
+        if entries:
+            await self.write(entries)
+
+    async def _write_waiting(self) -> None:
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting[:_AT_ONCE], self._waiting[_AT_ONCE:]
+                await self._write_batch(batch)
+        finally:
+            self._writer = None
+            for _, written in self._waiting:  # only when cancelled: the loop ends
+                written.cancel()
+
+    async def _write_batch(self, batch: list[Waiting]) -> None:
+        try:
+            await self._ledger.append(*(one for one, _ in batch))
+        except Conflict as error:
+            if len(batch) > 1:  # find whose it is: appending the others again changes nothing
+                for each in batch:
+                    await self._write_batch([each])
+                return
+            _settle(batch, error)
+        except Exception as error:
+            _settle(batch, error)
+        except BaseException:
+            _settle(batch, None, cancel=True)
+            raise
+        else:
+            _settle(batch, None)
+
+
+def _settle(batch: list[Waiting], error: Exception | None, *, cancel: bool = False) -> None:
+    for _, written in batch:
+        if written.done():
+            continue
+        if cancel:
+            written.cancel()
+        elif error is not None:
+            written.set_exception(error)
+        else:
+            written.set_result(None)
+
+
+async def subject_of(keys: Keys, reference: str, email: str) -> str | None:
+    """Whom a case is about, for its first entry: HMAC-SHA-256 under the case's own evidence key, in hexadecimal.
+
+    With the key, an address can be shown to be the one; without it, nobody can tell. ``None`` once it was destroyed.
+    Source: crypto-and-evidence § 5 ``subject_ref``.
+    """
+    name = key_id(reference, EVIDENCE)
+    key = (await keys.ensure([name])).get(name)
+    return key.reference(f"email:{email.lower()}").hex() if key else None
