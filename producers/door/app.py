@@ -122,7 +122,7 @@ class Door:
         common = (self.intake, self.gatherer)
         parts = (
             Forms(*common, self._idempotency, origins, self.metrics, reader, self._examiners, slots),
-            Events(*common, origins, self._publishers, self.metrics, reader),
+            Events(*common, self._idempotency, origins, self._publishers, self.metrics, reader),
             Cookies(*common, origins, networks, self.metrics, reader),
             Health(self.gatherer, openapi.describe(dict(self.intake.routes))),
         )

@@ -20,6 +20,7 @@ from aiohttp import web
 from producers.door import bodies
 from producers.door.bodies import BodyReader
 from producers.door.guard import Origins, Publishers
+from producers.door.idempotency import Idempotency
 from producers.door.metrics import DoorMetrics
 from producers.door.problems import accepted, invalid, problem
 from producers.door.several import NotAllowed, Sifted, answer, sift
@@ -46,6 +47,7 @@ class Events:
 
     intake: Intake
     gatherer: Gatherer
+    idempotency: Idempotency
     origins: Origins
     publishers: Publishers
     metrics: DoorMetrics
@@ -67,9 +69,9 @@ class Events:
             event["data"] = await self.bodies.read_json(request, bodies.JSON_BYTES)
         else:
             raise bodies.unsupported()
-        return await self._one(event, key)
+        return await self._one(request, event, key)
 
-    async def _one(self, event: Any, key: ApiKey) -> web.StreamResponse:
+    async def _one(self, request: web.Request, event: Any, key: ApiKey) -> web.StreamResponse:
         try:
             taken = self._take(event, key)
         except NotAllowed as error:
@@ -79,7 +81,7 @@ class Events:
         except InvalidBody as error:
             self._count("refused", _type_of(event))
             return invalid(error)
-        await self.gatherer.put(taken.queue, (taken.event,))
+        await self.idempotency.put(request, f"{key.id} {request.path}", [taken], self.gatherer)
         self._count("accepted", taken.event.type)
         return accepted({"accepted": 1, "refused": []})
 
@@ -88,7 +90,7 @@ class Events:
         if not isinstance(items, list):
             raise InvalidBody(Problem("list_type", "", "must be an array of events"))
         sifted = await sift(items, lambda item: self._take(item, key))
-        await self.gatherer.put_all(sifted.new)
+        await self.idempotency.put(request, f"{key.id} {request.path}", sifted.new, self.gatherer)
         self._count_all(items, sifted)
         return answer(sifted)
 

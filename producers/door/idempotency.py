@@ -22,16 +22,18 @@ import asyncio
 import hmac
 import re
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from aiohttp import web
 
 from producers.door.problems import Refused
+from producers.gather import Gatherer
+from producers.intake import Taken
 from producers.publisher import Claims
 from schemas.errors import QueueUnavailable
 from schemas.fields import read_moment, wire_moment
@@ -62,6 +64,10 @@ class Claim:
 
     name: str
     id: str
+
+
+def _received(taken: Sequence[Taken], at: datetime) -> list[Taken]:
+    return [replace(one, event=replace(one.event, recordedtime=wire_moment(at))) for one in taken]
 
 
 class Idempotency:
@@ -101,17 +107,28 @@ class Idempotency:
         try:
             await post(received_at)
         except QueueUnavailable:
-            await self._give_back(claim, self._entry("open", fingerprint, received_at))
+            await self._note(claim, self._entry("open", fingerprint, received_at))
             raise
-        await self._run(self._claims.settle, claim.name, self._entry("posted", fingerprint, received_at))
+        await self._note(claim, self._entry("posted", fingerprint, received_at))
         return received_at
+
+    async def put(self, request: web.BaseRequest, client: str, taken: Sequence[Taken], gatherer: Gatherer) -> None:
+        """Post events that bear ids of their own, once where the request has a key. Raises as :meth:`once`."""
+        key = read_key(request)
+        if key is None or not taken:
+            return await gatherer.put_all(taken)
+        body = b"\n".join(f"{one.event.type} {one.event.key} ".encode() + one.event.body for one in taken)
+        received_at = read_moment(taken[0].event.recordedtime)
+        await self.once(self.claim(client, key), body, received_at, lambda at: gatherer.put_all(_received(taken, at)))
+        return None
 
     def close(self) -> None:
         self._threads.shutdown()
         self._claims.close()
 
-    async def _give_back(self, claim: Claim, entry: str) -> None:
-        with suppress(QueueUnavailable):  # the lease ends by itself
+    async def _note(self, claim: Claim, entry: str) -> None:
+        # Not noted, the lease ends by itself and a repeat is posted again, as the same event.
+        with suppress(QueueUnavailable):
             await self._run(self._claims.settle, claim.name, entry)
 
     def _entry(self, state: str, fingerprint: str, received_at: datetime) -> str:

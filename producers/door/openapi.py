@@ -139,6 +139,7 @@ def _events(known: dict[str, Route], schemas: dict[str, Any]) -> dict[str, Any]:
             "operationId": "post.events",
             "summary": "Publish CloudEvents: structured, in a batch, or binary (attributes in ce-* headers)",
             "security": [{"publisher": []}],
+            "parameters": [_IDEMPOTENCY],
             "requestBody": {"required": True, "content": content},
             "responses": {
                 "202": _answer("what was accepted is kept; what was refused is named", "Outcome"),

@@ -16,7 +16,7 @@ from producers.publisher import Claims
 from schemas.errors import QueueUnavailable
 from tests.producers.conftest import ORIGIN, Front, Letters, OpenDoor
 from tests.producers.files import PDF
-from tests.producers.samples import CANARIES, CONTACT, NEWSLETTER
+from tests.producers.samples import CANARIES, CLIENT, CONTACT, NEWSLETTER, cloud
 from tests.producers.test_uploads import multipart
 
 PATH = "/forms/contact"
@@ -39,6 +39,18 @@ async def test_the_same_request_twice_is_one_event(front: Front, letters: Letter
     assert first[1] == second[1]
     assert one_event_per_key(letters.events())
     assert len(letters.events()) == 1, "and it is not even posted again"
+
+
+async def test_a_publishers_request_is_posted_once_too(front: Front, letters: Letters) -> None:
+    kinds = {"application/cloudevents+json": cloud(), "application/cloudevents-batch+json": [cloud("a"), cloud("b")]}
+    for kind, body in kinds.items():
+        headers = keyed(secrets.token_hex(8), **front.bearer, **{"Content-Type": kind})
+        first = await front.post("/events", json=body, headers=headers)
+        assert (first[0], await front.post("/events", json=body, headers=headers)) == (202, first)
+        other = [cloud("a", time="2026-01-01T00:00:00Z", data={**CLIENT, "position": "other"})]
+        status, answer = await front.post("/events", json=other if body != cloud() else other[0], headers=headers)
+        assert (status, answer["code"]) == (422, "idempotency_key_reused")
+    assert [event.id for event in letters.events()] == ["crm-1", "a", "b"]
 
 
 async def test_without_a_key_a_repeat_is_another_event(front: Front, letters: Letters) -> None:
