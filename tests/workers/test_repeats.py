@@ -6,10 +6,12 @@ what is sealed under a random key is opened. When a message arrived, and how oft
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -163,3 +165,29 @@ async def test_repeats_and_reorderings_change_nothing(stage: Stage, play: Play) 
     async with stage.bench("b") as bench:
         await play(bench, events)
         assert await state(bench) == expected
+
+
+async def test_the_comparison_sees_an_event_that_is_missing_or_twice(stage: Stage) -> None:
+    events = traffic()
+    async with stage.bench("a") as bench:
+        await once(bench, events)
+        expected = await state(bench)
+    async with stage.bench("b") as bench:
+        await once(bench, events[1:])
+        assert await state(bench) != expected
+        await once(bench, [events[0], replace(events[0], id=factories.new_id())])  # a repeat under an id of its own
+        assert await state(bench) != expected
+
+
+@pytest.mark.parametrize("unique", [True, False])
+async def test_one_person_created_by_many_at_once_exists_once_because_the_index_says_so(
+    stage: Stage, unique: bool
+) -> None:
+    whom = factories.someone()
+    async with stage.bench("c") as bench:
+        persons = bench.services.databases.active["persons"]
+        if not unique:
+            await persons.drop_index("refs_1")
+        await asyncio.gather(*(bench.send(factories.form(Case.CONTACT, whom)) for _ in range(12)))
+        assert (await persons.count_documents({}) == 1) is unique
+        assert len(bench.collection("submissions")) == 12

@@ -1,0 +1,242 @@
+"""``greffier status`` and ``greffier parked``, as staff type them, over real stores. Source: R29; P3, P5; I9."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import uuid_utils
+from dramatiq import Message
+from typer.testing import CliRunner, Result
+
+from schemas.routes import NAMESPACE, SUBMISSIONS
+from schemas.terms import Case
+from tests import factories
+from tests.factories import Someone
+from tests.workers.bench import Bench
+from workers.actors.dead import park_dead
+from workers.broker import DeadLetter
+from workers.commands import register_commands
+from workers.processes import free_port
+
+Staff = Callable[..., Awaitable[Result]]
+
+MESSAGES = f"{NAMESPACE}:{SUBMISSIONS}.msgs"
+DEAD = f"{NAMESPACE}:{SUBMISSIONS}.XQ.msgs"
+
+
+@pytest.fixture
+def staff(bench: Bench, keys: Path, mongo_url: str, redis_url: str) -> Staff:
+    app = typer.Typer()
+    register_commands(app)
+    told = {
+        "GREFFIER_REDIS_URL": redis_url,
+        "GREFFIER_MONGO_URL": mongo_url,
+        "GREFFIER_MONGO_PREFIX": bench.prefix,
+        "GREFFIER_KEYS": str(keys / "controller"),
+        "COLUMNS": "250",
+    }
+
+    async def typed(*words: str, **env: str) -> Result:
+        return await asyncio.to_thread(lambda: CliRunner().invoke(app, list(words), env={**told, **env}))
+
+    return typed
+
+
+async def arrive(bench: Bench, *numbers: int) -> None:
+    """A door's messages with these numbers are worked on."""
+    for number in numbers:
+        event = factories.form(Case.CONTACT, factories.someone())
+        await bench.deliver(bench.sealer.seal(str(uuid_utils.uuid7()), "door-of-a-test", number, [event]))
+
+
+async def give_up(bench: Bench, wire: dict[str, Any]) -> None:
+    """A message failed to the last, and is parked."""
+    message: Message[Any] = Message(SUBMISSIONS, SUBMISSIONS, (), {"batch": wire}, {"redis_message_id": "x"})
+    await park_dead(bench.services, DeadLetter(SUBMISSIONS, "x", "SomeFailed", message.encode()))
+
+
+def the_letter(bench: Bench) -> dict[str, Any]:
+    [letter] = bench.collection("parked")
+    return letter
+
+
+def quotes(result: Result, whom: Someone) -> list[str]:
+    return [word for word in whom.canaries if word in result.output]
+
+
+# ---------------------------------------------------------------------- status
+
+
+async def test_status_is_calm_when_all_is_well(bench: Bench, staff: Staff) -> None:
+    await arrive(bench, 1, 2, 3)
+    said = await staff("status", "--json")
+    found = json.loads(said.stdout)
+    assert (said.exit_code, found["alarms"]) == (0, [])
+    assert {queue["queue"] for queue in found["queues"]} == {"submissions", "consent", "newsletter"}
+    [door] = found["doors"]
+    assert (door["door"], door["highest"], door["missing"]) == ("door-of-a-test", 3, 0)
+    shown = await staff("status")
+    assert (shown.exit_code, "no alarm" in shown.stdout) == (0, True)
+
+
+async def test_a_gap_in_a_doors_numbers_is_an_alarm(bench: Bench, staff: Staff) -> None:
+    await arrive(bench, 1, 3)
+    said = await staff("status", "--json")
+    assert said.exit_code == 1
+    assert json.loads(said.stdout)["alarms"] == ["door door-of-a-test: 1 message(s) accepted and never arrived"]
+    shown = await staff("status")
+    assert (shown.exit_code, "ALARM: door door-of-a-test" in shown.stdout) == (1, True)
+
+
+async def test_a_gap_is_none_while_its_message_may_be_waiting(bench: Bench, staff: Staff) -> None:
+    await arrive(bench, 1, 3)
+    await bench.redis.hset(MESSAGES, "waiting", b"{}")
+    assert (await staff("status")).exit_code == 0
+
+
+async def test_a_number_that_comes_again_is_a_redelivery_and_no_alarm(bench: Bench, staff: Staff) -> None:
+    event = factories.form(Case.CONTACT, factories.someone())
+    wire = bench.sealer.seal(str(uuid_utils.uuid7()), "door-of-a-test", 1, [event])
+    for _ in range(3):
+        await bench.deliver(wire)
+    [door] = json.loads((await staff("status", "--json")).stdout)["doors"]
+    assert (door["redelivered"], door["missing"]) == (2, 0)
+
+
+async def test_what_was_given_up_and_parked_has_arrived(bench: Bench, staff: Staff) -> None:
+    for number in (1, 2):
+        event = factories.form(Case.CONTACT, factories.someone())
+        await give_up(bench, bench.sealer.seal(str(uuid_utils.uuid7()), "door-of-a-test", number, [event]))
+    said = await staff("status", "--json")
+    assert (said.exit_code, json.loads(said.stdout)["parked"]) == (0, {"SomeFailed": 2})
+    await arrive(bench, 3)
+    assert (await staff("status")).exit_code == 0
+
+
+async def test_a_dead_letter_that_is_not_parked_is_an_alarm(bench: Bench, staff: Staff) -> None:
+    await bench.redis.hset(DEAD, "dead", b"{}")
+    said = await staff("status", "--json")
+    assert said.exit_code == 1
+    assert json.loads(said.stdout)["alarms"] == ["queue submissions: 1 dead letter(s) not parked yet"]
+
+
+async def test_a_redis_that_is_away_is_an_alarm_and_no_crash(staff: Staff) -> None:
+    said = await staff("status", "--json", GREFFIER_REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
+    assert said.exit_code == 1
+    assert json.loads(said.stdout)["alarms"] == ["Redis does not answer (ConnectionError)"]
+
+
+# ---------------------------------------------------------------------- parked
+
+
+async def test_list_and_show_say_everything_but_what_a_letter_says(bench: Bench, staff: Staff) -> None:
+    whom = factories.someone()
+    event = factories.form(Case.CONTACT, whom)
+    await give_up(bench, bench.seal(event))
+    letter = the_letter(bench)["_id"]
+    listed, as_json = await staff("parked", "list"), await staff("parked", "list", "--json")
+    shown = await staff("parked", "show", letter)
+    assert letter in listed.stdout
+    assert [one["_id"] for one in json.loads(as_json.stdout)] == [letter]
+    assert json.loads(shown.stdout)["event"] == event.key
+    for said in (listed, as_json, shown):
+        assert (said.exit_code, quotes(said, whom)) == (0, [])
+        assert "sealed" not in said.stdout
+
+
+async def test_list_is_narrowed_by_reason(bench: Bench, staff: Staff) -> None:
+    await give_up(bench, bench.seal(factories.form(Case.CONTACT, factories.someone())))
+    assert json.loads((await staff("parked", "list", "--reason", "unknown_type", "--json")).stdout) == []
+    assert len(json.loads((await staff("parked", "list", "--reason", "SomeFailed", "--json")).stdout)) == 1
+
+
+async def test_a_letter_replayed_is_kept_and_gone(bench: Bench, staff: Staff) -> None:
+    event = factories.form(Case.CONTACT, factories.someone())
+    await give_up(bench, bench.seal(event))
+    letter = the_letter(bench)["_id"]
+    said = await staff("parked", "replay", letter)
+    assert (said.exit_code, said.stdout) == (0, f"{letter}: kept\n")
+    assert [one["event_id"] for one in bench.collection("submissions")] == [event.id]
+    assert bench.collection("parked") == []
+    again = await staff("parked", "replay", letter)
+    assert (again.exit_code, "there is no such letter" in again.output) == (1, True)
+
+
+async def test_all_letters_of_a_reason_are_replayed(bench: Bench, staff: Staff) -> None:
+    await give_up(bench, bench.seal(*(factories.form(Case.CONTACT, factories.someone()) for _ in range(5))))
+    said = await staff("parked", "replay", "--reason", "SomeFailed")
+    assert (said.exit_code, said.stdout.count(": kept")) == (0, 5)
+    assert (len(bench.collection("submissions")), bench.collection("parked")) == (5, [])
+
+
+@pytest.mark.parametrize("words", [(), ("some-letter", "--reason", "SomeFailed")])
+async def test_replay_wants_letters_or_a_reason(staff: Staff, words: tuple[str, ...]) -> None:
+    assert (await staff("parked", "replay", *words)).exit_code == 1
+
+
+async def test_a_letter_that_is_still_wrong_stays(bench: Bench, staff: Staff) -> None:
+    whom = factories.someone()
+    body = json.dumps({"email": whom.last_name}).encode()
+    await bench.send(factories.raw_event("greffier.contact.client", factories.CRM, body))
+    letter = the_letter(bench)
+    said = await staff("parked", "replay", letter["_id"])
+    assert (said.exit_code, quotes(said, whom)) == (1, [])
+    assert f"stays parked, {letter['reason']}" in said.stdout
+    assert the_letter(bench)["_id"] == letter["_id"]
+
+
+async def test_another_body_under_a_known_id_is_never_merged(bench: Bench, staff: Staff) -> None:
+    first, second = factories.someone(), factories.someone()
+    event = factories.contact(Case.CLIENT, first)
+    await bench.send(event)
+    await bench.send(factories.contact(Case.CLIENT, second, event_id=event.id))
+    said = await staff("parked", "replay", the_letter(bench)["_id"])
+    assert (said.exit_code, "same_id_other_body" in said.stdout) == (1, True)
+    assert len(bench.collection("submissions")) == 1
+    assert len(bench.collection("parked")) == 1
+
+
+async def test_an_erased_persons_letter_is_gone_with_him(bench: Bench, staff: Staff) -> None:
+    whom = factories.someone()
+    await give_up(bench, bench.seal(factories.form(Case.CONTACT, whom)))
+    letter = the_letter(bench)["_id"]
+    await bench.services.forgetting.forget(whom.email)
+    said = await staff("parked", "replay", letter)
+    assert (said.exit_code, "there is no such letter" in said.output) == (1, True)
+    assert (bench.collection("submissions"), bench.collection("parked")) == ([], [])
+
+
+async def test_a_letter_about_an_erased_person_is_not_replayed(bench: Bench, staff: Staff) -> None:
+    whom = factories.someone()
+    await bench.send(factories.contact(Case.CLIENT, whom))
+    await bench.services.forgetting.forget(whom.email)
+    await bench.send(factories.contact(Case.CLIENT, whom, received=datetime.now(UTC) + timedelta(hours=1)))
+    letter = the_letter(bench)
+    assert letter["reason"] == "erased"
+    for words in (("parked", "replay", letter["_id"]), ("parked", "replay", "--reason", "erased")):
+        said = await staff(*words)
+        assert (said.exit_code, "about an erased person" in said.output) == (1, True)
+    assert bench.collection("submissions") == []
+    assert the_letter(bench)["_id"] == letter["_id"]
+
+
+async def test_a_dropped_letter_is_erased_and_the_reason_stays(bench: Bench, staff: Staff) -> None:
+    event = factories.form(Case.CONTACT, factories.someone())
+    await give_up(bench, bench.seal(event))
+    letter = the_letter(bench)["_id"]
+    assert (await staff("parked", "drop", letter)).exit_code == 2  # not without a reason
+    said = await staff("parked", "drop", letter, "--reason", "sent twice by mistake")
+    assert (said.exit_code, said.stdout) == (0, f"{letter}: dropped\n")
+    assert bench.collection("parked") == []
+    [outcome] = bench.collection("outcomes", "evidence")
+    assert (outcome["outcome"], outcome["reason"], outcome["event"]) == ("dropped", "sent twice by mistake", event.key)
+    assert await bench.services.parked.content(letter) is None
+    for words in (("show", letter), ("drop", letter, "--reason", "again"), ("replay", letter)):
+        assert (await staff("parked", *words)).exit_code == 1
