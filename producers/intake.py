@@ -24,9 +24,11 @@ from schemas.envelope import Event, event_key
 from schemas.errors import InvalidBody, Problem
 from schemas.fields import IDENTIFIER, MOMENT, SOURCE, pattern, wire_moment
 from schemas.register import Register
+from schemas.rights import ASKED
 from schemas.routes import Route, form_type
 from schemas.shapes import Shape
-from schemas.terms import Case
+from schemas.submissions import CONTACT_CASES
+from schemas.terms import Case, Channel
 
 AHEAD: Final = timedelta(days=1)
 """How far a sender's clock may run ahead of ours. What lies less far ahead is kept and counts as happening now."""
@@ -34,6 +36,11 @@ EAST: Final = timedelta(hours=14)
 """Where the day begins first: a date of today is no date in the future, wherever its sender sits."""
 FILE_FIELDS: Final = ("cv", "cover_letter")
 COOKIES: Final = "/cookies"
+PUBLISHABLE: Final = frozenset(
+    [routes.contact_type(case) for case in CONTACT_CASES]
+    + [routes.CONTACT_INTERACTED, routes.CONTACT_ENDED, routes.APPLICATION_DECIDED, routes.NEWSLETTER_CONFIRMED]
+)
+"""Types that come in as events; forms and cookies have ways of their own."""
 
 Clock = Callable[[], datetime]
 
@@ -52,6 +59,11 @@ class Taken:
     files: tuple[FileContent, ...] = ()
 
 
+def checked_id(event_id: str) -> str:
+    """An id that somebody gave. Raises :class:`InvalidBody`."""
+    return str(_ID.clean({"id": event_id})["id"])
+
+
 def new_id() -> str:
     """An id for an event that came without one: UUID version 7, as text."""
     return str(uuid7())
@@ -62,7 +74,7 @@ _ATTRIBUTES: Final = Shape(
     required={"id": IDENTIFIER, "source": SOURCE, "type": pattern(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", 128)},
     optional={"time": MOMENT},
 )
-_COOKIE_ID: Final = Shape("cookie", required={"id": IDENTIFIER})
+_ID: Final = Shape("id", required={"id": IDENTIFIER})
 _TRACEPARENT: Final = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -109,7 +121,7 @@ class Intake:
         if not isinstance(data, dict):
             raise InvalidBody(Problem("model_type", "", "must be an object"))
         given = dict(data)
-        event_id = _COOKIE_ID.clean({"id": given.pop("id")} if "id" in given else {})["id"]
+        event_id = _ID.clean({"id": given.pop("id")} if "id" in given else {})["id"]
         route = self.routes[routes.COOKIE_VISIT if "url" in given else routes.COOKIE_CONSENT]
         if "network" in given:  # the door's to say, nobody else's
             raise InvalidBody(Problem("extra_forbidden", "/network", "is not a field of this form"))
@@ -122,10 +134,27 @@ class Intake:
         event = Event(event_id, COOKIES, route.type, wire_moment(now), _normal(body), body["at"], _trace(traceparent))
         return Taken(route.queue, event)
 
+    def right(self, data: object, reference: str, traceparent: str | None = None) -> Taken:
+        """What a person asks at the door, under the case's new reference. Raises :class:`InvalidBody`."""
+        asked = ASKED.clean(data)
+        whole = {**asked, "reference": reference, "channel": Channel.WEBSITE.value}
+        body = self.routes[routes.RIGHTS_REQUESTED].shape.clean(whole)
+        return self._rights_event(routes.RIGHTS_REQUESTED, reference, body, traceparent)
+
+    def confirmed_right(self, reference: str, token_id: str) -> Taken:
+        """That a case's mailed link was used. The event's id is the token's: using it twice is one event."""
+        body = {"reference": reference, "token": token_id, "at": wire_moment(self.clock())}
+        return self._rights_event(routes.RIGHTS_CONFIRMED, f"{reference}.{token_id}", body, None)
+
+    def _rights_event(self, kind: str, event_id: str, body: Mapping[str, Any], traceparent: str | None) -> Taken:
+        at = wire_moment(self.clock())
+        event = Event(event_id, routes.RIGHTS_SOURCE, kind, at, _normal(body), None, _trace(traceparent))
+        return Taken(self.routes[kind].queue, event)
+
     def attributes(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The attributes of an event that bears its own id and source. Raises :class:`InvalidBody`."""
         found = _ATTRIBUTES.clean(given)
-        if found["source"].startswith(("/forms/", COOKIES)):
+        if found["source"].startswith(("/forms/", COOKIES, routes.RIGHTS_SOURCE)):
             raise InvalidBody(Problem("reserved_source", "/source", "is reserved for the door's own events"))
         if found["type"] not in self.routes:
             raise InvalidBody(Problem("unknown_type", "/type", "is not a type of event this door knows"))
@@ -137,6 +166,8 @@ class Intake:
 
         Raises :class:`InvalidBody` with pointers into ``data``.
         """
+        if attributes["type"] not in PUBLISHABLE:  # forms and cookies are put into events by us alone
+            raise InvalidBody(Problem("unknown_type", "", "is no data of an event that can be published"))
         route, now = self.routes[attributes["type"]], self.clock()
         if route.case is not None:
             self._refuse_child(data, now, ())

@@ -9,13 +9,13 @@ Source: R27; design § 6.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
 from producers.gather import Gatherer, in_batches
-from producers.intake import FILE_FIELDS, Clock, Intake, Taken, new_id, utc_now
+from producers.intake import FILE_FIELDS, Clock, Intake, Taken, checked_id, new_id, utc_now
 from producers.publisher import Letterbox
 from producers.settings import DoorSettings, read_door_settings
 from producers.uploads import DETAILS, ExaminedFile, Upload, examine
@@ -25,6 +25,7 @@ from schemas.fields import wire_moment
 from schemas.keyring import read_sealer
 from schemas.register import load_register
 from schemas.routes import NEWSLETTER_CONFIRMED, contact_type
+from schemas.submissions import CONTACT_CASES, FORM_CASES
 from schemas.terms import Case
 
 SOURCE = "/publisher"
@@ -61,12 +62,13 @@ class _Words:
                     problems.append(Problem(error.code, f"/{field}", DETAILS[error.code]))
         if problems:
             raise InvalidBody(*problems)
+        own_id = checked_id(event_id) if event_id else new_id()
         return self._intake.form(
-            Case(case), given, files, event_id=event_id or new_id(), received_at=self._intake.clock()
+            _case(case, FORM_CASES), given, files, event_id=own_id, received_at=self._intake.clock()
         )
 
     def contact(self, case: str, data: Mapping[str, Any], *, event_id: str | None, source: str) -> Taken:
-        kind = contact_type(Case(case))
+        kind = contact_type(_case(case, CONTACT_CASES))
         return self.event({"type": kind, "id": event_id or new_id(), "source": source, "data": data})
 
     def consent(self, data: Mapping[str, Any]) -> Taken:
@@ -87,6 +89,13 @@ class _Words:
         except InvalidBody as error:
             problems = (Problem(found.code, f"/data{found.pointer}", found.detail) for found in error.problems)
             raise InvalidBody(*problems) from None
+
+
+def _case(name: str, known: Sequence[Case]) -> Case:
+    """Raises ValueError: the program names a case that there is not."""
+    if name not in known:
+        raise ValueError(f"the case must be one of {', '.join(known)}")
+    return Case(name)
 
 
 @dataclass(slots=True)

@@ -25,18 +25,13 @@ from producers.door.metrics import DoorMetrics
 from producers.door.problems import accepted, invalid, problem
 from producers.door.several import NotAllowed, Sifted, answer, sift
 from producers.gather import Gatherer
-from producers.intake import Intake, Taken
-from schemas import routes, strict_json
+from producers.intake import PUBLISHABLE, Intake, Taken
+from schemas import strict_json
 from schemas.errors import InvalidBody, InvalidMessage, Problem
 from schemas.keyring import ApiKey
-from schemas.submissions import CONTACT_CASES
 
 BATCH: Final = "application/cloudevents-batch+json"
 STRUCTURED: Final = "application/cloudevents+json"
-PUBLISHABLE: Final = frozenset(
-    [routes.contact_type(case) for case in CONTACT_CASES]
-    + [routes.CONTACT_INTERACTED, routes.CONTACT_ENDED, routes.APPLICATION_DECIDED, routes.NEWSLETTER_CONFIRMED]
-)
 _TAKEN_OVER: Final = ("id", "source", "type", "time")
 _JSON_TYPE: Final = re.compile(r"[a-z]+/(json|[a-z0-9.+-]+\+json)", re.IGNORECASE)
 

@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from pydantic_core import to_json
 
-from producers.door.events import BATCH, PUBLISHABLE, STRUCTURED
+from producers.door.events import BATCH, STRUCTURED
 from producers.door.form_data import FORM, MULTIPART
 from producers.door.problems import JSON, PROBLEM_JSON
-from producers.intake import FILE_FIELDS
+from producers.intake import FILE_FIELDS, PUBLISHABLE
 from schemas import routes
 from schemas.envelope import MAX_EVENTS
 from schemas.routes import Route, form_type

@@ -101,6 +101,9 @@ def test_refusals_name_what_is_wrong(settings_now: DoorSettings, letters: Letter
             "file": publisher.publish_submission("job-application", {**APPLICATION, "cv": Upload("x", b"MZ\0")}),
             "reserved": publisher.publish_events([cloud(source="/cookies")])[0],
             "type": publisher.publish_events([cloud(type="greffier.nothing")])[0],
+            "form": publisher.publish_events([cloud(type="greffier.form.job-application")])[0],
+            "visit": publisher.publish_events([cloud(type="greffier.cookie.visit")])[0],
+            "id": publisher.publish_submission("contact", CONTACT, event_id="jane@example.com"),
             "shape": publisher.publish_events(["text"])[0],  # type: ignore[list-item]
         }
     codes = {name: found.problems[0].code for name, found in refused.items()}
@@ -109,9 +112,20 @@ def test_refusals_name_what_is_wrong(settings_now: DoorSettings, letters: Letter
         "file": "file_type",
         "reserved": "reserved_source",
         "type": "unknown_type",
+        "form": "unknown_type",
+        "visit": "unknown_type",
+        "id": "string_pattern_mismatch",
         "shape": "model_type",
     }
     assert letters.messages() == []
+
+
+def test_a_case_that_there_is_not_is_the_programs_own_fault(settings_now: DoorSettings) -> None:
+    with SyncPublisher.from_settings(settings_now) as publisher:
+        with pytest.raises(ValueError, match="one of contact, newsletter"):
+            publisher.publish_submission("client", CLIENT)
+        with pytest.raises(ValueError, match="one of client"):
+            publisher.publish_contact("contact", CONTACT)
 
 
 def test_a_publisher_cannot_start_on_a_redis_that_promises_nothing(
