@@ -48,6 +48,13 @@ def test_what_was_sealed_is_opened_as_it_was(sealer: Sealer, opener: Opener) -> 
     assert (opened.id, opened.door, opened.seq) == ("b1", "d1", 7)
 
 
+def test_members_in_another_order_are_the_same_batch(sealer: Sealer, opener: Opener) -> None:
+    wire = sealer.seal("b1", "d1", 7, [event(time="2026-11-22T07:00:00.000Z")])
+    turned = {name: wire[name] for name in reversed(wire)}
+    turned["events"] = [dict(reversed(attributes.items())) for attributes in wire["events"]]
+    assert opener.open(turned) == opener.open(wire)
+
+
 def test_the_wire_shows_ids_and_no_person(sealer: Sealer) -> None:
     wire = json.dumps(sealer.seal("b1", "d1", 1, [event()]))
     assert '"id": "e0"' in wire
