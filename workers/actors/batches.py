@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from schemas.envelope import Batch, Event
 from schemas.errors import InvalidMessage
@@ -22,24 +21,20 @@ from workers.stores.parked import Letter
 from workers.stores.tombstones import of_address, of_event
 
 
-@dataclass(frozen=True, slots=True)
-class Arrived:
+class Arrived(NamedTuple):
     """One event of an opened batch. ``digest``: tells its body from another under the same id; times are aware UTC.
 
-    ``position``: its place in the batch. ``happened``: what order is judged by.
+    ``position``: its place in the batch. ``key``: the event's. ``happened``: what order is judged by.
     """
 
     position: int
+    key: str
     event: Event
     route: Route
     data: dict[str, Any]
     digest: bytes
     received: datetime
     happened: datetime
-
-    @property
-    def key(self) -> str:
-        return self.event.key
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -89,7 +84,8 @@ def read_event(services: Services, queue: str, position: int, event: Event) -> A
         received, happened = read_moment(event.recordedtime), read_moment(event.happened)
     except ValueError:
         raise InvalidMessage("not_a_moment") from None
-    return Arrived(position, event, route, data, services.trust.references.digest(event.body), received, happened)
+    digest = services.trust.references.digest(event.body)
+    return Arrived(position, event.key, event, route, data, digest, received, happened)
 
 
 def _letter(services: Services, queue: str, event: Event, fault: InvalidMessage) -> Letter:
