@@ -10,7 +10,7 @@ from tests.benchmarks import door, idle, latency, persisting
 from tests.benchmarks.report import Figures, say, show
 
 BENCHES: Final[dict[str, tuple[Callable[..., Figures], dict[str, Any]]]] = {
-    "consents": (persisting.consents, {"n": 10_000, "rounds": persisting.ROUNDS}),
+    "consents": (persisting.consents, {"n": 20_000, "rounds": persisting.ROUNDS}),
     "submissions": (persisting.submissions, {"n": 5_000, "rounds": persisting.ROUNDS}),
     "door": (door.door, {"n": 10_000, "rounds": door.ROUNDS}),
     "latency": (latency.latency, {"n": 20}),

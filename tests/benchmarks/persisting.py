@@ -20,7 +20,7 @@ from tests.benchmarks.report import Figures, middle, rate, say
 from tests.benchmarks.samples import Samples
 from tests.benchmarks.stage import Stage, chunks, running_system
 
-ROUNDS: Final = 7
+ROUNDS: Final = 5
 SINGLES: Final = 300
 LONG_MARKS: Final = (100_000, 1_000_000)
 _IN_FLIGHT: Final = 100

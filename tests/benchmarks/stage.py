@@ -27,7 +27,7 @@ from schemas.keyring import read_sealer
 from schemas.routes import NAMESPACE
 from workers.up import System
 
-LOOK_S: Final = 0.002
+LOOK_S: Final = 0.01
 MIB: Final = 1 << 20
 MAX_DEPTH: Final = 1_000_000
 
