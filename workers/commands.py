@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from workers.staff_commands import doctor, parked_app, status
+from workers.subsidiary_commands import subsidiary
 
 
 def register_commands(app: typer.Typer) -> None:
@@ -18,6 +19,7 @@ def register_commands(app: typer.Typer) -> None:
     app.command()(up)
     app.command()(demo)
     app.command()(controller)
+    app.command()(subsidiary)
     app.command()(bench)
     app.command()(status)
     app.command()(doctor)

@@ -31,6 +31,7 @@ from workers.wake import Wake
 R = TypeVar("R")
 
 DAY_MS = 86_400_000
+_UNPACKED_AT_ONCE = 1_000  # ids per call inside dramatiq's script; it would run a second script to find the limit
 EXIT_THREAD_DEAD = 70  # EX_SOFTWARE; the supervisor starts the process again
 
 
@@ -75,6 +76,7 @@ class Tuning:
     """Of a million script calls, how many do maintenance as well."""
     dead_message_ttl_ms: int = 90 * DAY_MS
     janitor_s: float = 10.0
+    """0: no janitor and no sweep here, for a user whom Redis allows neither; another process must run them."""
     sweep_s: float = 30.0
     """Between two looks at dead letters that the hook could not hand over."""
     watch_s: float = 1.0
@@ -207,6 +209,9 @@ class HardenedBroker(RedisBroker):
     def _should_do_maintenance(self, command: str) -> int:
         # "maintain" is no command of the script: it only beats the heart, and does maintenance because we say so.
         return 1 if command == "maintain" else super()._should_do_maintenance(command)
+
+    def _max_unpack_size(self) -> int:
+        return _UNPACKED_AT_ONCE
 
     def _dispatch(self, command: str) -> Callable[..., Any]:
         dispatch = super()._dispatch(command)  # type: ignore[no-untyped-call]

@@ -53,7 +53,7 @@ class Janitor:
 
 
 class Housekeeping(Middleware):
-    """Runs the janitor and the sweep of dead letters while the worker runs."""
+    """Runs the janitor and the sweep of dead letters while the worker runs. ``janitor_s=0``: another process does."""
 
     def __init__(self, janitor_s: float, sweep_s: float) -> None:
         self._janitor_s = janitor_s
@@ -61,6 +61,8 @@ class Housekeeping(Middleware):
         self._ended = threading.Event()
 
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
+        if not self._janitor_s:
+            return
         hardened: HardenedBroker = broker  # type: ignore[assignment]
         thread = threading.Thread(target=self._run, args=(hardened,), name="housekeeping", daemon=True)
         thread.start()

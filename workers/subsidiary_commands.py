@@ -1,0 +1,87 @@
+"""``greffier subsidiary``: the worker of one company of the group, on its own store. Source: R25, R28."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from schemas.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from workers.replay import Checked, Replayed
+
+Code = Annotated[str, typer.Argument(help="the subsidiary's code in the register")]
+MappingFile = Annotated[Path, typer.Option("--mapping", help="where a person stands in this office's store")]
+
+
+def subsidiary(
+    code: Code,
+    mapping: MappingFile,
+    replay: Annotated[
+        bool, typer.Option("--replay", help="After a restore: apply the journal again, then end.")
+    ] = False,
+    check: Annotated[bool, typer.Option("--check", help="Hold the mapping against the live store, then end.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --replay or --check: one JSON document.")] = False,
+) -> None:
+    """Serve the orders of one subsidiary on its own store until SIGTERM. Reference: docs/subsidiary.md.
+
+    Exit code 1: a check found faults, a replay left somebody to a person, or the store does not answer.
+    """
+    if replay and check:
+        raise typer.BadParameter("--replay or --check, not both")
+    if not replay and not check:
+        from workers.subsidiary import run_subsidiary
+
+        raise typer.Exit(run_subsidiary(code, mapping))
+    try:
+        sound = _replay(code, mapping, as_json) if replay else _check(mapping, as_json)
+    except StoreUnavailable as error:
+        _fail(f"the store does not answer ({error})")
+    if not sound:
+        raise typer.Exit(1)
+
+
+def _replay(code: str, mapping: Path, as_json: bool) -> bool:
+    from workers.replay import replay_journal
+
+    replayed = replay_journal(code, mapping)
+    print(json.dumps(replayed.as_json()) if as_json else _replay_in_words(replayed))
+    return not replayed.refused
+
+
+def _replay_in_words(found: Replayed) -> str:
+    lines = [
+        f"{found.looked_at} identifiers held against the journal; {found.people} of people who had been served",
+        f"erased {found.erased}, anonymised {found.anonymised}, restricted {found.restricted}, kept {found.retained}",
+    ]
+    lines += [f"left to a person: {count} ({reason})" for reason, count in sorted(found.refused.items())]
+    return "\n".join(lines)
+
+
+def _check(mapping: Path, as_json: bool) -> bool:
+    from workers.replay import check_mapping
+
+    checked = check_mapping(mapping)
+    print(json.dumps(checked.as_json()) if as_json else _check_in_words(checked))
+    return not checked.faults
+
+
+def _check_in_words(checked: Checked) -> str:
+    if checked.faults:
+        return "\n".join(["the mapping does not fit the store:", *(f"  {fault}" for fault in checked.faults)])
+    lines = ["the mapping fits the store"]
+    if not checked.example:
+        lines.append("nobody in it yet to show an example for")
+    for right, outcomes in checked.example.items():
+        lines.append(f"{right} for the first person found would come to:")
+        lines += [f"  {json.dumps(outcome)}" for outcome in outcomes]
+    return "\n".join(lines)
+
+
+def _fail(sentence: str) -> NoReturn:
+    print(f"greffier: {sentence}", file=sys.stderr)
+    raise typer.Exit(1)
