@@ -76,6 +76,8 @@ class Register(Entry):
     consent_proof: Period
     parked: Period
     aggregates: Number
+    second_look_after: Number
+    """Seconds from the last receipt to the second look: the longest time anything may still be in flight (P6)."""
     children: Number
     departments: Mapping[Department, DepartmentRule]
     recipients: Annotated[Mapping[Code, Recipient], Field(min_length=1)]

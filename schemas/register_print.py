@@ -127,6 +127,8 @@ def _other_figures(register: Register) -> Table:
     ):
         table.add_row(what, in_words(period.period), _source(period))
     table.add_row("smallest group a count may describe", str(register.aggregates.value), _source(register.aggregates))
+    look = register.second_look_after
+    table.add_row("second look after the last receipt", f"{look.value} seconds", _source(look))
     table.add_row("youngest age, in years", str(register.children.value), _source(register.children))
     return table
 

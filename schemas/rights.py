@@ -13,9 +13,9 @@ from schemas.shapes import Shape
 from schemas.terms import Channel, Right
 
 _ALPHABET: Final = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"  # read over the telephone without mistakes: no 0/O, 1/I
-_REFERENCE: Final = r"^R-[2-9A-HJ-NP-Z]{4}-[2-9A-HJ-NP-Z]{4}-[2-9A-HJ-NP-Z]{4}$"
+REFERENCE_PATTERN: Final = r"^R-[2-9A-HJ-NP-Z]{4}-[2-9A-HJ-NP-Z]{4}-[2-9A-HJ-NP-Z]{4}$"
 
-REFERENCE: Final = pattern(_REFERENCE, 16)
+REFERENCE: Final = pattern(REFERENCE_PATTERN, 16)
 LANGUAGES: Final = ("fr", "en")
 
 

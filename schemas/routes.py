@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from schemas import consent, newsletter, submissions
+from schemas import consent, newsletter, rights, submissions
 from schemas.register import Register
 from schemas.shapes import Shape
 from schemas.terms import Case
@@ -23,7 +23,8 @@ WAKE_CHANNEL: Final = "{namespace}:wake"
 SUBMISSIONS: Final = "submissions"
 CONSENT: Final = "consent"
 NEWSLETTER: Final = "newsletter"
-QUEUES: Final = (SUBMISSIONS, CONSENT, NEWSLETTER)
+RIGHTS: Final = "rights"
+QUEUES: Final = (SUBMISSIONS, CONSENT, NEWSLETTER, RIGHTS)
 
 COOKIES_SOURCE: Final = "/cookies"
 """The source of what browsers report."""
@@ -34,6 +35,11 @@ CONTACT_INTERACTED: Final = "greffier.contact.interacted"
 CONTACT_ENDED: Final = "greffier.contact.ended"
 APPLICATION_DECIDED: Final = "greffier.application.decided"
 NEWSLETTER_CONFIRMED: Final = "greffier.newsletter.confirmed"
+RIGHTS_REQUESTED: Final = "greffier.rights.requested"
+RIGHTS_CONFIRMED: Final = "greffier.rights.confirmed"
+
+RIGHTS_SOURCE: Final = "/rights"
+"""The source of what people ask at the door."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +81,8 @@ def routes(register: Register) -> Mapping[str, Route]:
         Route(CONTACT_ENDED, SUBMISSIONS, submissions.ENDED),
         Route(APPLICATION_DECIDED, SUBMISSIONS, submissions.DECIDED),
         Route(NEWSLETTER_CONFIRMED, NEWSLETTER, newsletter.CONFIRMED),
+        Route(RIGHTS_REQUESTED, RIGHTS, rights.REQUESTED),
+        Route(RIGHTS_CONFIRMED, RIGHTS, rights.CONFIRMED),
     ]
     for case in submissions.FORM_CASES:
         queue = NEWSLETTER if case is Case.NEWSLETTER else SUBMISSIONS

@@ -30,6 +30,7 @@ class ReferenceUse(StrEnum):
     DEVICE = "device"
     PARKED = "parked"
     DIGEST = "digest"
+    CASE = "case"
 
 
 class References:

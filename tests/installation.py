@@ -133,6 +133,9 @@ class Installation:
             "GREFFIER_MONGO_URL": self.mongod.url,
             "GREFFIER_METRICS_PORT": str(port),
             "GREFFIER_KEYS": str(self.data / "keys" / "controller"),
+            "GREFFIER_MAIL_FROM": "rights@example.com",
+            "GREFFIER_PUBLIC_URL": f"http://{HOST}",
+            "GREFFIER_SMTP_STARTTLS": "false",
             **self._env,
         }
         name = f"controller-{number}"

@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from schemas.errors import GreffierError
+from schemas.register import Register
 from schemas.subject import ReferenceUse, clean_email
 from schemas.terms import Anchor, Case, Department, Purpose
 from workers.rules.erasure import Verdict, judge, latest
@@ -105,22 +106,11 @@ class Gate:
         """Submission → end of this purpose, for those whose link is live now."""
         links = await self.services.submissions.links_of(person, purpose)
         anchors = await self.services.submissions.anchors_about([ref], [link["submission"] for link in links])
-        now = self.services.clock()
-        ends = {link["submission"]: self._end(link, anchors) for link in links if Case(link["case"]) in readable}
+        now, register = self.services.clock(), self.services.trust.register
+        ends = {
+            link["submission"]: purpose_end(register, link, anchors) for link in links if Case(link["case"]) in readable
+        }
         return {submission: end for submission, end in ends.items() if is_live(end, now)}
-
-    def _end(self, link: Document, anchors: list[Document]) -> datetime | None:
-        # The register's period of today, counted from the link's own facts: to shorten a period shortens what is held.
-        rules = self.services.trust.register.links_for(Case(link["case"]))
-        active = next((rule.active for rule in rules if rule.purpose == link["purpose"]), None)
-        if active is None:  # the register no longer has this purpose for this case: nothing may be read for it
-            return link["since"]  # type: ignore[no-any-return]
-        about = [
-            AnchorEvent(Anchor(event["anchor"]), event["at"])
-            for event in anchors
-            if event.get("about", link["submission"]) == link["submission"]
-        ]
-        return active_until(Anchor(link["anchor"]), link["since"], active, about)
 
     async def _opened(self, person: str, found: list[Document]) -> dict[str, dict[str, Any]]:
         """Submission → its fields; empty when the person's key was destroyed."""
@@ -154,3 +144,21 @@ class Gate:
             outcome=outcome,
             at=self.services.clock(),
         )
+
+
+def purpose_end(register: Register, link: Document, anchors: Iterable[Document]) -> datetime | None:
+    """When a purpose link ends, folded from its own facts, the anchor events and the register's period of today.
+
+    ``None`` while it is open. So to shorten a period in the register shortens what is held.
+    """
+    rules = register.links_for(Case(link["case"]))
+    active = next((rule.active for rule in rules if rule.purpose == link["purpose"]), None)
+    since: datetime = link["since"]
+    if active is None:  # the register no longer has this purpose for this case: nothing may be read for it
+        return since
+    about = [
+        AnchorEvent(Anchor(event["anchor"]), event["at"])
+        for event in anchors
+        if event.get("about", link["submission"]) == link["submission"]
+    ]
+    return active_until(Anchor(link["anchor"]), since, active, about)

@@ -16,14 +16,16 @@ import dramatiq
 import redis
 
 from schemas.logs import configure_logs
-from schemas.routes import CONSENT, NEWSLETTER, SUBMISSIONS
+from schemas.routes import CONSENT, NEWSLETTER, RIGHTS, SUBMISSIONS
 from workers import metrics
 from workers.actors.consent import keep_consents
 from workers.actors.dead import park_dead, park_poison
 from workers.actors.newsletter import keep_newsletter
+from workers.actors.rights import keep_rights
 from workers.actors.submissions import keep_submissions
-from workers.actors.work import work
+from workers.actors.work import TIME_LIMIT_S, work
 from workers.broker import HardenedBroker, Hooks, Tuning, build_broker
+from workers.cases.clerk import ADVANCE, DISPATCH, MAIL, CaseTrust, Clerk
 from workers.consume import run_worker
 from workers.health import serve_health
 from workers.services import Services, Trust, open_services
@@ -37,10 +39,18 @@ SECOND_TRY_MS = 30_000
 class Controller:
     """One worker process: its broker, its actors, and the services they share."""
 
-    def __init__(self, settings: ControllerSettings, trust: Trust, tuning: Tuning | None = None) -> None:
+    def __init__(
+        self,
+        settings: ControllerSettings,
+        trust: Trust,
+        tuning: Tuning | None = None,
+        *,
+        case_trust: CaseTrust | None = None,
+    ) -> None:
         self._settings = settings
         self._trust = trust
         self._services: Services | None = None
+        tuning = tuning or Tuning(heartbeat_ms=settings.heartbeat_ms)
         hooks = Hooks(
             on_poison=lambda poison: self._run(park_poison(self.services, poison)),
             on_dead=lambda letter: self._run(park_dead(self.services, letter)),
@@ -51,9 +61,12 @@ class Controller:
         self.broker: HardenedBroker = build_broker(
             settings.redis_url.get_secret_value(),
             hooks,
-            tuning=tuning or Tuning(heartbeat_ms=settings.heartbeat_ms),
+            tuning=tuning,
         )
         declare_actors(self.broker, self)
+        self._clerk = Clerk(settings, case_trust, self.broker, tuning) if case_trust else None
+        if self._clerk is not None:
+            declare_case_actors(self.broker, self, self._clerk)
 
     @property
     def services(self) -> Services:
@@ -79,9 +92,13 @@ class Controller:
     async def _boot(self) -> None:
         services = open_services(self._settings, self._trust)
         await create_indexes(services.databases)
+        if self._clerk is not None:
+            await self._clerk.open(services)
         self._services = services
 
     async def _shut_down(self) -> None:
+        if self._clerk is not None:
+            await self._clerk.close()
         if self._services is not None:
             await self._services.close()
 
@@ -122,6 +139,27 @@ def declare_actors(broker: dramatiq.Broker, controller: Controller) -> None:
         dramatiq.actor(broker=broker, queue_name=name, actor_name=name)(function)
 
 
+def declare_case_actors(broker: dramatiq.Broker, controller: Controller, clerk: Clerk) -> None:
+    """The queue of cases: events from the door, and cases, stores and mails that want looking at, by id."""
+
+    async def rights(batch: dict[str, Any]) -> None:
+        await work(controller.services, RIGHTS, batch, keep_rights(clerk.desk))
+
+    async def advance(reference: str) -> None:
+        async with asyncio.timeout(TIME_LIMIT_S):
+            await clerk.advance(reference)
+
+    async def dispatch(store: str) -> None:
+        async with asyncio.timeout(TIME_LIMIT_S):
+            await clerk.dispatch(store)
+
+    async def mail(mail: str) -> None:
+        await clerk.mail(mail)
+
+    for name, function in ((RIGHTS, rights), (ADVANCE, advance), (DISPATCH, dispatch), (MAIL, mail)):
+        dramatiq.actor(broker=broker, queue_name=RIGHTS, actor_name=name)(function)
+
+
 def run_controller(queues: str | None = None) -> int:
     """Work until told to stop; the exit code. ``queues``: comma list that overrides the setting.
 
@@ -132,7 +170,8 @@ def run_controller(queues: str | None = None) -> int:
         settings = settings.model_copy(update={"queues": queues})
     configure_logs(settings.log_level)
     names = settings.queue_names()
-    controller = Controller(settings, Trust.read(settings))
+    case_trust = CaseTrust.read(settings) if RIGHTS in names else None
+    controller = Controller(settings, Trust.read(settings), case_trust=case_trust)
     serve_health(
         settings.metrics_port,
         host=settings.metrics_host,

@@ -30,6 +30,7 @@ from workers.stores.mongo import Databases, connect
 from workers.stores.parked import Parked
 from workers.stores.people import People
 from workers.stores.reads import Reads
+from workers.stores.standing import Standing
 from workers.stores.submissions import Submissions
 from workers.stores.suppression import Suppressions
 from workers.stores.tombstones import Tombstones
@@ -87,6 +88,10 @@ class Services:
     suppressions: Suppressions
     reads: Reads
     bookkeeping: Bookkeeping
+
+    @property
+    def standing(self) -> Standing:
+        return Standing(self.databases, self.trust.references)
 
     @property
     def forgetting(self) -> Forgetting:

@@ -102,6 +102,9 @@ class System:
             "GREFFIER_MONGO_URL": self._servers[1].url,
             "GREFFIER_METRICS_PORT": str(metrics_port),
             "GREFFIER_KEYS": str(self.data / "keys" / "controller"),
+            "GREFFIER_MAIL_FROM": "rights@example.com",
+            "GREFFIER_PUBLIC_URL": f"http://{HOST}:{self.port}",
+            "GREFFIER_SMTP_STARTTLS": "false",
         }
 
     def facts(self) -> dict[str, Any]:

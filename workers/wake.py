@@ -42,6 +42,11 @@ class Wake:
         with self._lock:
             return self._bells.setdefault(queue, threading.Event())
 
+    def hang(self, queue: str, bell: threading.Event) -> None:
+        """Use this bell for `queue`; to be called before its consumer is made."""
+        with self._lock:
+            self._bells[queue] = bell
+
     def ring_all(self) -> None:
         """Wake every consumer of this process."""
         with self._lock:

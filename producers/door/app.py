@@ -24,12 +24,14 @@ from producers.door.guard import Networks, Origins, Publishers
 from producers.door.health import Health
 from producers.door.idempotency import Idempotency
 from producers.door.metrics import DoorMetrics
+from producers.door.rights import Rights
 from producers.gather import Gatherer
 from producers.intake import Clock, Intake, utc_now
 from producers.publisher import Claims, Letterbox
 from producers.settings import DoorSettings
 from schemas.errors import QueueUnavailable
 from schemas.keyring import read_idempotency_key, read_sealer
+from schemas.party_keys import read_token_keys
 from schemas.register import load_register
 
 DRAIN_S: Final = 25.0
@@ -65,6 +67,7 @@ class Door:
         self.metrics = DoorMetrics()
         self._publishers = Publishers(settings.keys)
         self._idempotency = Idempotency(read_idempotency_key(settings.keys), Claims(redis_url), clock)
+        self._token_keys = read_token_keys(settings.keys)
         self._examiners = ThreadPoolExecutor(2, thread_name_prefix="uploads")
         self._runners: list[web.AppRunner] = []
         self._listening: list[asyncio.Server] = []
@@ -124,6 +127,7 @@ class Door:
             Forms(*common, self._idempotency, origins, self.metrics, reader, self._examiners, slots),
             Events(*common, self._idempotency, origins, self._publishers, self.metrics, reader),
             Cookies(*common, origins, networks, self.metrics, reader),
+            Rights(*common, origins, self.metrics, reader, self._token_keys),
             Health(self.gatherer, openapi.describe(dict(self.intake.routes))),
         )
         for part in parts:

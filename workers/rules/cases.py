@@ -106,6 +106,7 @@ class Case:
     confirmed: bool
     link_mailed: bool
     held_back: bool = False
+    mail_owed: bool = False
     settle_at: datetime | None = None
 
 
@@ -125,7 +126,7 @@ def next_step(case: Case, tasks: Sequence[Task], now: datetime) -> Step:
         return proving
     if case.answer is Answer.ACCEPTED and _may_answer(case, tasks, now):
         return Step.ANSWER
-    if case.answer is Answer.ANSWERED and case.proof is ProofState.VERIFIED:
+    if case.answer is Answer.ANSWERED and case.proof is ProofState.VERIFIED and not case.mail_owed:
         return Step.CLOSE
     return Step.NOTHING
 

@@ -50,6 +50,11 @@ class Cases:
         with available():
             return await self._cases.find_one({"_id": reference})
 
+    async def whole(self, references: Sequence[str]) -> list[Document]:
+        """Cases by reference, with what is sealed."""
+        with available():
+            return await self._cases.find({"_id": {"$in": list(references)}}).to_list(None)
+
     async def joined(self, joins: bytes) -> str | None:
         """The reference of the open case of this person and right."""
         with available():
@@ -187,12 +192,27 @@ class Cases:
                     found.append(mail)
         return found
 
+    async def mails_waiting(self, reference: str) -> bool:
+        """Whether a mail of this case has not left yet."""
+        with available():
+            return await self._mails.find_one({"case": reference, "send_at": {"$exists": True}}, {"_id": 1}) is not None
+
     async def mail_done(self, mail: str, outcome: str, at: datetime) -> None:
         """A mail was handed over, or failed for good; its content goes."""
         with available():
             await self._mails.update_one(
                 {"_id": mail}, {"$set": {"outcome": outcome, "at": at}, "$unset": {"send_at": "", "sealed": ""}}
             )
+
+    async def mail(self, mail: str) -> Document | None:
+        """One mail that has not left yet."""
+        with available():
+            return await self._mails.find_one({"_id": mail, "sealed": {"$exists": True}})
+
+    async def mail_later(self, mail: str, send_at: datetime) -> None:
+        """A mail could not be sent now."""
+        with available():
+            await self._mails.update_one({"_id": mail, "sealed": {"$exists": True}}, {"$set": {"send_at": send_at}})
 
     async def mails_of(self, reference: str) -> list[Document]:
         """What was mailed about a case, without content."""

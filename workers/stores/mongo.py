@@ -157,6 +157,20 @@ INDEXES: Final[dict[str, dict[str, list[IndexModel]]]] = {
     "evidence": {
         "reads": [_index("person", "at")],
         "outcomes": [_index("at")],
+        "ledger": [
+            _index("entry", unique=True),
+            _index("case", "number", unique=True, partialFilterExpression={"case": {"$exists": True}}),
+        ],
+        "cases": [
+            _index("joins", unique=True, partialFilterExpression={"joins": {"$exists": True}}),
+            _index("wake_at", sparse=True),
+            _index("due_on"),
+        ],
+        "tasks": [_index("case", "store"), _index("store", "send_at", sparse=True)],
+        "attempts": [_index("store")],
+        "receipts": [_index("cases", "at")],
+        "copies": [_index("case")],
+        "mails": [_index("case"), _index("send_at", sparse=True)],
     },
 }
 """Database → collection → indexes. ``batches`` holds message numbers only, which is why a TTL index may clear it."""

@@ -45,10 +45,11 @@ class Submissions:
         with available():
             return await self._submissions.find(query, dict.fromkeys(fields, 1) if fields else None).to_list(None)
 
-    async def links_of(self, person: str, purpose: str) -> list[Document]:
-        """A person's links for one purpose, live or not."""
+    async def links_of(self, person: str, purpose: str | None = None) -> list[Document]:
+        """A person's links, live or not: for one purpose, or all."""
+        wanted = {"person": person} if purpose is None else {"person": person, "purpose": purpose}
         with available():
-            return await self._links.find({"person": person, "purpose": purpose}).to_list(None)
+            return await self._links.find(wanted).to_list(None)
 
     async def anchors_about(self, refs: Iterable[bytes], events: Iterable[str]) -> list[Document]:
         """The anchor events about these references and these submissions."""
@@ -75,10 +76,20 @@ class Submissions:
             with available():
                 await self._anchors.delete_many({"_id": {"$in": gone}})
 
-    async def delete_links(self, ids: Iterable[str]) -> None:
-        """Take back single links."""
+    async def undo_anchors_about(self, events: Iterable[str]) -> None:
+        """Take back the anchor events about these events."""
         with available():
-            await self._links.delete_many({"_id": {"$in": list(ids)}})
+            await self._anchors.delete_many({"about": {"$in": list(events)}})
+
+    async def undo_links_of_others(self, submission: str, person: str) -> None:
+        """Take back the links of a submission that are not this person's."""
+        with available():
+            await self._links.delete_many({"submission": submission, "person": {"$ne": person}})
+
+    async def undo_links(self, submission: str, person: str) -> None:
+        """Take back this person's links of a submission."""
+        with available():
+            await self._links.delete_many({"submission": submission, "person": person})
 
     async def erase(self, persons: Sequence[str], refs: Iterable[bytes], events: Iterable[str]) -> dict[str, int]:
         """Delete everything of these persons; collection → how many documents went."""

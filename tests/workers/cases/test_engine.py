@@ -1,0 +1,135 @@
+"""A case from request to proof."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import bson
+from pymongo import MongoClient
+
+from schemas.terms import Case, Purpose, TransferBasis
+from tests.factories import form, someone
+from tests.workers.bench import Bench
+from tests.workers.cases.court import Court, erased, settled
+
+ADA = someone("Ada")
+BO = someone("Bo")
+
+
+async def test_an_erasure_is_served_everywhere_and_closes_on_proof(bench: Bench, court: Court) -> None:
+    """P6: every store answers, is looked at again, and only then is the case closed."""
+    await bench.send(form(Case.CONTACT, ADA))
+    court.stores["de"].answer = erased(3)
+
+    reference = await court.ask("erasure", ADA.email)
+    assert (await court.case(reference))["answer"] == "received"
+    await court.confirm(reference)
+    case = await court.run(reference)
+    assert (case["answer"], case["proof"]) == ("answered", "receipted")
+
+    await _mails_leave(court, reference)
+    case = await settled(court, reference)
+    assert (case["answer"], case["proof"]) == ("answered", "closed")
+    tasks = await court.tasks(reference)
+    assert {store: task["state"] for store, task in tasks.items()} == dict.fromkeys(
+        ("controller", "de", "gb", "us"), "proved"
+    )
+    assert tasks["controller"]["proof"] == "verified"
+    assert tasks["de"]["proof"] == "attested"
+    assert tasks["controller"]["entry"]["outcome"] == "done"
+    assert await court.desk.identifiers(case) is None, "the case key is destroyed at the end"
+
+
+async def _mails_leave(court: Court, reference: str) -> None:
+    for mail in await court.desk.cases.mails_of(reference):
+        await court.desk.cases.mail_done(mail["_id"], "sent", court.desk.services.clock())
+
+
+async def test_a_silent_store_keeps_the_case_open(court: Court) -> None:
+    court.stores["us"].answer = None
+    reference = await court.ask("erasure", ADA.email)
+    await court.confirm(reference)
+    case = await court.run(reference)
+    assert (case["answer"], case["proof"]) == ("accepted", "served")
+    assert (await court.tasks(reference))["us"]["state"] == "waiting"
+
+
+async def test_a_lying_store_keeps_the_case_open(court: Court) -> None:
+    """It says it erased, and still holds the person when it is looked at."""
+
+    def lies(entry: dict[str, Any]) -> dict[str, Any]:
+        if entry["ask"] == "look":
+            return {"outcome": "done", "collections": [{"name": "customers", "matched": 3}]}
+        return erased(3)(entry)
+
+    court.stores["gb"].answer = lies
+    reference = await court.ask("erasure", ADA.email)
+    await court.confirm(reference)
+    await court.run(reference)
+    case = await settled(court, reference)
+    assert (case["answer"], case["proof"]) == ("answered", "receipted")
+    task = (await court.tasks(reference))["gb"]
+    assert (task["state"], task["reason"]) == ("doubtful", "look_disagrees")
+
+
+async def test_objection_needs_no_link_and_holds_at_once(bench: Bench, court: Court) -> None:
+    await bench.send(form(Case.CONTACT, ADA))
+    assert await bench.read(ADA.email, Purpose.SALES_PROSPECTING)
+    reference = await court.ask("objection", ADA.email)
+    assert not await bench.read(ADA.email, Purpose.SALES_PROSPECTING)
+    assert await bench.read(ADA.email, Purpose.PROVIDE_SERVICES)
+    assert (await court.run(reference))["answer"] == "answered"
+
+
+async def test_the_same_request_twice_is_one_case(court: Court) -> None:
+    first = await court.ask("access", ADA.email)
+    assert await court.ask("access", ADA.email.upper()) == first
+    assert await court.ask("erasure", ADA.email) != first
+    assert len(await court.desk.cases.mails_of(first)) == 1
+
+
+async def test_a_link_works_once_and_for_its_own_case(court: Court) -> None:
+    one, other = await court.ask("erasure", ADA.email), await court.ask("erasure", BO.email)
+    link = (await court.case(other))["link"]
+    await court.confirm(one, link)
+    assert (await court.case(one))["answer"] == "received"
+    await court.confirm(one)
+    assert (await court.case(one))["answer"] == "accepted"
+
+
+async def test_nothing_of_the_person_stands_in_evidence_in_the_clear(
+    court: Court, mongo_reader: MongoClient[dict[str, Any]], bench: Bench
+) -> None:
+    reference = await court.ask("erasure", ADA.email, details=f"Please forget {ADA.last_name}.")
+    await court.confirm(reference)
+    await court.run(reference)
+    for collection in mongo_reader[f"{bench.prefix}_evidence"].list_collection_names():
+        for document in mongo_reader[f"{bench.prefix}_evidence"][collection].find():
+            stored = bson.encode(document).lower()
+            assert ADA.email.encode() not in stored, collection
+            assert ADA.last_name.lower().encode() not in stored, collection
+
+
+async def test_access_is_barred_where_no_basis_lives(court: Court) -> None:
+    """P8: access is refused and told; erasure goes all the same."""
+    _lapse(court, "us")
+    reference = await court.ask("access", ADA.email)
+    await court.confirm(reference)
+    await court.run(reference)
+    assert (await court.tasks(reference))["us"]["state"] == "barred"
+    erasing = await court.ask("erasure", ADA.email)
+    await court.confirm(erasing)
+    await court.run(erasing)
+    assert (await court.tasks(erasing))["us"]["outcome"] == "nothing-held"
+
+
+def _lapse(court: Court, code: str) -> None:
+    """Let a subsidiary's transfer basis end."""
+    services = court.desk.services
+    register = services.trust.register
+    one = register.subsidiaries[code]
+    suspended = one.transfer.model_copy(update={"basis": TransferBasis.SUSPENDED})
+    others = {**register.subsidiaries, code: one.model_copy(update={"transfer": suspended})}
+    trust = replace(services.trust, register=register.model_copy(update={"subsidiaries": others}))
+    court.desk = replace(court.desk, services=replace(services, trust=trust))

@@ -1,0 +1,104 @@
+"""What the person gets: the link that proves an address, and the answer that names every store.
+
+The answer leaves by its date whatever is still open, and says which stores have not answered; what they answer later is
+proved later. It says what is still held, and for what.
+Source: R17, R22, R23; design § 5, § 5.7; GDPR Art. 12(3), 12(4).
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any, Final
+
+from schemas.orders import CONTROLLER
+from schemas.terms import Proof, Right
+from schemas.tokens import TokenKind
+from workers.cases.desk import Desk
+from workers.cases.mailing import put_letter
+from workers.correspondence.facts import (
+    AnswerLetter,
+    CollectionReport,
+    ConfirmationLink,
+    Package,
+    Remainder,
+    StillHeld,
+    StoreReport,
+    StoreState,
+)
+from workers.rules.cases import TaskState
+from workers.rules.tokens import expires_at, make_token
+from workers.stores.mongo import Document
+
+_STILL_HELD: Final = {
+    Right.ACCESS: (StillHeld.CASE_EVIDENCE,),
+    Right.ERASURE: (StillHeld.TOMBSTONE, StillHeld.CASE_EVIDENCE),
+    Right.OBJECTION: (StillHeld.SUPPRESSION, StillHeld.CASE_EVIDENCE),
+}
+
+
+async def mail_link(desk: Desk, case: Document) -> None:
+    """Mail the link that confirms the address: the same words whether anybody is known there or not."""
+    key, person = await desk.case_key(case["_id"]), await desk.identifiers(case)
+    if key is None or person is None:
+        return
+    now = desk.services.clock()
+    token = make_token(desk.token_key, TokenKind.CONFIRM, case["_id"], token_id=case["link"], now=now)
+    letter = ConfirmationLink(
+        to=person["emails"][0],
+        reference=case["_id"],
+        right=Right(case["right"]),
+        link=f"{desk.public_url}/rights/{case['_id']}/confirm?token={token}",
+        expires_at=expires_at(TokenKind.CONFIRM, now),
+    )
+    await put_letter(desk, case, key, letter, desk.letterhead)
+
+
+async def answer(desk: Desk, case: Document, tasks: list[Document], package: Package | None) -> None:
+    """Put the answer into the outbox. ``package``: where the access copies wait, for an access request."""
+    key, person = await desk.case_key(case["_id"]), await desk.identifiers(case)
+    if key is None or person is None:
+        return
+    letter = AnswerLetter(
+        to=person["emails"][0],
+        reference=case["_id"],
+        right=Right(case["right"]),
+        received_on=date.fromisoformat(case["received_on"]),
+        stores=tuple(report(desk, task) for task in tasks),
+        package=package,
+        still_held=tuple(Remainder(what) for what in _STILL_HELD[Right(case["right"])]),
+    )
+    await put_letter(desk, case, key, letter, desk.letterhead)
+
+
+def report(desk: Desk, task: Document) -> StoreReport:
+    """One store's part, as its receipt says it."""
+    company, country = _where(desk, task["store"])
+    entry = task.get("entry")
+    return StoreReport(
+        company=company,
+        country=country,
+        state=_state(task),
+        collections=tuple(_collection(one) for one in entry["collections"]) if entry else (),
+        proof=Proof(task["proof"]) if "proof" in task else None,
+        reason=task.get("reason"),
+    )
+
+
+def _where(desk: Desk, store: str) -> tuple[str, str]:
+    register = desk.services.trust.register
+    if store == CONTROLLER:
+        return register.controller.name, register.controller.store_region
+    found = register.subsidiary(store)
+    return found.name, found.store_region
+
+
+def _state(task: Document) -> StoreState:
+    if task["state"] == TaskState.BARRED:
+        return StoreState.BARRED
+    return StoreState(task["outcome"]) if "outcome" in task else StoreState.SILENT
+
+
+def _collection(one: dict[str, Any]) -> CollectionReport:
+    counts = {name: one[name] for name in ("erased", "anonymised", "restricted", "retained") if name in one}
+    until = date.fromisoformat(one["until"]) if "until" in one else None
+    return CollectionReport(one["name"], one["matched"], **counts, ground=one.get("ground"), until=until)

@@ -1,0 +1,196 @@
+"""What a controller process runs for cases: the desk, the inbox of receipts, the reconciler, the keeping of the ledger.
+
+Opened inside the process' event loop, closed in it. Several processes may each run one.
+Source: design § 5; house-style § 4.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Final
+
+import dramatiq
+import structlog
+from dramatiq.errors import ConnectionClosed
+from joserfc.jwk import OKPKey
+
+from schemas.errors import QueueUnavailable
+from schemas.jose import Keys, Peer
+from schemas.ledger_keys import LedgerKeys, read_ledger_keys
+from schemas.party_keys import read_party, read_subsidiaries, read_token_key
+from schemas.routes import RIGHTS
+from workers.broker import HardenedBroker, Tuning
+from workers.cases.desk import Desk
+from workers.cases.engine import advance
+from workers.cases.inbox import Inbox
+from workers.cases.mailing import send
+from workers.cases.posting import Posting
+from workers.cases.receiving import receive
+from workers.cases.reconciler import reconcile_for_ever
+from workers.cases.serving import dispatch
+from workers.correspondence.compose import Letterhead, letterhead
+from workers.correspondence.mailer import Mailer, MailSettings, SmtpMailer, read_mail_settings
+from workers.evidence.keeping import Keeper
+from workers.evidence.notes import Notes
+from workers.services import Services
+from workers.settings import ControllerSettings
+from workers.stores.cases import Cases
+from workers.stores.heads import Heads
+from workers.stores.ledger import Ledger
+from workers.stores.parked import Letter
+
+log = structlog.get_logger("greffier.cases")
+
+ADVANCE: Final = "advance"
+DISPATCH: Final = "dispatch"
+MAIL: Final = "mail"
+"""Actors of the queue ``rights`` whose messages carry an id and nothing else."""
+
+
+@dataclass(frozen=True, slots=True)
+class CaseTrust:
+    """Keys and settings that cases need; reading them is what fails at start."""
+
+    party: Keys
+    peers: dict[str, Peer]
+    token_key: OKPKey
+    ledger: LedgerKeys
+    mail: MailSettings
+
+    @classmethod
+    def read(cls, settings: ControllerSettings) -> CaseTrust:
+        """Raises :class:`schemas.errors.ConfigurationError` naming every fault."""
+        return cls(
+            party=read_party(settings.keys),
+            peers=read_subsidiaries(settings.keys),
+            token_key=read_token_key(settings.keys),
+            ledger=read_ledger_keys(settings.keys),
+            mail=read_mail_settings(),
+        )
+
+
+@dataclass(slots=True)
+class Clerk:
+    """One per controller process that serves the queue ``rights``."""
+
+    settings: ControllerSettings
+    trust: CaseTrust
+    broker: HardenedBroker
+    tuning: Tuning
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    _inbox: Inbox | None = None
+    _posting: Posting | None = None
+    _desk: Desk | None = None
+    _mailer: Mailer | None = None
+
+    @property
+    def desk(self) -> Desk:
+        """Raises RuntimeError before :meth:`open`."""
+        if self._desk is None:
+            raise RuntimeError("the clerk is not at his desk")
+        return self._desk
+
+    async def open(self, services: Services) -> None:
+        """Open in the running event loop; receipts, due cases and the ledger are looked after from now on."""
+        redis_url = self.settings.redis_url.get_secret_value()
+        self._posting = Posting(redis_url, self.tuning)
+        self._mailer = SmtpMailer(self.trust.mail)
+        ledger = Ledger(services.databases)
+        notes = Notes(ledger, services.clock)
+        head = letterhead(services.trust.register.controller, self.trust.mail.mail_from)
+        self._desk = self._new_desk(services, notes, head)
+        await notes.note_keys(self.trust.peers)
+        keeper = Keeper(ledger, Heads(services.databases, ledger, self.trust.ledger, services.clock), services.clock)
+        loop = asyncio.get_running_loop()
+        self._tasks = [
+            loop.create_task(keeper.keep(), name="ledger"),
+            loop.create_task(reconcile_for_ever(self.desk, self._wake(MAIL)), name="reconciler"),
+        ]
+        self._inbox = Inbox(redis_url, services.trust.register.subsidiaries, self._take, self._park, self.tuning)
+        self.broker.watched.append(self._inbox.start())
+
+    def _new_desk(self, services: Services, notes: Notes, head: Letterhead) -> Desk:
+        return Desk(
+            services=services,
+            cases=Cases(services.databases),
+            evidence=notes,
+            party=self.trust.party,
+            peers=self.trust.peers,
+            token_key=self.trust.token_key,
+            send=self._send,
+            wake_case=self._wake(ADVANCE),
+            wake_store=self._wake(DISPATCH),
+            settle=timedelta(seconds=services.trust.register.second_look_after.value),
+            public_url=self.trust.mail.public_url,
+            letterhead=head,
+        )
+
+    async def close(self) -> None:
+        """Stop looking after anything; what is under way comes round again."""
+        if self._inbox is not None:
+            await asyncio.to_thread(self._inbox.stop)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._posting is not None:
+            self._posting.close()
+
+    async def advance(self, reference: str) -> None:
+        """The actor of one case."""
+        await advance(self.desk, reference)
+
+    async def dispatch(self, store: str) -> None:
+        """The actor of one store's orders: until none is due."""
+        while await dispatch(self.desk, store):
+            pass
+
+    async def mail(self, mail: str) -> None:
+        """The actor of one mail."""
+        found = await self.desk.cases.mail(mail)
+        if found is not None and self._mailer is not None:
+            await send(self.desk, self._mailer, found)
+
+    def _wake(self, actor: str) -> Callable[[str], Awaitable[None]]:
+        async def wake(what: str) -> None:
+            message: dramatiq.Message[Any] = dramatiq.Message(
+                queue_name=RIGHTS, actor_name=actor, args=(), kwargs={_ARGUMENT[actor]: what}, options={}
+            )
+            try:
+                await asyncio.to_thread(self.broker.enqueue, message)
+            except ConnectionClosed:
+                log.info("wake-up not sent", what=actor)  # the reconciler looks too
+
+        return wake
+
+    async def _send(self, store: str, token: str) -> None:
+        posting = self._posting
+        if posting is None:
+            raise RuntimeError("the clerk is not at his desk")
+        try:
+            await asyncio.to_thread(posting.post, store, token)
+        except ConnectionClosed:
+            raise QueueUnavailable("redis_unreachable") from None
+
+    def _take(self, store: str, token: str) -> None:
+        """Called by the inbox' thread."""
+        self.broker.run(self._taken(store, token))
+
+    async def _taken(self, store: str, token: str) -> None:
+        for reference in (await receive(self.desk, store, token)).cases:
+            await self.desk.wake_case(reference)
+
+    def _park(self, store: str, reason: str, raw: bytes) -> None:
+        services = self.desk.services
+        letter = Letter(reason, f"from.{store}", raw, services.clock())
+        until = services.clock() + services.trust.register.parked.length
+
+        async def park() -> None:
+            await services.parked.put([letter], now=services.clock(), until=until)
+
+        self.broker.run(park())
+
+
+_ARGUMENT: Final = {ADVANCE: "reference", DISPATCH: "store", MAIL: "mail"}

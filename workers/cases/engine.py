@@ -1,0 +1,164 @@
+"""Takes a case's next step until there is none. Whatever calls, and however often: each step is done once.
+
+What is to be done is decided by :func:`workers.rules.cases.next_step` alone; here it is carried out. An effect comes
+before the change of state that says it was had, and bears repeating; the change is a compare-and-set, so a worker that
+was paused and comes back finds its step taken.
+Source: design § 5; P6, P11; reliability § 7 "Zombies".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+import structlog
+
+from schemas.errors import GreffierError
+from schemas.orders import CONTROLLER
+from schemas.terms import Right
+from workers.cases import answering, own_store, packaging, serving
+from workers.cases.desk import CASE, Desk
+from workers.rules.cases import Answer, Case, ProofState, Step, Task, TaskState, next_step, wake_at
+from workers.stores.keys import key_id
+from workers.stores.mongo import Document
+
+log = structlog.get_logger("greffier.cases")
+
+_STEPS_AT_ONCE: Final = 20
+
+Perform = Callable[[Desk, Document, list[Document]], Awaitable[None]]
+
+
+async def advance(desk: Desk, reference: str) -> None:
+    """Take every step that the case's facts ask for now, then note when it must be looked at again."""
+    for _ in range(_STEPS_AT_ONCE):
+        case = await desk.cases.get(reference)
+        if case is None:
+            return
+        tasks = await desk.cases.tasks_of(reference)
+        owed = case["proof"] == ProofState.VERIFIED and await desk.cases.mails_waiting(reference)
+        step = next_step(case_of(case, owed=owed), [task_of(task) for task in tasks], desk.services.clock())
+        if step is Step.NOTHING:
+            await _rest(desk, case)
+            return
+        log.info("case takes a step", case=reference, step=step)
+        await _PERFORM[step](desk, case, tasks)
+    await desk.wake_case(reference)
+
+
+def case_of(case: Document, *, owed: bool = False) -> Case:
+    """The facts the next step depends on. ``owed``: whether a mail to the person has not left yet."""
+    return Case(
+        right=Right(case["right"]),
+        answer=Answer(case["answer"]),
+        proof=ProofState(case["proof"]),
+        received_at=case["received_at"],
+        answer_by=case["answer_by"],
+        confirmed=case["confirmed"],
+        link_mailed=case["link_mailed"],
+        held_back=case.get("held_back", False),
+        settle_at=case.get("settle_at"),
+        mail_owed=owed,
+    )
+
+
+def task_of(task: Document) -> Task:
+    """The facts of one store's part."""
+    return Task(task["store"], TaskState(task["state"]), look_asked=task.get("look_asked", False))
+
+
+async def _rest(desk: Desk, case: Document) -> None:
+    moment = wake_at(case_of(case), desk.services.clock())
+    if moment != case.get("wake_at"):
+        changed = {"wake_at": moment} if moment else {}
+        await desk.cases.change(case, changed, *([] if moment else ["wake_at"]))
+
+
+async def _mail_link(desk: Desk, case: Document, _: list[Document]) -> None:
+    await answering.mail_link(desk, case)
+    await desk.cases.change(case, {"link_mailed": True})
+
+
+async def _accept(desk: Desk, case: Document, _: list[Document]) -> None:
+    if case["right"] == Right.OBJECTION:
+        await own_store.suppress(desk, await _person(desk, case))  # at once, before anything else (R20)
+    await desk.evidence.note("request_accepted", case["_id"], "accepted", right=case["right"])
+    await desk.cases.change(case, {"answer": Answer.ACCEPTED.value})
+
+
+async def _serve(desk: Desk, case: Document, _: list[Document]) -> None:
+    await serving.open_tasks(desk, case)
+    tasks = {task["store"]: task for task in await desk.cases.tasks_of(case["_id"])}
+    waiting = [store for store, task in tasks.items() if "send_at" in task]
+    for store in waiting:
+        await desk.wake_store(store)
+    await own_store.serve(desk, case, tasks[CONTROLLER], await _person(desk, case))
+    await desk.cases.change(case, {"proof": ProofState.SERVED.value})
+
+
+async def _note_receipts(desk: Desk, case: Document, _: list[Document]) -> None:
+    await desk.evidence.note("all_receipts", case["_id"], "receipted")
+    settled = desk.services.clock() + desk.settle
+    await desk.cases.change(case, {"proof": ProofState.RECEIPTED.value, "settle_at": settled})
+
+
+async def _look(desk: Desk, case: Document, tasks: list[Document]) -> None:
+    now = desk.services.clock()
+    for task in tasks:
+        if task["state"] != TaskState.RECEIPTED or task.get("look_asked"):
+            continue
+        if task["store"] == CONTROLLER:
+            await own_store.look(desk, task, await _person(desk, case))
+        else:
+            await desk.cases.change_task(task, {"ask": "look", "look_asked": True, "send_at": now})
+            await desk.wake_store(task["store"])
+
+
+async def _note_verified(desk: Desk, case: Document, _: list[Document]) -> None:
+    await desk.evidence.note("verified", case["_id"], "verified")
+    await desk.cases.change(case, {"proof": ProofState.VERIFIED.value})
+
+
+async def _answer(desk: Desk, case: Document, tasks: list[Document]) -> None:
+    package = await packaging.put_together(desk, case, tasks) if case["right"] == Right.ACCESS else None
+    await answering.answer(desk, case, tasks, package)
+    await desk.evidence.note("answered", case["_id"], "answered")
+    now = desk.services.clock()
+    await desk.cases.change(case, {"answer": Answer.ANSWERED.value, "answered_at": now}, "joins")
+
+
+async def _close(desk: Desk, case: Document, _: list[Document]) -> None:
+    await desk.evidence.note("closed", case["_id"], "closed")
+    await desk.cases.change(case, {"proof": ProofState.CLOSED.value, "closed_at": desk.services.clock()}, "wake_at")
+    await desk.cases.drop_copies(case["_id"])
+    await desk.services.keys.destroy([key_id(case["_id"], CASE)])
+
+
+async def _lapse(desk: Desk, case: Document, _: list[Document]) -> None:
+    await desk.evidence.note("request_lapsed", case["_id"], "lapsed")
+    await desk.cases.change(case, {"answer": Answer.WITHDRAWN.value, "reason": "link_not_used"}, "joins", "wake_at")
+    await desk.services.keys.destroy([key_id(case["_id"], CASE)])
+
+
+class KeyGone(GreffierError):
+    """A case's key was destroyed while it still has steps to take: somebody must look at it."""
+
+
+async def _person(desk: Desk, case: Document) -> Mapping[str, Any]:
+    found = await desk.identifiers(case)
+    if found is None:
+        raise KeyGone(case["_id"])
+    return found
+
+
+_PERFORM: Final[Mapping[Step, Perform]] = {
+    Step.MAIL_LINK: _mail_link,
+    Step.ACCEPT: _accept,
+    Step.SERVE: _serve,
+    Step.NOTE_RECEIPTS: _note_receipts,
+    Step.LOOK: _look,
+    Step.NOTE_VERIFIED: _note_verified,
+    Step.ANSWER: _answer,
+    Step.CLOSE: _close,
+    Step.LAPSE: _lapse,
+}

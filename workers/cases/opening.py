@@ -1,0 +1,89 @@
+"""A request becomes a case; the mailed link confirms its address.
+
+Known or unknown, the same happens: a case, a key, a mail to the address given. A second request of the same right by
+the same address joins the open case, so that ten thousand of them are one.
+Source: R20, R22, R23; design § 5.1–2; reliability § 8.7.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import structlog
+
+from schemas.calendar import PARIS
+from schemas.fields import read_moment
+from schemas.subject import ReferenceUse
+from schemas.terms import Channel, Right
+from workers.cases.desk import CASE, Desk, seal_json
+from workers.rules.cases import Answer, ProofState
+from workers.rules.deadlines import CaseDates, deadlines
+from workers.stores.keys import key_id
+from workers.stores.mongo import Document
+
+log = structlog.get_logger("greffier.cases")
+
+
+async def open_case(desk: Desk, data: Mapping[str, Any], arrived_at: datetime) -> str:
+    """Open the case of a request (see :data:`schemas.rights.REQUESTED`), or join the open one; the case's reference.
+
+    ``arrived_at``: when the door had it; staff's ``received_at`` is earlier where they say so.
+    """
+    received_at = min(read_moment(data["received_at"]), arrived_at) if "received_at" in data else arrived_at
+    reference: str = data["reference"]
+    right, email = Right(data["right"]), data["email"]
+    joins = desk.services.trust.references.of(ReferenceUse.CASE, f"{right}:{email.lower()}")
+    open_already = await desk.cases.joined(joins)
+    if open_already is None:
+        case = await _case(desk, data, reference, right, joins, received_at)
+        if await desk.cases.open(case):
+            await desk.evidence.note("request_received", reference, "opened", right=right, channel=data["channel"])
+            await desk.wake_case(reference)
+            return reference
+        open_already = await desk.cases.joined(joins)
+    if open_already not in (None, reference):
+        await desk.services.keys.destroy([key_id(reference, CASE)])
+        await desk.evidence.note("request_joined", str(open_already), reference, right=right)
+        log.info("request joined an open case", case=open_already)
+    return open_already or reference
+
+
+async def _case(
+    desk: Desk, data: Mapping[str, Any], reference: str, right: Right, joins: bytes, received_at: datetime
+) -> Document:
+    keys = await desk.services.keys.ensure([key_id(reference, CASE)])
+    person = {"emails": [data["email"]], "details": data.get("details", "")}
+    dates = deadlines(CaseDates(received_at), desk.services.clock())
+    return {
+        "_id": reference,
+        "right": right.value,
+        "channel": data.get("channel", Channel.WEBSITE),
+        "language": data.get("language", "fr"),
+        "received_at": received_at,
+        "received_on": received_at.astimezone(PARIS).date().isoformat(),
+        "due_on": dates.due.isoformat(),
+        "answer_by": dates.answer_by,
+        "answer": Answer.RECEIVED.value,
+        "proof": ProofState.NONE.value,
+        "confirmed": data.get("confirmed") == "yes",
+        "link_mailed": False,
+        "link": secrets.token_hex(16),
+        "wake_at": desk.services.clock(),
+        "joins": joins,
+        "sealed": seal_json(keys[key_id(reference, CASE)], f"cases/{reference}", person),
+        **({"ground": data["ground"]} if "ground" in data else {}),
+    }
+
+
+async def confirm(desk: Desk, data: Mapping[str, Any]) -> None:
+    """The link of a case was used: once, for that case, while it waits for it. Anything else changes nothing."""
+    case = await desk.cases.get(data["reference"])
+    if case is None or case.get("link") != data["token"] or case["answer"] != Answer.RECEIVED:
+        log.info("confirmation without effect", case=data["reference"])
+        return
+    if await desk.cases.change(case, {"confirmed": True, "wake_at": desk.services.clock()}, "link"):
+        await desk.evidence.note("request_confirmed", case["_id"], data["token"])
+    await desk.wake_case(case["_id"])

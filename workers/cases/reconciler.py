@@ -1,0 +1,54 @@
+"""Has everything looked at that is due, from MongoDB alone: nothing depends on a message surviving in Redis.
+
+Safe to run twice at once and to kill anywhere: what is due is handed to one caller for a while by compare-and-set, and
+being handed out twice only means that a case is looked at twice.
+Source: design § 4 "a reconciler re-derives from MongoDB what should be in a queue"; reliability § 6.5.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Final
+
+import structlog
+
+from schemas.errors import Temporary
+from workers.cases.desk import Desk
+
+log = structlog.get_logger("greffier.cases")
+
+EVERY_S: Final = 2.0
+_LEASE: Final = timedelta(seconds=30)
+_AT_ONCE: Final = 500
+
+SendMail = Callable[[str], Awaitable[None]]
+"""Has one mail of the outbox sent, by its id."""
+
+
+async def reconcile(desk: Desk, send_mail: SendMail) -> int:
+    """One pass; how many things were due."""
+    now = desk.services.clock()
+    cases = await desk.cases.due(now, now + _LEASE, _AT_ONCE)
+    for reference in cases:
+        await desk.wake_case(reference)
+    stores = await desk.cases.stores_to_send(now)
+    for store in stores:
+        await desk.wake_store(store)
+    mails = await desk.cases.mails_to_send(now, now + _LEASE, _AT_ONCE)
+    for mail in mails:
+        await send_mail(mail["_id"])
+    return len(cases) + len(stores) + len(mails)
+
+
+async def reconcile_for_ever(desk: Desk, send_mail: SendMail) -> None:
+    """A pass every two seconds until cancelled; a store or a queue that is away is tried again."""
+    while True:
+        try:
+            await reconcile(desk, send_mail)
+        except Temporary as error:
+            log.warning("reconciler waits", reason=type(error).__name__)
+        except Exception as error:
+            log.error("reconciler pass failed", exc_info=error)
+        await asyncio.sleep(EVERY_S)

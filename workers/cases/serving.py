@@ -1,0 +1,136 @@
+"""Serving a case on every store: one task each, deterministic; orders in batches; nothing depends on Redis.
+
+A task that waits for its answer bears ``send_at``: whoever comes first takes all of one store's due tasks, signs one
+order over them and posts it. An order lost on the way is made again when ``send_at`` comes round.
+Source: R10, R25; P6, P7, P8; design § 5.4; reliability § 6.5.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import structlog
+import uuid_utils
+
+from schemas.calendar import PARIS
+from schemas.fields import wire_moment
+from schemas.jose import seal, sign
+from schemas.orders import CONTROLLER, MAX_ENTRIES, ORDER, ORDER_LIFETIME
+from schemas.terms import Right
+from workers.cases.desk import CASE, Desk, open_sealed_json
+from workers.rules.cases import TaskState
+from workers.stores.keys import key_id
+from workers.stores.mongo import Document
+
+log = structlog.get_logger("greffier.cases")
+
+_AGAIN_AFTER: Final = (timedelta(minutes=1), timedelta(minutes=10), timedelta(hours=1), timedelta(hours=6))
+_AGAIN_AT_MOST: Final = timedelta(days=1)
+NOT_CONNECTED: Final = "not_connected"
+NO_TRANSFER_BASIS: Final = "no_transfer_basis"
+
+
+async def open_tasks(desk: Desk, case: Document) -> None:
+    """One task per store of the register and one for our own; what may not cross a border is barred, as evidence."""
+    now = desk.services.clock()
+    subsidiaries = desk.services.trust.register.subsidiaries
+    barred = [code for code, one in subsidiaries.items() if not _may_cross(case, one.transfer.live(_day(now)))]
+    for code in barred:
+        await desk.evidence.note("transfer_refused", case["_id"], code, store=code)
+    tasks = [_task(case, code, now, barred=code in barred) for code in (CONTROLLER, *subsidiaries)]
+    await desk.cases.open_tasks(tasks)
+
+
+def _may_cross(case: Document, live: bool) -> bool:
+    """Orders that end processing always go, with identifiers only: a lapsed basis must not keep data abroad alive."""
+    return live or case["right"] != Right.ACCESS
+
+
+def _day(now: datetime) -> Any:
+    return now.astimezone(PARIS).date()
+
+
+def _task(case: Document, store: str, now: datetime, *, barred: bool) -> Document:
+    task: Document = {
+        "_id": f"{case['_id']}/{store}",
+        "case": case["_id"],
+        "store": store,
+        "right": case["right"],
+        "state": TaskState.WAITING.value,
+        "ask": "serve",
+        "attempt": 0,
+    }
+    if barred:
+        return task | {"state": TaskState.BARRED.value, "reason": NO_TRANSFER_BASIS}
+    return task if store == CONTROLLER else task | {"send_at": now}
+
+
+async def dispatch(desk: Desk, store: str) -> int:
+    """Post one order over every due task of a store; how many tasks it carries."""
+    now = desk.services.clock()
+    due = await desk.cases.to_send(store, now, MAX_ENTRIES)
+    if not due:
+        return 0
+    if store not in desk.peers:
+        for task in due:
+            await desk.cases.change_task(task, {"reason": NOT_CONNECTED, "send_at": now + _AGAIN_AFTER[2]})
+        log.warning("store has no keys: its tasks wait", store=store, tasks=len(due))
+        return 0
+    order = str(uuid_utils.uuid7())
+    attempt = max(task["attempt"] for task in due)
+    taken = await desk.cases.claim_tasks(due, order, now + _again_after(attempt))
+    entries = await _entries(desk, taken)
+    if entries:
+        await _post(desk, store, order, entries, now)
+    return len(entries)
+
+
+def _again_after(attempt: int) -> timedelta:
+    return _AGAIN_AFTER[attempt] if attempt < len(_AGAIN_AFTER) else _AGAIN_AT_MOST
+
+
+async def _entries(desk: Desk, tasks: Sequence[Document]) -> list[dict[str, Any]]:
+    """What an order says of each task: the least that finds the person."""
+    references = list(dict.fromkeys(task["case"] for task in tasks))
+    cases = {case["_id"]: case for case in await desk.cases.whole(references)}
+    keys = await desk.services.keys.read(key_id(reference, CASE) for reference in references)
+    entries = []
+    for task in tasks:
+        key, case = keys.get(key_id(task["case"], CASE)), cases.get(task["case"])
+        if key is None or case is None:
+            continue  # the case ended meanwhile
+        person = open_sealed_json(key, f"cases/{case['_id']}", case["sealed"])
+        entries.append(
+            {
+                "task": task["_id"],
+                "attempt": task["attempt"],
+                "ask": task["ask"],
+                "right": task["right"],
+                "person": {"emails": person["emails"]},
+                "received_at": wire_moment(case["received_at"]),
+            }
+        )
+    return entries
+
+
+async def _post(desk: Desk, store: str, order: str, entries: list[dict[str, Any]], now: datetime) -> None:
+    peer = desk.peers[store]
+
+    def sealed() -> tuple[str, str]:
+        claims = {"jti": order, "entries": entries}
+        signed = sign(desk.party, ORDER, claims, audience=store, now=now, lifetime=ORDER_LIFETIME)
+        return seal(signed.encode(), peer), hashlib.sha256(signed.encode()).hexdigest()
+
+    token, digest = await asyncio.to_thread(sealed)
+    asked = {entry["task"]: [entry["attempt"], entry["ask"]] for entry in entries}
+    await desk.cases.keep_order(
+        {"_id": order, "store": store, "asked": list(asked.items()), "sha256": digest, "token": token, "at": now}
+    )
+    for entry in entries:
+        fact = f"{store}/{entry['ask']}/{entry['attempt']}"
+        await desk.evidence.note("order_issued", entry["task"].partition("/")[0], fact, store=store, digest=digest)
+    await desk.send(store, token)

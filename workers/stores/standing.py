@@ -1,0 +1,45 @@
+"""What stands about an address, counted: before an erasure, and again for the second look.
+
+Source: P6; R17, R19.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from schemas.subject import References, ReferenceUse, clean_email
+from workers.stores.mongo import Databases, available
+
+
+class Standing:
+    """Counts per collection of **active**. Letters parked *because* of an erasure are what it leads to: not counted."""
+
+    def __init__(self, databases: Databases, references: References) -> None:
+        self._active = databases.active
+        self._references = references
+
+    async def of(self, email: str) -> dict[str, int]:
+        """Collection → how many documents. Raises :class:`schemas.errors.InvalidMessage` for what is no address."""
+        address = clean_email(email)
+        ref = self._references.of_email(ReferenceUse.LOOKUP, address)
+        parked = self._references.of_email(ReferenceUse.PARKED, address)
+        with available():
+            persons = [found["_id"] async for found in self._active["persons"].find({"refs": ref}, {"_id": 1})]
+            owned = {"person": {"$in": persons}}
+            fields = {"device": 1}
+            held = await self._active["submissions"].find(owned, fields).to_list(None)
+        keys = [one["_id"] for one in held]
+        devices = [one["device"] for one in held if "device" in one]
+        wanted: dict[str, dict[str, Any]] = {
+            "persons": {"refs": ref},
+            "submissions": owned,
+            "links": owned,
+            "anchors": {"$or": [{"refs": ref}, {"about": {"$in": keys}}]},
+            "confirmations": {"about": {"$in": keys}},
+            "visits": {"device": {"$in": devices}},
+            "files.files": {"metadata.person": {"$in": persons}},
+            "parked": {"refs": parked, "reason": {"$ne": "erased"}},
+        }
+        with available():
+            counted = {name: await self._active[name].count_documents(query) for name, query in wanted.items()}
+        return {name: count for name, count in counted.items() if count}
