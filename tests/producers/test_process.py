@@ -81,9 +81,8 @@ async def doorman(spawn: Spawn) -> Doorman:
 async def test_sigterm_drains_and_exits_0(doorman: Doorman, letters: Letters) -> None:
     body = json.dumps(NEWSLETTER).encode()
     reader, writer = await asyncio.open_connection("127.0.0.1", doorman.port)
-    head = b"POST /forms/newsletter HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-    writer.write(head % len(body) + body[:10])
-    await writer.drain()
+    await _begin(reader, writer, len(body))
+    writer.write(body[:10])
     async with aiohttp.ClientSession(f"http://127.0.0.1:{doorman.port}") as http:
         assert (await http.post("/forms/contact", json=CONTACT)).status == 202
 
@@ -100,6 +99,13 @@ async def test_sigterm_drains_and_exits_0(doorman: Doorman, letters: Letters) ->
     assert (doorman.said("door_closed") or {})["seq"] == 2
 
 
+async def _begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, length: int) -> None:
+    """Send the head of a request, and return when the door is known to be reading it."""
+    lines = ("POST /forms/newsletter HTTP/1.1", "Host: x", "Content-Type: application/json", "Expect: 100-continue")
+    writer.write("\r\n".join([*lines, f"Content-Length: {length}", "", ""]).encode())
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 ")
+
+
 async def _refuses(port: int) -> bool:
     try:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -110,20 +116,14 @@ async def _refuses(port: int) -> bool:
 
 
 async def test_a_second_sigterm_leaves_at_once(doorman: Doorman) -> None:
-    _, writer = await asyncio.open_connection("127.0.0.1", doorman.port)
-    writer.write(b"POST /forms/newsletter HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 9\r\n\r\n")
-    await writer.drain()
-    head = b"POST /forms/contact HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
-    _, slow = await asyncio.open_connection("127.0.0.1", doorman.port)
-    slow.write(head)
-    await slow.drain()
+    reader, writer = await asyncio.open_connection("127.0.0.1", doorman.port)
+    await _begin(reader, writer, 99)
     doorman.popen.send_signal(signal.SIGTERM)
     await until(lambda: _refuses(doorman.port), what="it drains")
     assert doorman.popen.poll() is None, "it waits for the slow sender"
     doorman.popen.send_signal(signal.SIGTERM)
     assert await doorman.exited() == 1
     writer.close()
-    slow.close()
 
 
 def test_a_door_follows_its_parent(spawn: Spawn) -> None:
