@@ -81,7 +81,8 @@ class Report:
             f"answers: {dict(self.answers)}; longest wait for a 202: {self.longest_wait_s:.1f} s",
             f"redelivered: {found.redelivered} messages, and {self.held_at_death} written by a worker killed before "
             f"it acknowledged",
-            f"published twice and kept once: {self.duplicates} events, {self.asked_again} of them by a killed door",
+            f"published twice and kept once: {self.duplicates} events; {self.asked_again} had been enqueued "
+            f"when the door that was to say so was killed",
             f"at rest {self.settled_s:.1f} s after the last 202",
             *(f"FAULT: {fault}" for fault in (*found.faults, *self.unexpected)),
         ]

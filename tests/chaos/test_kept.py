@@ -45,6 +45,15 @@ async def test_the_stock_broker_loses_what_was_accepted_and_is_caught(fast_path:
     assert report.findings.lost, report
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+async def test_the_same_run_on_the_stock_broker_loses(fast_path: Path) -> None:
+    faults = [*plan(SEED, MIN_KILLS - 2), *aimed(1)]
+    report = await run(fast_path, faults, seed=SEED, controller=command("stock"))
+    print(report)
+    assert report.findings.lost, report
+
+
 @pytest.mark.timeout(300)
 async def test_a_controller_that_acknowledges_before_it_writes_is_caught(fast_path: Path) -> None:
     away = Fault("mongo", 1.0, 0.0, (ACTORS_GIVE_UP_S + 2,) * 2, "mongo")
