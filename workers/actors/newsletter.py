@@ -8,6 +8,7 @@ Source: R3, R14, R16; design § 4 "A first subscription".
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 from schemas.calendar import end_of_period
 from schemas.envelope import event_key
@@ -64,25 +65,45 @@ def _confirmation(one: Arrived) -> Document:
 
 
 async def _begin_confirmed(services: Services, subscriptions: Iterable[str]) -> None:
-    """Link the purposes of what is both subscribed and confirmed in time, then look: a link is a derived copy."""
-    wanted = list(subscriptions)
-    if not wanted:
-        return
-    confirmations = await services.confirmations.about(wanted)
-    if not confirmations:
-        return
-    since = {confirmed["about"]: confirmed["happened"] for confirmed in confirmations}
-    found = await services.submissions.find({"_id": {"$in": list(since)}}, "person", "received")
+    """Link the purposes of what is both subscribed and confirmed in time."""
+    waiting = set(subscriptions)
+    while waiting:
+        waiting = await _begin(services, waiting)
+
+
+async def _begin(services: Services, subscriptions: set[str]) -> set[str]:
+    """One attempt, and a look after it, for a link is a derived copy; the subscriptions that must begin anew."""
+    since: dict[str, datetime] = {}
+    for confirmed in await services.confirmations.about(subscriptions):
+        about, happened = confirmed["about"], confirmed["happened"]
+        since[about] = min(happened, since.get(about, happened))
+    if not since:
+        return set()
     pending = services.trust.register.newsletter.pending.length
-    in_time = [one for one in found if since[one["_id"]] < end_of_period(one["received"], pending)]
-    links = {
-        one["_id"]: purpose_links(services, one["_id"], Case.NEWSLETTER, one["person"], since[one["_id"]])
-        for one in in_time
+    found = await services.submissions.find({"_id": {"$in": list(since)}}, "person", "received")
+    in_time = {
+        one["_id"]: one["person"] for one in found if since[one["_id"]] < end_of_period(one["received"], pending)
     }
-    await services.submissions.insert_links([link for of_one in links.values() for link in of_one])
+    links = [
+        link
+        for subscription, person in in_time.items()
+        for link in purpose_links(services, subscription, Case.NEWSLETTER, person, since[subscription])
+    ]
+    await services.submissions.insert_links(links)
+    return await _look_after(services, in_time)
+
+
+async def _look_after(services: Services, begun: dict[str, str]) -> set[str]:
+    """Take back the links of what was erased meanwhile, or started anew under another person: the latter come back."""
     stones = await services.tombstones.look(
-        stone for one in in_time for stone in (of_person(one["person"]), of_event(one["_id"]))
+        stone for subscription, person in begun.items() for stone in (of_person(person), of_event(subscription))
     )
-    for one in in_time:
-        if of_person(one["person"]) in stones or of_event(one["_id"]) in stones:
-            await services.submissions.delete_links(link["_id"] for link in links[one["_id"]])
+    found = await services.submissions.find({"_id": {"$in": list(begun)}}, "person")
+    standing = {one["_id"]: one["person"] for one in found}
+    moved = set()
+    for subscription, person in begun.items():
+        if of_person(person) in stones or of_event(subscription) in stones or standing.get(subscription) != person:
+            await services.submissions.undo_links(subscription, person)
+            if standing.get(subscription, person) != person:
+                moved.add(subscription)
+    return moved

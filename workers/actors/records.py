@@ -114,6 +114,9 @@ async def _round(services: Services, records: list[_Record], linked: bool) -> tu
     written = [record for record in sealable if record.key not in inserted.conflicting]
     for record in written:  # the look is about what stands, and an earlier attempt may have put it under another person
         record.person = inserted.owners.get(record.key, record.person)
+    for record in written:
+        if record.address in stones:  # who comes back after an erasure takes over what a dead attempt linked
+            await services.submissions.undo_links_of_others(record.key, record.person)
     if linked:
         await services.submissions.insert_links([link for record in written for link in _links(services, record)])
     kept, again = await _look_after(services, written)
@@ -141,12 +144,20 @@ async def _turn_away(
     refused, parked = sorted_out[Verdict.REFUSE], sorted_out[Verdict.PARK]
     await refuse(services, [record.key for record in refused], ERASED)
     await services.uploads.clear(file for record in refused for file in record.files)
+    await _forget_said_about(services, [record.key for record in refused])
     await _take_back(services, refused + parked)  # also what an earlier attempt wrote that did not live to look
     await park(
         services,
         [letter_of(services, record.arrived, "erased_just_before" if record.own_act else ERASED) for record in parked],
     )
     return sorted_out
+
+
+async def _forget_said_about(services: Services, keys: list[str]) -> None:
+    """Events about a refused one go with it: those that come later find its tombstone."""
+    if keys:
+        await services.confirmations.erase(keys)
+        await services.submissions.undo_anchors_about(keys)
 
 
 async def _persons_and_keys(
@@ -276,7 +287,10 @@ async def _look_after(services: Services, records: list[_Record]) -> tuple[list[
         await services.files.undo(record.files, record.person)
         await services.submissions.undo([record.key], [record.person])
     await _uproot(services, rootless)
-    return [record for record in fresh if record not in rootless], rootless
+    kept = [record for record in fresh if record not in rootless]
+    for record in kept:  # an attempt for whom its sender was before the erasure may have died after storing this
+        await services.files.undo_others(record.files, record.person)
+    return kept, rootless
 
 
 async def _rootless(services: Services, fresh: list[_Record], stones: dict[str, datetime]) -> list[_Record]:

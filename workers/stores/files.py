@@ -65,7 +65,15 @@ class Files:
     async def undo(self, file_ids: Iterable[str], person: str | None = None) -> None:
         """Take files back, pieces without a file too: those of this person, or whoever's they are."""
         for file_id in file_ids:
-            ids = {"$regex": f"^{re.escape(file_id)}/"} if person is None else _stored(file_id, person)
+            ids = {"$regex": _of_anybody(file_id)} if person is None else _stored(file_id, person)
+            with available():
+                await self._chunks.delete_many({"files_id": ids})
+                await self._files.delete_many({"_id": ids})
+
+    async def undo_others(self, file_ids: Iterable[str], person: str) -> None:
+        """Take back these files as others than this person have them."""
+        for file_id in file_ids:
+            ids = {"$regex": _of_anybody(file_id), "$ne": _stored(file_id, person)}
             with available():
                 await self._chunks.delete_many({"files_id": ids})
                 await self._files.delete_many({"_id": ids})
@@ -79,6 +87,10 @@ class Files:
                 await self._chunks.delete_many({"files_id": {"$in": ids}})
                 await self._files.delete_many({"_id": {"$in": ids}})
         return len(ids)
+
+
+def _of_anybody(file_id: str) -> str:
+    return f"^{re.escape(file_id)}/"
 
 
 def _stored(file_id: str, person: str) -> str:
