@@ -40,6 +40,7 @@ from workers.settings import ControllerSettings
 from workers.stores.cases import Cases
 from workers.stores.heads import Heads
 from workers.stores.ledger import Ledger
+from workers.stores.packages import Packages
 from workers.stores.parked import Letter
 
 log = structlog.get_logger("greffier.cases")
@@ -116,6 +117,7 @@ class Clerk:
         return Desk(
             services=services,
             cases=Cases(services.databases),
+            packages=Packages(services.databases),
             evidence=notes,
             party=self.trust.party,
             peers=self.trust.peers,

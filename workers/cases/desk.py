@@ -19,6 +19,7 @@ from workers.services import Services
 from workers.stores.cases import Cases
 from workers.stores.keys import DataKey, key_id
 from workers.stores.mongo import Document
+from workers.stores.packages import Packages
 
 CASE: Final = "case"
 """The class of a case's key: it opens the identifiers, the mails and the copies, and is destroyed at the end."""
@@ -43,6 +44,7 @@ class Desk:
 
     services: Services
     cases: Cases
+    packages: Packages
     evidence: Evidence
     party: Keys
     peers: Mapping[str, Peer]

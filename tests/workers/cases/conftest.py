@@ -22,6 +22,7 @@ from workers.correspondence.compose import letterhead
 from workers.evidence.notes import Notes
 from workers.stores.cases import Cases
 from workers.stores.ledger import Ledger
+from workers.stores.packages import Packages
 
 CODES = ("de", "gb", "us")
 
@@ -55,6 +56,7 @@ def court(bench: Bench, subsidiary_keys: Path) -> Court:
     found.desk = Desk(
         services=services,
         cases=Cases(services.databases),
+        packages=Packages(services.databases),
         evidence=Notes(ledger, services.clock),
         party=read_party(controller),
         peers=read_subsidiaries(controller),

@@ -123,7 +123,7 @@ class Court:
         return verify(signed, own.controller, ORDER, audience=store, now=utc_now())
 
     def receipt(self, store: str, token: str, **forged: Any) -> str | None:
-        """What a store answers to an order. ``forged``: claims, or the ``by``, ``audience``, ``kind`` of the signing."""
+        """What a store answers to an order. ``forged``: claims, or ``by``, ``audience``, ``kind`` of the signing."""
         own, order = self.stores[store], self.order(store, token)
         if own.answer is None:
             return None

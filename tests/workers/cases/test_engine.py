@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import json
+import zipfile
 from dataclasses import replace
 from typing import Any
 
@@ -133,3 +136,28 @@ def _lapse(court: Court, code: str) -> None:
     others = {**register.subsidiaries, code: one.model_copy(update={"transfer": suspended})}
     trust = replace(services.trust, register=register.model_copy(update={"subsidiaries": others}))
     court.desk = replace(court.desk, services=replace(services, trust=trust))
+
+
+async def test_an_access_package_holds_every_store_s_copy(bench: Bench, court: Court) -> None:
+    """R17: what the group holds, from every subsidiary, "nothing held" included; sealed until it is fetched."""
+    await bench.send(form(Case.CONTACT, ADA))
+    record = {"name": ADA.last_name, "city": "Lyon"}
+    copy = {"store": "de", "collections": [{"name": "customers", "fields": {"city": "town"}, "records": [record]}]}
+    held = {"outcome": "done", "collections": [{"name": "customers", "matched": 1}]}
+    court.stores["de"].answer = lambda entry: held if entry["ask"] == "look" else {**held, "copy": copy}
+
+    reference = await court.ask("access", ADA.email)
+    await court.confirm(reference)
+    assert (await court.run(reference))["answer"] == "answered"
+
+    sealed = await court.desk.packages.get(reference)
+    assert sealed is not None
+    assert ADA.last_name.encode() not in sealed
+    key = (await bench.services.keys.read([f"{reference}/package"]))[f"{reference}/package"]
+    with zipfile.ZipFile(io.BytesIO(key.open(f"packages/{reference}", sealed))) as archive:
+        data = json.loads(archive.read("data.json"))
+    stores = {store["code"]: store for store in data["stores"]}
+    assert set(stores) == {"controller", "de", "gb", "us"}
+    assert ADA.street in json.dumps(data, ensure_ascii=False)
+    assert "Lyon" in json.dumps(stores["de"])
+    assert stores["gb"]["state"] == "nothing-held"
