@@ -15,7 +15,7 @@ import uuid_utils
 from dramatiq import Message
 from typer.testing import CliRunner, Result
 
-from schemas.routes import NAMESPACE, SUBMISSIONS
+from schemas.routes import NAMESPACE, QUEUES, SUBMISSIONS
 from schemas.terms import Case
 from tests import factories
 from tests.factories import Someone
@@ -79,7 +79,7 @@ async def test_status_is_calm_when_all_is_well(bench: Bench, staff: Staff) -> No
     said = await staff("status", "--json")
     found = json.loads(said.stdout)
     assert (said.exit_code, found["alarms"]) == (0, [])
-    assert {queue["queue"] for queue in found["queues"]} == {"submissions", "consent", "newsletter"}
+    assert {queue["queue"] for queue in found["queues"]} == set(QUEUES)
     [door] = found["doors"]
     assert (door["door"], door["highest"], door["missing"]) == ("door-of-a-test", 3, 0)
     shown = await staff("status")
