@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import rfc8785
 from joserfc import jwe, jws
@@ -32,6 +32,22 @@ MAX_TOKEN_BYTES: Final = 4 * 1024 * 1024
 _MAX_NODES: Final = 200_000
 
 
+class _SignedRegistry(jws.JWSRegistry):
+    """The library's own bound, 128 kB, is below an order for 500 people; ours is looked at before anything is read."""
+
+    max_payload_length = MAX_TOKEN_BYTES
+
+
+class _SealedRegistry(jwe.JWERegistry):
+    """As above: 64 KiB is below most access copies."""
+
+    max_ciphertext_length = MAX_TOKEN_BYTES
+
+
+_SIGNED: Final = _SignedRegistry(algorithms=[SIGNATURE])
+_SEALED: Final = _SealedRegistry(algorithms=[KEY_AGREEMENT, ENCRYPTION])
+
+
 @dataclass(frozen=True, slots=True)
 class Keys:
     """One party's own keys: ``signing`` (Ed25519) and ``opening`` (X25519), both private, both with a ``kid``."""
@@ -39,6 +55,15 @@ class Keys:
     party: str
     signing: OKPKey
     opening: OKPKey
+
+
+class Signatory(Protocol):
+    """Whoever signs: all that :func:`verify` needs to know of a party."""
+
+    @property
+    def party(self) -> str: ...
+    @property
+    def verifying(self) -> Mapping[str, OKPKey]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +89,17 @@ def sign(keys: Keys, kind: str, claims: Mapping[str, Any], *, audience: str, now
         "exp": issued + int(lifetime.total_seconds()),
     }
     header = {"alg": SIGNATURE, "kid": keys.signing.kid, "typ": kind}
-    return jws.serialize_compact(header, rfc8785.dumps(whole), keys.signing, algorithms=[SIGNATURE])
+    return jws.serialize_compact(header, rfc8785.dumps(whole), keys.signing, registry=_SIGNED)
 
 
-def verify(token: str, peer: Peer, kind: str, *, audience: str, now: datetime | None) -> dict[str, Any]:
+def verify(token: str, peer: Signatory, kind: str, *, audience: str, now: datetime | None) -> dict[str, Any]:
     """The claims of a JWS that ``peer`` made for ``audience``. ``now=None``: as evidence, whatever the time is.
 
     Raises :class:`InvalidMessage`: ``unknown_key``, ``bad_signature``, ``wrong_kind``, ``wrong_issuer``,
     ``wrong_audience``, ``expired``, ``from_the_future``, ``malformed_token``.
     """
     try:
-        unverified = jws.extract_compact(token.encode("ascii", "replace"))
+        unverified = jws.extract_compact(token.encode("ascii", "replace"), registry=_SIGNED)
         header = unverified.headers()
     except (JoseError, ValueError, KeyError, TypeError):
         raise InvalidMessage("malformed_token") from None
@@ -84,7 +109,7 @@ def verify(token: str, peer: Peer, kind: str, *, audience: str, now: datetime | 
     if key is None:
         raise InvalidMessage("unknown_key")
     try:
-        payload = jws.deserialize_compact(token, key, algorithms=[SIGNATURE]).payload
+        payload = jws.deserialize_compact(token, key, registry=_SIGNED).payload
     except (JoseError, ValueError, TypeError):
         raise InvalidMessage("bad_signature") from None
     if header["typ"] != kind:
@@ -113,7 +138,7 @@ def _check_claims(claims: Mapping[str, Any], issuer: str, audience: str, now: da
 def seal(text: bytes, to: Peer) -> str:
     """A compact JWE to the peer's key."""
     header = {"alg": KEY_AGREEMENT, "enc": ENCRYPTION, "kid": to.sealing.kid}
-    return jwe.encrypt_compact(header, text, to.sealing, algorithms=[KEY_AGREEMENT, ENCRYPTION])
+    return jwe.encrypt_compact(header, text, to.sealing, registry=_SEALED)
 
 
 def open_sealed(token: str, keys: Keys) -> bytes:
@@ -121,7 +146,7 @@ def open_sealed(token: str, keys: Keys) -> bytes:
     if len(token) > MAX_TOKEN_BYTES:
         raise InvalidMessage("too_large")
     try:
-        opened = jwe.decrypt_compact(token.encode("ascii"), keys.opening, algorithms=[KEY_AGREEMENT, ENCRYPTION])
+        opened = jwe.decrypt_compact(token.encode("ascii"), keys.opening, registry=_SEALED)
     except (JoseError, ValueError, KeyError, TypeError, UnicodeEncodeError):
         raise InvalidMessage("bad_seal") from None
     if opened.plaintext is None:

@@ -7,7 +7,10 @@
 | `facts` | what a bundle needs to know of a case, wherever cases are kept |
 | `bundle` | the shape of the file |
 | `export` | makes it |
-| `verify` | checks it: no store, no network, only `schemas` and `workers.rules` |
+| `trusted` | whose keys the reader believes |
+| `verify`, `story` | checks it: no store, no network, only `schemas` and `workers.rules` |
+| `findings` | what a check finds |
+| `head_file` | signed heads, to be kept elsewhere |
 | `wording` | says what the check found, as a table and in sentences |
 
 Source: P12; R30.

@@ -19,7 +19,7 @@ from workers.settings import ControllerSettings
 from workers.stores.heads import Heads
 from workers.stores.keys import Keys, LocalKeyWrapper
 from workers.stores.ledger import Ledger
-from workers.stores.mongo import Databases, connect, create_indexes
+from workers.stores.mongo import INDEXES, Databases, connect
 
 BEGINNING = datetime(2026, 11, 22, 8, tzinfo=UTC)
 
@@ -82,7 +82,7 @@ def over(databases: Databases, keys: LedgerKeys, clock: TickingClock) -> LedgerR
 async def open_ledger(mongo_url: str, prefix: str) -> AsyncIterator[LedgerRig]:
     settings = ControllerSettings(mongo_url=SecretStr(mongo_url), mongo_prefix=prefix, keys=Path("unused"))
     databases = connect(settings)
-    await create_indexes(databases)
+    await databases.evidence["ledger"].create_indexes(INDEXES["evidence"]["ledger"])
     try:
         yield over(databases, new_ledger_keys(BEGINNING), TickingClock())
     finally:

@@ -14,7 +14,9 @@ from schemas.evidence import HEAD
 from schemas.ledger_keys import LedgerKeys, new_ledger_keys, rotated
 from schemas.signed import check_document, sign_document
 from tests.waiting import until
+from tests.workers.evidence.cases import trust
 from tests.workers.evidence.rig import BEGINNING, LedgerRig, some
+from workers.evidence.head_file import check_heads, heads_file, read_heads
 from workers.rules.merkle import Frontier, leaf_hash
 from workers.stores.ledger import LedgerBroken
 
@@ -211,3 +213,42 @@ async def test_a_head_that_was_sent_is_noted(rig: LedgerRig) -> None:
     await rig.keeper.note_sent(head, "auditor")
     await rig.keeper.settle()
     assert await rig.ledger.size() == 3
+
+
+async def heads_bytes(rig: LedgerRig) -> bytes:
+    return json.dumps(await heads_file(rig.keeper, rig.keys)).encode()
+
+
+async def test_a_file_of_heads_holds_and_contains_every_older_one(rig: LedgerRig) -> None:
+    await rig.grow(2, 3)
+    older = await heads_bytes(rig)
+    await rig.grow(1, 5)
+    newer = await heads_bytes(rig)
+    assert [head["body"]["size"] for head in check_heads(newer, trust(rig.keys), read_heads(older))] == [2, 5, 6, 11]
+    with pytest.raises(InvalidMessage, match="known_head_missing"):
+        check_heads(older, trust(rig.keys), read_heads(newer))
+    with pytest.raises(InvalidMessage, match="no_trusted_key"):
+        check_heads(older, trust(new_ledger_keys(BEGINNING)))
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (lambda found: found["heads"].reverse(), "heads_not_consistent"),
+        (lambda found: found["heads"].pop(1), "heads_not_consistent"),
+        (lambda found: found["proofs"].pop(), "heads_not_consistent"),
+        (lambda found: found["proofs"][0].append("0" * 64), "heads_not_consistent"),
+        (lambda found: found["heads"][0]["body"].update(root="0" * 64), "head_bad_signature"),
+        (lambda found: found["heads"][0].update(kid="other"), "head_unknown_key"),
+        (lambda found: found["proofs"].__setitem__(0, [7]), "not_in_normal_form"),
+        (lambda found: found.update(heads=None), "not_in_normal_form"),
+    ],
+)
+async def test_an_altered_file_of_heads_is_found(
+    rig: LedgerRig, change: Callable[[dict[str, Any]], object], code: str
+) -> None:
+    await rig.grow(2, 3, 4)
+    found = json.loads(await heads_bytes(rig))
+    change(found)
+    with pytest.raises(InvalidMessage, match=code):
+        check_heads(json.dumps(found).encode(), trust(rig.keys))

@@ -1,0 +1,237 @@
+"""What a bundle's entries and receipts tell together: who was asked when, what each answered, and how that is proved.
+
+Part of the check in :mod:`workers.evidence.verify`: an entry without its receipt, a receipt without its entry, one that
+speaks of another case or store, and a state that nothing bears out are each a fault.
+Source: P6, P7, P12; R25.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from joserfc.jwk import OKPKey
+
+from schemas.errors import InvalidMessage
+from schemas.jose import verify as verify_token
+from schemas.orders import CONTROLLER, RECEIPT, RECEIPT_CLAIMS, is_consistent
+from schemas.signed import read_key
+from schemas.terms import Right
+from workers.evidence.findings import Report, Standing, StoreStory
+from workers.rules.receipts import look_agrees
+
+Leaf = Mapping[str, Any]
+Entry = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Signer:
+    party: str
+    verifying: Mapping[str, OKPKey]
+
+
+@dataclass(slots=True)
+class _Signed:
+    """What one store signed about the case: its entries by the digest of their receipt, and who signed."""
+
+    entries: dict[str, list[Entry]] = field(default_factory=dict)
+    signers: dict[str, str] = field(default_factory=dict)
+
+
+def tell(body: Mapping[str, Any], leaves: Sequence[Leaf], report: Report) -> None:
+    """Check receipts against entries and states against both; the stores' stories go into the report."""
+    mine = [leaf for leaf in leaves if leaf.get("case") == body["case"]["reference"]]
+    signed = _read_receipts(body, leaves, report)
+    _check_entries_have_receipts(mine, signed, report)
+    _check_stores(body, mine, report)
+    report.stores = [_story(store, body["case"], mine, signed) for store in body["stores"]]
+    _check_states(body["case"], mine, report)
+
+
+# ---------------------------------------------------------------------- receipts
+
+
+def _read_receipts(body: Mapping[str, Any], leaves: Sequence[Leaf], report: Report) -> _Signed:
+    keys = _store_keys(body, leaves, report)
+    signed = _Signed()
+    for n, receipt in enumerate(body["receipts"]):
+        where, store = f"/body/receipts/{n}", receipt["store"]
+        digest = hashlib.sha256(receipt["jws"].encode()).hexdigest()
+        if digest in signed.entries:
+            report.fault("receipt_twice", where)
+            continue
+        try:
+            signer = _Signer(store, keys.get(store, {}))
+            claims = RECEIPT_CLAIMS.check(verify_token(receipt["jws"], signer, RECEIPT, audience=CONTROLLER, now=None))
+        except InvalidMessage as error:
+            report.fault(f"receipt_{error.code}", where)
+            continue
+        signed.signers[digest] = store
+        signed.entries[digest] = _entries_of_case(claims["entries"], store, body["case"]["reference"], where, report)
+        if not any(leaf["details"].get("digest") == digest for leaf in leaves if "case" in leaf):
+            report.fault("receipt_not_noted", where)
+    return signed
+
+
+def _store_keys(body: Mapping[str, Any], leaves: Iterable[Leaf], report: Report) -> dict[str, dict[str, OKPKey]]:
+    """The stores' keys that the ledger knows; any other is a fault."""
+    noted = {
+        (leaf["details"]["store"], leaf["details"]["key"]): leaf["seq"]
+        for leaf in leaves
+        if leaf["kind"] == "key_known"
+    }
+    keys: dict[str, dict[str, OKPKey]] = {}
+    for n, stated in enumerate(body["store_keys"]):
+        where = f"/body/store_keys/{n}"
+        try:
+            key = read_key(stated["jwk"])
+        except InvalidMessage as error:
+            report.fault(error.code, where)
+            continue
+        if key.thumbprint() != stated["thumbprint"]:
+            report.fault("fingerprint_disagrees", where)
+        elif (stated["store"], stated["thumbprint"]) not in noted:
+            report.fault("key_not_noted", where)
+        else:
+            keys.setdefault(stated["store"], {})[str(key.kid)] = key
+    return keys
+
+
+def _entries_of_case(entries: Iterable[Entry], store: str, reference: str, where: str, report: Report) -> list[Entry]:
+    """What a receipt says of this case. It may speak of other cases too: orders are answered in batches."""
+    mine = [entry for entry in entries if entry["task"].partition("/")[0] == reference]
+    if not mine:
+        report.fault("receipt_of_another_case", where)
+    for entry in mine:
+        # The controller may look into another's store with its own eyes; nobody else answers for another.
+        own_eyes = store == CONTROLLER and entry["ask"] == "look"
+        if entry["task"].partition("/")[2] != store and not own_eyes:
+            report.fault("receipt_of_another_store", where)
+        if not is_consistent(dict(entry)):
+            report.fault("counts_disagree", where)
+    return mine
+
+
+def _check_entries_have_receipts(mine: Iterable[Leaf], signed: _Signed, report: Report) -> None:
+    asks = {"receipt_accepted": "serve", "looked": "look"}
+    for leaf in mine:
+        if leaf["kind"] not in asks:
+            continue
+        store, digest = leaf["details"]["store"], leaf["details"]["digest"]
+        if digest not in signed.entries:
+            report.fault("receipt_missing", leaf["where"])
+        elif not any(_is_of(entry, store, asks[leaf["kind"]]) for entry in signed.entries[digest]):
+            report.fault("entry_says_more_than_receipt", leaf["where"])
+
+
+def _is_of(entry: Entry, store: str, ask: str) -> bool:
+    return (entry["task"].partition("/")[2], entry["ask"]) == (store, ask)
+
+
+# ---------------------------------------------------------------------- stores
+
+
+def _check_stores(body: Mapping[str, Any], mine: Sequence[Leaf], report: Report) -> None:
+    stated = [store["code"] for store in body["stores"]]
+    if len(set(stated)) != len(stated):
+        report.fault("store_twice", "/body/stores")
+    for leaf in mine:
+        store = leaf["details"].get("store")
+        if store is not None and store not in stated:
+            report.fault("store_left_out", leaf["where"])
+        decided = leaf["details"].get("stores")
+        if decided is not None and sorted(decided) != sorted(stated):
+            report.fault("stores_disagree", leaf["where"])
+
+
+def _story(store: Mapping[str, Any], case: Mapping[str, Any], mine: Sequence[Leaf], signed: _Signed) -> StoreStory:
+    code = store["code"]
+    about = [leaf for leaf in mine if leaf["details"].get("store") == code]
+    asked_at = _first_at(about, "order_issued")
+    if asked_at is None and code == CONTROLLER:
+        asked_at = _first_at(mine, "request_accepted")  # its own store gets no order by post
+    answers = _said(about, "receipt_accepted", code, signed)
+    looks = _said(about, "looked", code, signed)
+    answered_at, entry, _ = answers[0] if answers else (None, None, "")
+    looked_at, look, looker = looks[-1] if looks else (None, None, "")
+    barred = any(leaf["kind"] == "transfer_refused" for leaf in about)
+    standing = _standing(Right(case["right"]), answers, looks, looker, asked=asked_at is not None, barred=barred)
+    name, country = store["name"], store["country"]
+    return StoreStory(code, name, country, standing, asked_at, answered_at, entry, look, looked_at)
+
+
+def _standing(
+    right: Right,
+    answers: Sequence[tuple[str, Entry, str]],
+    looks: Sequence[tuple[str, Entry, str]],
+    looker: str,
+    *,
+    asked: bool,
+    barred: bool,
+) -> Standing:
+    if not answers:
+        if barred:
+            return Standing.BARRED
+        return Standing.SILENT if asked else Standing.NOT_ASKED
+    first = answers[0][1]
+    if any(
+        (other["outcome"], other["collections"]) != (first["outcome"], first["collections"]) for _, other, _ in answers
+    ):
+        return Standing.CONTRADICTING
+    if not looks:
+        return Standing.ANSWERED
+    if not look_agrees(right, first, looks[-1][1]):
+        return Standing.CONTRADICTING
+    return Standing.VERIFIED if looker == CONTROLLER else Standing.ATTESTED
+
+
+def _said(about: Iterable[Leaf], kind: str, store: str, signed: _Signed) -> list[tuple[str, Entry, str]]:
+    """When and what was signed of a store, and by whom, in the ledger's order."""
+    ask = "serve" if kind == "receipt_accepted" else "look"
+    return [
+        (leaf["at"], entry, signed.signers[leaf["details"]["digest"]])
+        for leaf in about
+        if leaf["kind"] == kind
+        for entry in signed.entries.get(leaf["details"]["digest"], ())
+        if _is_of(entry, store, ask)
+    ]
+
+
+def _first_at(leaves: Iterable[Leaf], kind: str) -> str | None:
+    return next((str(leaf["at"]) for leaf in leaves if leaf["kind"] == kind), None)
+
+
+# ---------------------------------------------------------------------- states
+
+
+def _check_states(case: Mapping[str, Any], mine: Sequence[Leaf], report: Report) -> None:
+    kinds = [leaf["kind"] for leaf in mine]
+    if kinds and kinds[0] != "request_received":
+        report.fault("begins_without_a_request", mine[0]["where"])
+    for leaf in mine:
+        if leaf["kind"] in ("request_received", "request_accepted") and leaf["details"]["right"] != case["right"]:
+            report.fault("right_disagrees", leaf["where"])
+        if leaf["kind"] == "request_received":
+            for name in ("channel", "received_at"):
+                if leaf["details"].get(name, case[name]) != case[name]:
+                    report.fault(f"{name}_disagrees", leaf["where"])
+    for kind, state, moment in (("closed", case["proof"], "closed_at"), ("answered", case["answer"], "answered_at")):
+        if (state == kind) is not (moment in case) or (state == kind and kind not in kinds):
+            report.fault(f"{kind}_disagrees", "/body/case")
+    _check_silence(mine, report)
+    settled = {Standing.VERIFIED, Standing.ATTESTED, Standing.BARRED}
+    if "closed" in kinds and any(story.standing not in settled for story in report.stores):
+        report.fault("closed_without_proof", "/body/case/proof")
+
+
+def _check_silence(mine: Sequence[Leaf], report: Report) -> None:
+    """Whom the answer called silent had not answered by then, and nobody else."""
+    answered: set[str] = set()
+    for leaf in mine:
+        if leaf["kind"] in ("receipt_accepted", "transfer_refused"):
+            answered.add(leaf["details"]["store"])
+        silent = leaf["details"].get("silent")
+        if silent is not None and set(silent) != {story.code for story in report.stores} - answered:
+            report.fault("silence_disagrees", leaf["where"])
