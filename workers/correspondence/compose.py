@@ -13,7 +13,7 @@ import textwrap
 import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email import policy
+from email import message_from_string, policy
 from email.headerregistry import Address
 from email.message import EmailMessage
 from functools import cache
@@ -68,7 +68,7 @@ def letterhead(controller: Controller, sender: str) -> Letterhead:
     return Letterhead(
         company=controller.name,
         country=controller.country,
-        postal_address=controller.postal_address,
+        postal_address=controller.postal_address.removeprefix(f"{controller.name}, "),
         contact=controller.email,
         sender=sender,
         authority=authority,
@@ -96,6 +96,14 @@ def compose(letter: Letter, language: Language, head: Letterhead, now: datetime)
     mail.set_content(text, charset="utf-8", cte="quoted-printable")
     mail["Content-Language"] = language.value
     return mail
+
+
+def read_mail(stored: bytes) -> EmailMessage:
+    """A composed mail from its bytes, as an outbox keeps them, fit to be sent.
+
+    Read as text: the standard library's reader of bytes takes an address beyond ASCII for damage.
+    """
+    return message_from_string(stored.decode("utf-8"), _class=EmailMessage, policy=policy.SMTPUTF8)
 
 
 def message_id(letter: Letter, sender: str) -> str:

@@ -191,6 +191,8 @@ def _told_apart() -> Iterator[None]:
     except SMTPResponseException as refused:
         # Greeting, login, sender: the fault is in the setting, not in the letter.
         raise MailUnavailable("session_refused", refused.code) from None
+    except UnicodeError:
+        raise MailRefused("address_not_supported") from None
     except TimeoutError:
         raise MailUnavailable("server_too_slow") from None
     except ssl.SSLError:

@@ -8,7 +8,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
-from email import message_from_bytes, policy
+from email import message_from_bytes, message_from_string, policy
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from cryptography.x509.oid import NameOID
 
 from schemas.errors import ConfigurationError, Temporary
 from tests.workers.correspondence.letters import HEAD, NOW, answer, confirmation
-from workers.correspondence.compose import compose
+from workers.correspondence.compose import compose, read_mail
 from workers.correspondence.mailer import MailRefused, MailSettings, MailUnavailable, SmtpMailer, read_mail_settings
 from workers.correspondence.words import Language
 
@@ -59,7 +59,8 @@ class Box:
         return self.replies.get("data", "250 OK")
 
     def mails(self) -> list[EmailMessage]:
-        return [message_from_bytes(one.content, policy=policy.default) for one in self.received]  # type: ignore[arg-type]
+        texts = (bytes(one.content or b"").decode() for one in self.received)  # type: ignore[arg-type]
+        return [message_from_string(text, policy=policy.default) for text in texts]
 
 
 @asynccontextmanager
@@ -93,6 +94,31 @@ async def test_a_mail_arrives_as_it_was_written() -> None:
     assert (box.received[0].mail_from, box.received[0].rcpt_tos) == (HEAD.sender, [ADDRESS])
     assert received["Message-ID"] == sent["Message-ID"]
     assert received.get_content().replace("\r\n", "\n") == sent.get_content()
+
+
+@pytest.mark.parametrize("to", [ADDRESS, "zoë@exämple.org"])
+@pytest.mark.parametrize(
+    "name", ["Zoë Ångström", "Ann\r\nBcc: x@example.com", "=?utf-8?q?=0D=0ABcc:_x@example.com?=", None]
+)
+async def test_a_mail_that_was_stored_arrives_as_it_was_written(to: str, name: str | None) -> None:
+    """An outbox keeps bytes and reads them again before they go."""
+    box, sent = Box(), mail(to=to, name=name)
+    async with serving(box) as port:
+        await SmtpMailer(settings(port)).send(read_mail(sent.as_bytes()))
+    received = box.mails()[0]
+    assert box.received[0].rcpt_tos == [sent["To"].addresses[0].addr_spec]
+    assert sorted(received.keys()) == sorted(sent.keys())
+    assert received["Message-ID"] == sent["Message-ID"]
+    assert received["To"].addresses[0].display_name == sent["To"].addresses[0].display_name
+    assert received.get_content().replace("\r\n", "\n") == sent.get_content()
+
+
+async def test_an_address_that_was_read_wrongly_is_refused_not_raised() -> None:
+    """As the standard library reads an address beyond ASCII from bytes."""
+    damaged = message_from_bytes(mail(to="zoë@example.org").as_bytes(), _class=EmailMessage, policy=policy.SMTPUTF8)
+    async with serving(Box()) as port:
+        with pytest.raises(MailRefused):
+            await SmtpMailer(settings(port)).send(damaged)
 
 
 async def test_a_mail_sent_twice_is_one_mail_by_its_id() -> None:
