@@ -12,7 +12,7 @@ import redis
 from dramatiq import Message
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.common import dq_name
-from dramatiq.middleware import CurrentMessage, Middleware, TimeLimit
+from dramatiq.middleware import Middleware, TimeLimit
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -113,10 +113,10 @@ class HardenedBroker(RedisBroker):
         )
 
     def _middleware(self) -> list[Middleware]:
+        # No CurrentMessage: every timer that an actor sets in the loop, a cancelled one too, would hold its message.
         tuning = self.tuning
         return [
             self.event_loop,  # first to start, last to stop: everything after it may use the loop
-            CurrentMessage(),
             TimeLimit(time_limit=tuning.time_limit_ms),
             StoreGate(self.store_pause),
             PatientRetries(

@@ -132,7 +132,9 @@ class Rig:
             probe=self._probe,
             on_dead_thread=self.fallen.append,
         )
-        return build_broker(url, hooks, tuning=tuning)
+        broker = build_broker(url, hooks, tuning=tuning)
+        broker.add_middleware(CurrentMessage())
+        return broker
 
     def _stock_broker(self, url: str, tuning: Tuning) -> RedisBroker:
         retries = Retries(
