@@ -12,9 +12,10 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from bson import encode
 from bson.codec_options import CodecOptions
 from motor.motor_asyncio import AsyncIOMotorClient
-from pymongo import DeleteOne, ReadPreference, UpdateOne, WriteConcern
+from pymongo import DeleteMany, ReadPreference, UpdateOne, WriteConcern
 from pymongo.collation import Collation, CollationStrength
 from pymongo.errors import ConfigurationError as BadUri
 from pymongo.errors import InvalidURI, OperationFailure, PyMongoError
@@ -107,7 +108,7 @@ class MongoRows:
     async def delete(self, name: str, rows: Sequence[Row]) -> int:
         with _answering():
             result = await self._database[self._mapping.source(name)].bulk_write(
-                [DeleteOne(_unchanged(row)) for row in rows], ordered=False
+                [DeleteMany(same) for same in _unchanged_together(rows)], ordered=False
             )
         return result.deleted_count
 
@@ -189,9 +190,21 @@ def _as_list(value: Any) -> list[Any]:
 
 def _unchanged(row: Row) -> Document:
     """The row, if what was read of it still stands."""
+    return {"_id": row.key, **_still(row)}
+
+
+def _still(row: Row) -> Document:
     read: dict[str, Any] = row.as_read
-    same = {top: {"$exists": False} if value is _ABSENT else {"$eq": value} for top, value in read.items()}
-    return {"_id": row.key, **same}
+    return {top: {"$exists": False} if value is _ABSENT else {"$eq": value} for top, value in read.items()}
+
+
+def _unchanged_together(rows: Sequence[Row]) -> list[Document]:
+    """The same for many rows: one filter for all of which the same was read."""
+    alike: dict[bytes, tuple[Document, list[Any]]] = {}
+    for row in rows:
+        still = _still(row)
+        alike.setdefault(encode(still), (still, []))[1].append(row.key)
+    return [{"_id": {"$in": keys}, **still} for still, keys in alike.values()]
 
 
 def _update(row: Row, settings: Mapping[str, Constant]) -> UpdateOne:

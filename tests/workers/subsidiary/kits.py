@@ -1,0 +1,219 @@
+"""Differently kept offices with one content: MongoDB, SQLite, PostgreSQL, each with a client independent of our code.
+
+One mapping serves all three but for its first lines. Rows are plain dicts; every row has an ``id``.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import asyncpg
+from pymongo import MongoClient
+
+from schemas.register_reading import parse_mapping as parse_yaml
+from workers.stores.subsidiaries.mapping import Mapping as OfficeMapping
+from workers.stores.subsidiaries.mapping import parse_mapping
+
+Row = dict[str, Any]
+
+URL_VARIABLE = "OFFICE_STORE_URL"
+
+COLLECTIONS = """
+collections:
+  customers:
+    found_by: [email, other_email]
+    fresh_by: registered_at
+    fields: {email: E-mail address, name: Full name, registered_at: Day of registration}
+    erasure: delete
+    objection: {set: {newsletter: false, opted_out_at: now}}
+  invoices:
+    owned_by: {collection: customers, field: customer_id, parent_field: id}
+    fields: {number: Number of the invoice, issued_on: Day of issue}
+    erasure: {keep: {ground: "Code de commerce L123-22", counted_from: issued_on, for: P10Y}}
+  visits:
+    owned_by: {collection: customers, field: customer_id, parent_field: id}
+    fresh_by: at
+    fields: {at: Moment of the visit}
+    erasure: delete
+  leads:
+    found_by: [email]
+    fields: {email: E-mail address, name: Full name}
+    erasure: {anonymise: {email: random, name: null}}
+  subscribers:
+    found_by: [{field: address, letters: folded}]
+    fields: {address: Subscribed address}
+    erasure: delete
+    objection: delete
+  meetings:
+    mentions:
+      - {found_by: guest, fields: {guest: Your address}, anonymise: {guest: null, guest_name: "text:somebody"}}
+  contracts:
+    mentions:
+      - {found_by: signatory, fields: {signatory: Your address}, keep: {ground: "Art. 17(3)(e) GDPR"}}
+"""
+
+COLUMNS: dict[str, dict[str, str]] = {
+    "customers": {
+        "email": "text",
+        "other_email": "text",
+        "name": "text",
+        "customer_no": "text",
+        "registered_at": "timestamp",
+        "newsletter": "boolean",
+        "opted_out_at": "timestamp",
+    },
+    "invoices": {"customer_id": "integer REFERENCES customers (id)", "number": "text", "issued_on": "date"},
+    "visits": {"customer_id": "integer REFERENCES customers (id)", "at": "timestamp"},
+    "leads": {"email": "text NOT NULL UNIQUE", "name": "text"},
+    "subscribers": {"address": "text"},
+    "meetings": {"guest": "text", "guest_name": "text", "title": "text"},
+    "contracts": {"signatory": "text", "title": "text"},
+}
+
+
+class Kit(Protocol):
+    """An office's database, seen by somebody who is not us."""
+
+    url: str
+    store: str
+
+    async def create(self) -> None: ...
+    async def insert(self, name: str, *rows: Row) -> None: ...
+    async def rows(self, name: str) -> list[Row]: ...
+    async def drop(self) -> None: ...
+
+
+def text_of(kit: Kit, collections: str = COLLECTIONS) -> str:
+    """A mapping file for a kit."""
+    return kit.store + collections
+
+
+def mapping_of(kit: Kit, collections: str = COLLECTIONS) -> OfficeMapping:
+    """The same, read."""
+    return parse_mapping(*parse_yaml(text_of(kit, collections).encode()))
+
+
+def write_mapping(kit: Kit, folder: Path, collections: str = COLLECTIONS) -> Path:
+    """The same, as a file."""
+    path = folder / "mapping.yaml"
+    path.write_text(text_of(kit, collections))
+    return path
+
+
+async def everything(kit: Kit) -> str:
+    """All that the store holds, as text: what must not be in it is looked for here."""
+    return "\n".join([str(row) for name in COLUMNS for row in await kit.rows(name)])
+
+
+class MongoKit:
+    """One database of the test server."""
+
+    def __init__(self, url: str, database: str) -> None:
+        self.url = url
+        self.store = f"store: {{kind: mongodb, url_env: {URL_VARIABLE}, database: {database}}}\n"
+        self._client: MongoClient[Row] = MongoClient(url, tz_aware=True)
+        self.database = self._client[database]
+
+    async def create(self) -> None:
+        for name in COLUMNS:
+            self.database.create_collection(name)
+
+    async def insert(self, name: str, *rows: Row) -> None:
+        self.database[name].insert_many([{key: _as_bson(value) for key, value in row.items()} for row in rows])
+
+    async def rows(self, name: str) -> list[Row]:
+        return list(self.database[name].find({}, {"_id": False}).sort("id", 1))
+
+    async def drop(self) -> None:
+        self._client.drop_database(self.database.name)
+        self._client.close()
+
+
+def _as_bson(value: object) -> object:
+    is_day = isinstance(value, date) and not isinstance(value, datetime)
+    return value.isoformat() if is_day else value  # BSON has no plain date
+
+
+class SqliteKit:
+    """A file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "office.sqlite"
+        self.url = f"sqlite:///{self.path}"
+        self.store = f"store: {{kind: sql, url_env: {URL_VARIABLE}}}\n"
+        self.connection = sqlite3.connect(self.path, isolation_level=None)
+        self.connection.row_factory = sqlite3.Row
+
+    async def create(self) -> None:
+        for statement in _tables("integer PRIMARY KEY"):
+            self.connection.execute(statement)
+
+    async def insert(self, name: str, *rows: Row) -> None:
+        self.connection.execute("BEGIN")
+        for row in rows:
+            marks = ", ".join("?" for _ in row)
+            values = [_as_sqlite(value) for value in row.values()]
+            self.connection.execute(f"INSERT INTO {name} ({', '.join(row)}) VALUES ({marks})", values)
+        self.connection.execute("COMMIT")
+
+    async def rows(self, name: str) -> list[Row]:
+        return [dict(row) for row in self.connection.execute(f"SELECT * FROM {name} ORDER BY id")]
+
+    async def drop(self) -> None:
+        self.connection.close()
+
+
+def _as_sqlite(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=None).isoformat(sep=" ")
+    return value.isoformat() if isinstance(value, date) else value
+
+
+class PostgresKit:
+    """A schema of its own on a real server; everything in it is named in ``schema:``."""
+
+    def __init__(self, url: str, schema: str) -> None:
+        self.url = url
+        self.schema = schema
+        self.store = f"store: {{kind: sql, url_env: {URL_VARIABLE}, schema: {schema}}}\n"
+        self._connection: Any = None
+
+    async def create(self) -> None:
+        self._connection = await asyncpg.connect(self.url)
+        await self._connection.execute(f"CREATE SCHEMA {self.schema}; SET search_path TO {self.schema}")
+        for statement in _tables("serial PRIMARY KEY"):
+            await self._connection.execute(statement)
+
+    async def insert(self, name: str, *rows: Row) -> None:
+        for row in rows:
+            marks = ", ".join(f"${place}" for place in range(1, len(row) + 1))
+            values = [_as_postgres(value) for value in row.values()]
+            await self._connection.execute(f"INSERT INTO {name} ({', '.join(row)}) VALUES ({marks})", *values)
+
+    async def fill_visits(self, number: int) -> None:
+        """So many visits of customer 1, by one statement."""
+        await self._connection.execute(
+            f"INSERT INTO visits SELECT n, 1, timestamp '2026-10-01' FROM generate_series(1, {number}) n"
+        )
+
+    async def rows(self, name: str) -> list[Row]:
+        return [dict(row) for row in await self._connection.fetch(f"SELECT * FROM {name} ORDER BY id")]
+
+    async def drop(self) -> None:
+        await self._connection.execute(f"DROP SCHEMA {self.schema} CASCADE")
+        await self._connection.close()
+
+
+def _as_postgres(value: object) -> object:
+    return value.replace(tzinfo=None) if isinstance(value, datetime) else value
+
+
+def _tables(key: str) -> list[str]:
+    def columns(of: Mapping[str, str]) -> str:
+        return ", ".join(f"{name} {kind}" for name, kind in of.items())
+
+    return [f"CREATE TABLE {name} (id {key}, {columns(of)})" for name, of in COLUMNS.items()]
