@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import rfc8785
 from joserfc import jwe, jws
@@ -57,6 +57,15 @@ class Keys:
     opening: OKPKey
 
 
+class Signatory(Protocol):
+    """Whoever signs: all that :func:`verify` needs to know of a party."""
+
+    @property
+    def party(self) -> str: ...
+    @property
+    def verifying(self) -> Mapping[str, OKPKey]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Peer:
     """Another party: verifying keys by id (several while one is rotated out), and the key to seal to."""
@@ -83,7 +92,7 @@ def sign(keys: Keys, kind: str, claims: Mapping[str, Any], *, audience: str, now
     return jws.serialize_compact(header, rfc8785.dumps(whole), keys.signing, registry=_SIGNED)
 
 
-def verify(token: str, peer: Peer, kind: str, *, audience: str, now: datetime | None) -> dict[str, Any]:
+def verify(token: str, peer: Signatory, kind: str, *, audience: str, now: datetime | None) -> dict[str, Any]:
     """The claims of a JWS that ``peer`` made for ``audience``. ``now=None``: as evidence, whatever the time is.
 
     Raises :class:`InvalidMessage`: ``unknown_key``, ``bad_signature``, ``wrong_kind``, ``wrong_issuer``,
