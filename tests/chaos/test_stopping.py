@@ -6,6 +6,7 @@ Source: P1; reliability I23, § 4 rows 11, 18, 34, 40.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -123,9 +124,11 @@ async def test_with_production_settings_a_dead_workers_messages_are_done_within_
             installation.mongod.kill9()
             await until(lambda: taken(installation), what="work in its hands")
             installation.controllers[0].kill9()
+            killed = time.monotonic()
         held = taken(installation)
         installation.held_down.clear()
         with installation.redis() as server:
             await until(lambda: not leftovers(server), BACK_WITHIN_S, what="what the dead worker held is done")
+        print(f"back and done {time.monotonic() - killed:.0f} s after the worker was killed")
         assert held
         await is_all_kept(installation, load)
