@@ -6,6 +6,7 @@ import re
 from dataclasses import fields, replace
 from datetime import date, datetime
 from email import message_from_bytes, policy
+from email.headerregistry import Address
 from email.message import EmailMessage
 from enum import Enum
 from typing import Any
@@ -29,7 +30,7 @@ from tests.workers.correspondence.letters import (
     every_letter,
     partial_decision,
 )
-from workers.correspondence.compose import compose, letterhead, message_id, one_line
+from workers.correspondence.compose import _environment, compose, letterhead, message_id, one_line
 from workers.correspondence.facts import (
     ExtensionNotice,
     ExtensionReason,
@@ -231,6 +232,21 @@ def test_no_value_begins_a_line_of_its_own() -> None:
     text = compose(answer(stores=stores), Language.EN, HEAD, NOW).get_content()
     assert len(re.findall(r"^- ", text, re.MULTILINE)) == len(re.findall(r"^- ", plain, re.MULTILINE))
     assert not re.search(r"^You may complain to nobody", text, re.MULTILINE)
+
+
+def test_the_check_catches_a_letter_that_trusts_its_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same letter from templates that put values in as they are."""
+    trusting = _environment().overlay(finalize=str)
+    monkeypatch.setattr("workers.correspondence.compose._environment", lambda: trusting)
+    with pytest.raises(AssertionError):
+        test_no_value_begins_a_line_of_its_own()
+
+
+def test_the_check_catches_a_header_that_keeps_an_encoded_word() -> None:
+    """What the standard library makes of such a name: a header of its own."""
+    trusting = EmailMessage(policy=policy.SMTP)
+    trusting["To"] = Address(INJECTIONS[8], "testine", "example.org")
+    assert "Bcc" in as_received(trusting)
 
 
 @given(st.text())
