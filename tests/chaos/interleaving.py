@@ -1,0 +1,341 @@
+"""Interleavings of store operations: whoever waits for a store waits for his turn first, and a seeded chooser gives it.
+
+The code under test is the shipped one and so are the servers. Only the handles to the databases (and to Redis) are
+wrapped: each operation stops before it is sent until its actor is chosen, and one operation is in flight at a time.
+So a schedule, which is the list of who was chosen when, decides everything, and it can be played again.
+
+An actor may die at a step: nothing of it runs any more, as after ``kill -9`` between two operations.
+Source: P5; reliability § 7 rule 10 ("prove by enumerating interleavings, not by luck").
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from motor.motor_asyncio import AsyncIOMotorDatabase
+
+from workers.stores.mongo import Databases
+
+_SETTLING = 8
+"""Turns of the event loop that code needs between two operations: it awaits nothing else, so a few are plenty."""
+
+_MAX_STEPS = 1_500
+
+
+@dataclass
+class Life:
+    """One process of an actor. ``dies_at``: the number of the operation it does not live to send."""
+
+    actor: str
+    dies_at: int | None = None
+    steps: int = 0
+    dead: bool = False
+
+
+@dataclass
+class Turn:
+    """An operation that waits to be sent."""
+
+    life: Life
+    what: str
+    granted: asyncio.Future[None]
+    ready: Callable[[], bool]
+
+    @property
+    def actor(self) -> str:
+        return self.life.actor
+
+
+class Chooser(Protocol):
+    """Says whose turn it is."""
+
+    def choose(self, turns: list[Turn]) -> Turn: ...
+
+
+@dataclass
+class Uniform:
+    """Everybody is as likely as everybody else, at every step."""
+
+    rng: random.Random
+
+    def choose(self, turns: list[Turn]) -> Turn:
+        return self.rng.choice(turns)
+
+
+@dataclass
+class Priorities:
+    """The most urgent actor runs until, at a few random steps, it becomes the least urgent.
+
+    Finds an order that needs `changes` + 1 constraints with a known probability, where uniform choice hardly ever lets
+    one actor stand still for long. Source: Burckhardt et al., A Randomized Scheduler with Probabilistic Guarantees.
+    """
+
+    rng: random.Random
+    changes: int
+    length: int = 120
+    _urgency: dict[str, float] = field(default_factory=dict)
+    _step: int = 0
+
+    def __post_init__(self) -> None:
+        self._change_at = {self.rng.randrange(self.length) for _ in range(self.changes)}
+
+    def choose(self, turns: list[Turn]) -> Turn:
+        for turn in turns:
+            self._urgency.setdefault(turn.actor, self.rng.random())
+        chosen = max(turns, key=lambda turn: self._urgency[turn.actor])
+        self._step += 1
+        if self._step in self._change_at:
+            self._urgency[chosen.actor] = min(self._urgency.values()) - 1
+        return chosen
+
+
+@dataclass
+class Bounded:
+    """Every schedule with at most `preemptions` switches away from an actor that could have gone on, one by one."""
+
+    preemptions: int
+    path: list[int] = field(default_factory=list)
+    _widths: list[int] = field(default_factory=list)
+    _left: int = 0
+    _last: str = ""
+
+    def choose(self, turns: list[Turn]) -> Turn:
+        options = self._options(turns)
+        depth = len(self._widths)
+        if depth == len(self.path):
+            self.path.append(0)
+        self._widths.append(len(options))
+        chosen = options[self.path[depth]]
+        if self._last and chosen.actor != self._last and options[0].actor == self._last:
+            self._left -= 1
+        self._last = chosen.actor
+        return chosen
+
+    def _options(self, turns: list[Turn]) -> list[Turn]:
+        first: dict[str, Turn] = {}
+        for turn in turns:
+            first.setdefault(turn.actor, turn)
+        if self._last not in first:
+            return list(first.values())
+        others = [turn for actor, turn in first.items() if actor != self._last] if self._left else []
+        return [first[self._last], *others]
+
+    def restart(self) -> Bounded | None:
+        """The next schedule, or ``None`` after the last."""
+        path = self.path[: len(self._widths)]
+        while path and path[-1] + 1 >= self._widths[len(path) - 1]:
+            path.pop()
+        if self._widths and not path:
+            return None
+        if path:
+            path[-1] += 1
+        return Bounded(self.preemptions, path, _left=self.preemptions)
+
+
+def first_bounded(preemptions: int) -> Bounded | None:
+    """The first of all schedules with at most that many preemptions."""
+    return Bounded(preemptions, _left=preemptions)
+
+
+_life: ContextVar[Life | None] = ContextVar("life", default=None)
+
+
+def _always() -> bool:
+    return True
+
+
+def _unheard(_: str) -> None:
+    return None
+
+
+class Schedule:
+    """One run of some actors, operation by operation. ``trace``: who did what, in order; ``watch`` hears each."""
+
+    def __init__(self, chooser: Chooser, watch: Callable[[str], None] = _unheard) -> None:
+        self._chooser = chooser
+        self._watch = watch
+        self._waiting: list[Turn] = []
+        self._in_flight: asyncio.Future[None] | None = None
+        self.trace: list[str] = []
+
+    async def run(self, **actors: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run the actors until all are done. An actor's own failure ends the run and is raised."""
+        tasks = [asyncio.create_task(actor(), name=name) for name, actor in actors.items()]
+        try:
+            while True:
+                await self._settle()
+                for task in tasks:
+                    if task.done():
+                        task.result()
+                if all(task.done() for task in tasks):
+                    return
+                await self._grant_one()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def live(self, life: Life, body: Awaitable[None]) -> bool:
+        """Run one process of an actor; ``False`` when it died on the way."""
+        task = asyncio.create_task(_in_life(life, body))
+        try:
+            await task
+        except asyncio.CancelledError:
+            if not life.dead:
+                task.cancel()
+                raise
+            return False
+        return True
+
+    async def step(self, what: str, ready: Callable[[], bool] = _always) -> None:
+        """Wait for a turn that is no operation, at the earliest when ``ready``."""
+        async with self.operation(what, ready):
+            pass
+
+    @asynccontextmanager
+    async def operation(self, what: str, ready: Callable[[], bool] = _always) -> AsyncIterator[None]:
+        """What is done inside is one step. Outside of any actor it is done at once."""
+        life = _life.get()
+        if life is None:
+            yield
+            return
+        if life.dead or life.steps == life.dies_at:
+            self._kill(life)
+        life.steps += 1
+        turn = Turn(life, what, asyncio.get_running_loop().create_future(), ready)
+        self._waiting.append(turn)
+        try:
+            await turn.granted
+        except asyncio.CancelledError:
+            if turn in self._waiting:
+                self._waiting.remove(turn)
+            raise
+        try:
+            yield
+        finally:
+            if self._in_flight and not self._in_flight.done():
+                self._in_flight.set_result(None)
+
+    def _kill(self, life: Life) -> None:
+        if not life.dead:
+            self.trace.append(f"{life.actor}: dies")
+        life.dead = True
+        for turn in self._waiting:
+            if turn.life is life:
+                turn.granted.cancel()
+        raise asyncio.CancelledError
+
+    async def _grant_one(self) -> None:
+        ready = [turn for turn in self._waiting if turn.ready()]
+        if not ready or len(self.trace) > _MAX_STEPS:
+            raise AssertionError(f"nobody can go on: {[(turn.actor, turn.what) for turn in self._waiting]}")
+        turn = self._chooser.choose(ready)
+        self._waiting.remove(turn)
+        self.trace.append(f"{turn.actor}: {turn.what}")
+        self._in_flight = asyncio.get_running_loop().create_future()
+        turn.granted.set_result(None)
+        await self._in_flight
+        self._watch(turn.what)
+
+    async def _settle(self) -> None:
+        for _ in range(_SETTLING):
+            await asyncio.sleep(0)
+
+
+async def _in_life(life: Life, body: Awaitable[None]) -> None:
+    _life.set(life)
+    await body
+
+
+class Baton:
+    """What the wrapped handles ask for a turn: the schedule of the moment, if any."""
+
+    def __init__(self) -> None:
+        self.schedule: Schedule | None = None
+
+    @asynccontextmanager
+    async def operation(self, what: str) -> AsyncIterator[None]:
+        if self.schedule is None:
+            yield
+            return
+        async with self.schedule.operation(what):
+            yield
+
+
+class SteppedHandle:
+    """Any client whose coroutine methods are operations."""
+
+    def __init__(self, real: Any, name: str, baton: Baton) -> None:
+        self._real = real
+        self._name = name
+        self._baton = baton
+
+    def __getattr__(self, method: str) -> Any:
+        real = getattr(self._real, method)
+
+        async def stepped(*args: Any, **options: Any) -> Any:
+            async with self._baton.operation(f"{self._name}.{method}"):
+                return await real(*args, **options)
+
+        return stepped
+
+
+class SteppedCollection(SteppedHandle):
+    """A collection whose every operation is a step. A cursor is read whole in one: ours fit in one reply."""
+
+    def find(self, *args: Any, **options: Any) -> SteppedCursor:
+        return SteppedCursor(self._real.find(*args, **options), f"{self._name}.find", self._baton)
+
+    def aggregate(self, *args: Any, **options: Any) -> SteppedCursor:
+        return SteppedCursor(self._real.aggregate(*args, **options), f"{self._name}.aggregate", self._baton)
+
+
+class SteppedCursor:
+    """A cursor whose first fetch is the step."""
+
+    def __init__(self, real: Any, name: str, baton: Baton) -> None:
+        self._real = real
+        self._name = name
+        self._baton = baton
+
+    def sort(self, *args: Any) -> SteppedCursor:
+        return SteppedCursor(self._real.sort(*args), self._name, self._baton)
+
+    def limit(self, number: int) -> SteppedCursor:
+        return SteppedCursor(self._real.limit(number), self._name, self._baton)
+
+    async def to_list(self, length: int | None = None) -> list[Any]:
+        async with self._baton.operation(self._name):
+            found: list[Any] = await self._real.to_list(length)
+        return found
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        for document in await self.to_list(None):
+            yield document
+
+
+class SteppedDatabase(AsyncIOMotorDatabase):  # type: ignore[type-arg]
+    """A database that hands out stepped collections; a real one for whoever needs that (GridFS)."""
+
+    def __init__(self, real: Any, baton: Baton) -> None:
+        super().__init__(real.client, real.name, _delegate=real.delegate)
+        self._baton = baton
+
+    def __getitem__(self, name: str) -> Any:
+        return SteppedCollection(super().__getitem__(name), name, self._baton)
+
+
+def stepped(databases: Databases, baton: Baton) -> Databases:
+    """The same databases, operation by operation."""
+    return Databases(
+        *(
+            SteppedDatabase(real, baton)
+            for real in (databases.active, databases.archive, databases.evidence, databases.keys)
+        )
+    )

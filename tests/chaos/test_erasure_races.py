@@ -1,0 +1,196 @@
+"""P5: an erasure, what was on its way when it came, and what comes after it, in any order of their store operations."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+from structlog.testing import capture_logs
+
+from tests import factories
+from tests.chaos import broken
+from tests.chaos.acts import application, contact_form
+from tests.chaos.erasure import World, draw
+from tests.chaos.interleaving import (
+    Baton,
+    Chooser,
+    Priorities,
+    SteppedHandle,
+    Uniform,
+    first_bounded,
+    stepped,
+)
+from tests.workers.bench import Bench, open_bench, settings_for
+from workers.services import Trust
+from workers.stores.mongo import connect
+
+SEED = int(os.environ.get("GREFFIER_SEED", "20261122"))
+SCHEDULES = int(os.environ.get("GREFFIER_SCHEDULES", "60"))
+LONG = 3_000
+"""Schedules of the long run, for each of its two kinds of clocks."""
+
+SOUGHT = 200
+"""Schedules within which a broken variant must be found; most fall within a few."""
+
+
+class Stage:
+    """A bench whose handles are stepped, and a person to be erased on it."""
+
+    def __init__(self, bench: Bench, baton: Baton) -> None:
+        self.bench = bench
+        self.baton = baton
+
+    def world(self) -> World:
+        return World(self.bench, self.baton, factories.someone(), skew=self.bench.services.skew)
+
+
+@pytest.fixture
+async def stage(
+    keys: Path,
+    trust: Trust,
+    mongo_url: str,
+    mongo_prefix: str,
+    redis_url: str,
+    mongo_reader: MongoClient[dict[str, Any]],
+    request: pytest.FixtureRequest,
+) -> AsyncIterator[Stage]:
+    settings = settings_for(mongo_url, mongo_prefix, keys)
+    baton, skew = Baton(), timedelta(milliseconds=getattr(request, "param", 0))
+    databases = stepped(connect(settings), baton)
+    opened = open_bench(settings, trust, keys, redis_url, mongo_reader, skew=skew, databases=databases)
+    with capture_logs():  # the broken variants have much to say
+        async with opened as bench:
+            uploads = bench.services.uploads
+            uploads.client = SteppedHandle(uploads.client, "redis", baton)  # type: ignore[assignment]
+            yield Stage(bench, baton)
+
+
+def chooser(rng: random.Random) -> Chooser:
+    """Mostly priorities: they let one actor stand still for long, which is what races are made of."""
+    return Uniform(rng) if rng.random() < 0.3 else Priorities(rng, changes=rng.randrange(1, 6))
+
+
+class Found(Exception):
+    """A schedule that broke a promise: its seed, what it broke, and who did what in which order."""
+
+    def __init__(self, seed: int, faults: list[str], trace: list[str]) -> None:
+        self.seed, self.faults, self.trace = seed, faults, trace
+        story = "\n".join(f"  {line}" for line in trace)
+        super().__init__(f"GREFFIER_SEED={seed} GREFFIER_SCHEDULES=1\n" + "\n".join(faults) + "\n" + story)
+
+
+async def explore(stage: Stage, schedules: int, *, seed: int = SEED, redelivered: bool = True) -> int:
+    """Play schedules of consecutive seeds; how many operations they had. Raises `Found` at the first broken promise."""
+    operations = 0
+    for number in range(seed, seed + schedules):
+        rng = random.Random(number)
+        world = stage.world()
+        world.redelivered = redelivered
+        draw(world, rng)
+        operations += await play(world, chooser(rng), number, replayed=rng.random() < 0.2)
+    return operations
+
+
+async def play(world: World, chosen: Chooser, seed: int, *, replayed: bool = False) -> int:
+    """Play one schedule and look; how many operations it had. Raises `Found`."""
+    faults = await world.play(chosen)
+    if replayed and not faults:
+        faults = await world.replay()
+    world.wipe()
+    if faults:
+        raise Found(seed, faults, world.schedule.trace)
+    return len(world.schedule.trace)
+
+
+async def exhaust(stage: Stage, cast: Callable[[World], None], preemptions: int) -> int:
+    """Play every schedule of a cast with at most that many preemptions; how many there are."""
+    played, chosen = 0, first_bounded(preemptions)
+    while chosen is not None:
+        world = stage.world()
+        cast(world)
+        await play(world, chosen, seed=played)
+        played += 1
+        chosen = chosen.restart()
+    return played
+
+
+def form_and_erasure(world: World) -> None:
+    world.intake(contact_form(world.whom, "form"))
+    world.erasure("erasure")
+
+
+def fresh_form_and_erasure(world: World) -> None:
+    """Somebody held before comes back while the erasure runs."""
+    old = contact_form(world.whom, "old")
+    world.intake(old)
+    world.intake(contact_form(world.whom, "fresh"), after_erasure=True)
+    world.erasure("erasure", after=old)
+
+
+def application_and_erasure(world: World) -> None:
+    world.intake(application(world.whom, "application"))
+    world.erasure("erasure")
+
+
+@pytest.mark.parametrize("stage", [0, 40], indirect=True, ids=["clocks agree", "clocks differ"])
+async def test_erased_stays_erased(stage: Stage) -> None:
+    await explore(stage, SCHEDULES)
+
+
+@pytest.mark.parametrize(
+    ("cast", "preemptions"), [(form_and_erasure, 2), (application_and_erasure, 1)], ids=["form", "application"]
+)
+async def test_every_order_of_two(stage: Stage, cast: Callable[[World], None], preemptions: int) -> None:
+    played = await exhaust(stage, cast, preemptions)
+    print(f"{cast.__name__}: {played} schedules")
+    assert played > 20
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("stage", [0, 40], indirect=True, ids=["clocks agree", "clocks differ"])
+async def test_erased_stays_erased_at_length(stage: Stage) -> None:
+    await explore(stage, LONG, seed=SEED + 1_000_000)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("cast", [form_and_erasure, fresh_form_and_erasure, application_and_erasure])
+async def test_every_order_of_few_at_length(stage: Stage, cast: Callable[[World], None]) -> None:
+    played = await exhaust(stage, cast, 2 if cast is application_and_erasure else 3)
+    print(f"{cast.__name__}: {played} schedules")
+
+
+@pytest.mark.parametrize("break_it", broken.VARIANTS, ids=lambda variant: variant.__name__)
+async def test_what_is_broken_is_found(
+    stage: Stage, break_it: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_it(monkeypatch)
+    with pytest.raises(Found) as found:
+        await explore(stage, SOUGHT)
+    print(f"{break_it.__name__}: found by schedule {found.value.seed - SEED + 1}: {found.value.faults}")
+
+
+async def test_an_early_acknowledgement_is_found(stage: Stage) -> None:
+    """A message acknowledged before the look is not handed over again when its worker dies in between."""
+    with pytest.raises(Found) as found:
+        await explore(stage, SOUGHT, redelivered=False)
+    print(f"acknowledged early: found by schedule {found.value.seed - SEED + 1}: {found.value.faults}")
+
+
+async def test_a_seed_is_a_schedule(stage: Stage) -> None:
+    """What was found can be played again."""
+    traces = []
+    for _ in range(2):
+        rng = random.Random(SEED)
+        world = stage.world()
+        draw(world, rng)
+        await play(world, chooser(rng), SEED)
+        traces.append(world.schedule.trace)
+    assert traces[0] == traces[1]
