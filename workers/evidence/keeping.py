@@ -26,8 +26,8 @@ log = structlog.get_logger("greffier.evidence")
 
 LOOK_EVERY_S: Final = 5.0
 SIGN_EVERY_S: Final = 5.0
-_GATHER_S: Final = 0.05
-"""A moment for others to note more, so that a pass is worth its while."""
+_GATHER_S: Final = 0.5
+"""Nobody waits for a place, so many take theirs at once; who does need one calls :meth:`Keeper.settle`."""
 
 
 @dataclass(frozen=True, slots=True)

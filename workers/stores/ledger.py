@@ -119,7 +119,7 @@ class Ledger:
         # In this order: what somebody else adds after the first look makes the insert below fail at its first leaf.
         frontier = await self.frontier()
         ends = await self._case_ends({body["case"] for body in fresh if "case" in body})
-        placed = place(fresh, frontier, ends)
+        placed = await asyncio.to_thread(place, fresh, frontier, ends)  # a long batch must not hold up the actors
         if not await self._insert(placed):
             return Pass(0, left=True)
         await self._drop([leaf.entry for leaf in placed])
