@@ -16,7 +16,8 @@ import socket
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any
@@ -25,8 +26,11 @@ import typer
 
 from schemas.errors import ConfigurationError, Fault
 from schemas.keyring import add_api_key, generate_keys, new_api_key
-from workers.local import HOST, Server, open_mongo, open_redis, start_together
+from schemas.register import SHIPPED
+from workers.local import HOST, EmbeddedMongo, Server, open_mongo, open_redis, start_together
 from workers.processes import Keeper, Process, free_port, polling
+from workers.sample_group import STORE_URL, WITH_MONGODB, Office, found_group
+from workers.stores.samples import make_sales
 
 READY_TIMEOUT = 60.0  # seconds
 LOOK_EVERY = 0.2  # seconds between two looks at the children
@@ -37,19 +41,36 @@ CONTROLLER_GRACE = 30.0  # a worker gives itself 25 s to finish or hand back wha
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-class System:
-    """The processes of one data folder, and what an outsider needs to know to reach them."""
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A process of ours: the port on which it says that it is ready, and how long it may take to stop."""
 
-    def __init__(self, data: Path, *, port: int = 8080, controllers: int = 1) -> None:
+    process: Process
+    port: int
+    grace: float
+    speaks_http: bool = True
+
+
+class System:
+    """The processes of one data folder, and what an outsider needs to know to reach them.
+
+    ``offices``: whether the sample group's subsidiaries run too, each on a store of its own.
+    """
+
+    def __init__(self, data: Path, *, port: int = 8080, controllers: int = 1, offices: bool = True) -> None:
         self.data = data.resolve()
         self.port = port or free_port()
         self._controllers_wanted = controllers
+        self._offices_wanted = offices
         self._keeper = Keeper()
         self._servers: list[Server] = []
-        self._door: Process | None = None
-        self._controllers: list[Process] = []
+        self._office_server: EmbeddedMongo | None = None
+        self._children: list[Child] = []
+        self._mail_port = free_port()
         self._lock: IO[str] | None = None
         self.crm_api_key = ""
+        self.offices: dict[str, Office] = {}
+        self.register: Path = SHIPPED
 
     def start(self) -> None:
         """Start everything and return when everything answers. Raises `ConfigurationError`; then nothing runs."""
@@ -57,6 +78,8 @@ class System:
             self._lock = _lock_folder(self.data)
             _refuse_taken_port(self.port)
             self.crm_api_key = make_keys(self.data / "keys")
+            if self._offices_wanted:
+                self.register, self.offices = found_group(self.data)
             self._start_servers()
             self._start_children()
         except BaseException:
@@ -65,47 +88,89 @@ class System:
 
     def _start_servers(self) -> None:
         self._servers = [open_redis(self.data), open_mongo(self.data)]
-        start_together(*self._servers)
+        if self.offices:
+            self._office_server = EmbeddedMongo(self.offices[WITH_MONGODB].folder)
+            start_together(*self._servers, self._office_server)
+            self._office_server.name = f"mongo-{WITH_MONGODB}"
+            self._keeper.keep(self._office_server)
+            make_sales(self._office_server.url)
+        else:
+            start_together(*self._servers)
         self._keeper.keep(*(server for server in self._servers if isinstance(server, Process)))
 
     def _start_children(self) -> None:
-        ports = {"door": self.port}
-        self._door = self._greffier("door", self._door_environment())
-        for number in range(1, self._controllers_wanted + 1):
-            name = "controller" if number == 1 else f"controller-{number}"
-            ports[name] = free_port()
-            self._controllers.append(self._greffier(name, self._controller_environment(ports[name])))
-        children = [self._door, *self._controllers]
-        for child in children:
-            child.spawn()
-        for child in children:
-            _wait_until_ready(child, ports[child.name])
-        self._keeper.keep(*children)
+        self._children = [self._mail(), self._door()]
+        self._children += [self._controller(number) for number in range(1, self._controllers_wanted + 1)]
+        self._children += [self._office(office) for office in self.offices.values()]
+        for child in self._children:
+            child.process.spawn()
+        for child in self._children:
+            _wait_until_ready(child)
+        self._keeper.keep(*(child.process for child in self._children))
 
-    def _greffier(self, name: str, env: dict[str, str]) -> Process:
+    def _greffier(self, name: str, words: Sequence[str], port: int, grace: float, env: dict[str, str]) -> Child:
         """A process of our own kind, by the command that a container would run too."""
-        argv = [sys.executable, "-m", "schemas", name.partition("-")[0]]
-        return Process(name, argv, env=env, log=self.data / "logs" / f"{name}.log")
+        process = Process(
+            name,
+            [sys.executable, "-m", "schemas", *words],
+            env={"GREFFIER_REDIS_URL": self._servers[0].url, **env},
+            log=self.data / "logs" / f"{name}.log",
+        )
+        return Child(process, port, grace)
 
-    def _door_environment(self) -> dict[str, str]:
-        return {
-            "GREFFIER_REDIS_URL": self._servers[0].url,
+    def _mail(self) -> Child:
+        """Where mail lands: a real SMTP server that puts everything into a folder."""
+        argv = [sys.executable, "-m", "aiosmtpd", "--nosetuid", "--smtputf8", "--listen", f"{HOST}:{self._mail_port}"]
+        sink = ["--class", "aiosmtpd.handlers.Mailbox", str(self.mailbox)]
+        process = Process("mail", [*argv, *sink], log=self.data / "logs" / "mail.log")
+        return Child(process, self._mail_port, DOOR_GRACE, speaks_http=False)
+
+    @property
+    def mailbox(self) -> Path:
+        """The folder (a Maildir) where mail lands."""
+        return self.data / "mail"
+
+    def _door(self) -> Child:
+        env = {
             "GREFFIER_DOOR_HOST": HOST,
             "GREFFIER_DOOR_PORT": str(self.port),
             "GREFFIER_METRICS_PORT": str(free_port()),
             "GREFFIER_KEYS": str(self.data / "keys" / "door"),
+            "GREFFIER_REGISTER": str(self.register),
         }
+        return self._greffier("door", ["door"], self.port, DOOR_GRACE, env)
 
-    def _controller_environment(self, metrics_port: int) -> dict[str, str]:
-        return {
-            "GREFFIER_REDIS_URL": self._servers[0].url,
+    def _controller(self, number: int) -> Child:
+        port = free_port()
+        env = {
             "GREFFIER_MONGO_URL": self._servers[1].url,
-            "GREFFIER_METRICS_PORT": str(metrics_port),
+            "GREFFIER_METRICS_PORT": str(port),
             "GREFFIER_KEYS": str(self.data / "keys" / "controller"),
+            "GREFFIER_REGISTER": str(self.register),
             "GREFFIER_MAIL_FROM": "rights@example.com",
             "GREFFIER_PUBLIC_URL": f"http://{HOST}:{self.port}",
+            "GREFFIER_SMTP_PORT": str(self._mail_port),
             "GREFFIER_SMTP_STARTTLS": "false",
         }
+        name = "controller" if number == 1 else f"controller-{number}"
+        return self._greffier(name, ["controller"], port, CONTROLLER_GRACE, env)
+
+    def _office(self, office: Office) -> Child:
+        port = free_port()
+        env = {
+            "GREFFIER_KEYS": str(office.keys),
+            "GREFFIER_JOURNAL": str(office.journal),
+            "GREFFIER_METRICS_PORT": str(port),
+            STORE_URL: self.store_url(office),
+        }
+        words = ["subsidiary", office.code, "--mapping", str(office.mapping)]
+        return self._greffier(f"subsidiary-{office.code}", words, port, CONTROLLER_GRACE, env)
+
+    def store_url(self, office: Office) -> str:
+        """Where an office's own store answers."""
+        if office.code == WITH_MONGODB and self._office_server is not None:
+            return self._office_server.url
+        return f"sqlite+aiosqlite:///{office.database}"
 
     def facts(self) -> dict[str, Any]:
         """What the ready file says; parts not built yet are absent."""
@@ -115,6 +180,7 @@ class System:
             "redis": redis.url,
             "mongo": mongo.url,
             "data": str(self.data),
+            "mail": str(self.mailbox),
             "crm_api_key": self.crm_api_key,
             "pids": self._keeper.pids(),
         }
@@ -125,14 +191,17 @@ class System:
 
     def stop(self) -> None:
         """Stop in the order in which work flows: first what takes in, last what keeps."""
-        if self._door is not None:
-            self._door.stop(DOOR_GRACE)
-        for controller in self._controllers:
-            controller.terminate()
-        for controller in self._controllers:
-            controller.stop(CONTROLLER_GRACE)
-        for server in self._servers:
-            server.stop()
+        for child in self._children:
+            if child.process.name != "door":
+                continue
+            child.process.stop(child.grace)
+        for child in self._children:
+            child.process.terminate()
+        for child in self._children:
+            child.process.stop(child.grace)
+        for server in (*self._servers, self._office_server):
+            if server is not None:
+                server.stop()
         if self._lock is not None:
             self._lock.close()
 
@@ -222,16 +291,26 @@ def _refuse_taken_port(port: int) -> None:
             raise ConfigurationError("door", fault) from None
 
 
-def _wait_until_ready(child: Process, port: int) -> None:
-    """Until the child's ``/readyz`` answers 200. Raises `ConfigurationError` when it dies or is too late."""
+def _wait_until_ready(child: Child) -> None:
+    """Until it says it is ready. Raises `ConfigurationError` when it dies or is too late."""
     for _ in polling(time.monotonic() + READY_TIMEOUT, every=0.02):
-        if not child.alive:
-            fault = Fault("start", f"it ended with {child.exit_code}: {child.last_words()}")
-            raise ConfigurationError(child.name, fault)
-        with contextlib.suppress(OSError), _DIRECT.open(f"http://{HOST}:{port}/readyz", timeout=5) as answer:
-            if answer.status == 200:
+        if not child.process.alive:
+            fault = Fault("start", f"it ended with {child.process.exit_code}: {child.process.last_words()}")
+            raise ConfigurationError(child.process.name, fault)
+        with contextlib.suppress(OSError):
+            if _is_ready(child):
                 return
-    raise ConfigurationError(child.name, Fault("start", f"not ready within {READY_TIMEOUT:.0f} s; see {child.log}"))
+    raise ConfigurationError(
+        child.process.name, Fault("start", f"not ready within {READY_TIMEOUT:.0f} s; see {child.process.log}")
+    )
+
+
+def _is_ready(child: Child) -> bool:
+    if not child.speaks_http:
+        with socket.create_connection((HOST, child.port), timeout=5):
+            return True
+    with _DIRECT.open(f"http://{HOST}:{child.port}/readyz", timeout=5) as answer:
+        return bool(answer.status == 200)
 
 
 def _publish(ready_file: Path | None, facts: dict[str, Any]) -> None:

@@ -24,7 +24,10 @@ from schemas.keyring import read_api_keys, read_opener, read_sealer
 from tests.waiting import until_blocking
 from workers.up import System, make_keys
 
-SERVED = {"redis", "mongo", "door", "controller"}
+SERVED = {
+    *("redis", "mongo", "mongo-de", "mail", "door", "controller"),
+    *("subsidiary-de", "subsidiary-us", "subsidiary-jp"),
+}
 
 
 class Running:
@@ -97,7 +100,7 @@ def test_one_line_says_that_everything_answers(running: Running) -> None:
 
 def test_the_ready_file_has_what_an_outsider_needs_and_nothing_unbuilt(running: Running) -> None:
     facts = running.facts()
-    assert set(facts) == {"door", "redis", "mongo", "data", "crm_api_key", "pids"}
+    assert set(facts) == {"door", "redis", "mongo", "data", "mail", "crm_api_key", "pids"}
     assert set(facts["pids"]) == SERVED
     assert all(runs(pid) for pid in facts["pids"].values())
     assert Path(facts["data"]).is_absolute()

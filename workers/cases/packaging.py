@@ -14,16 +14,14 @@ from typing import Any, Final
 
 from schemas.errors import StoreUnavailable
 from schemas.orders import CONTROLLER
-from schemas.register import Register
-from schemas.register_entries import Party
-from schemas.terms import LawfulBasis, Purpose, TransferBasis
 from schemas.tokens import TokenKind
 from workers.cases import answering
 from workers.cases.desk import Desk, open_sealed_json
 from workers.correspondence.facts import Package
 from workers.correspondence.words import Language
 from workers.package.archive import write_package
-from workers.package.content import AccessPackage, Processing, RecipientNamed, StorePart, collections_of
+from workers.package.content import AccessPackage, StorePart, collections_of
+from workers.package.sources import processings, recipients, safeguard
 from workers.rules.tokens import expires_at, make_token
 from workers.stores.keys import DataKey, key_id
 from workers.stores.mongo import Document
@@ -75,21 +73,22 @@ def _written(content: AccessPackage) -> bytes:
 def _content(
     desk: Desk, case: Document, tasks: Sequence[Document], copies: Mapping[str, Any], emails: tuple[str, ...]
 ) -> AccessPackage:
-    register = desk.services.trust.register
+    register, language = desk.services.trust.register, Language(case["language"])
+    told = processings(copies.get(CONTROLLER), language)
     return AccessPackage(
         reference=case["_id"],
-        language=Language(case["language"]),
+        language=language,
         received_on=date.fromisoformat(case["received_on"]),
-        prepared_at=desk.services.clock(),
+        prepared_at=case["package"]["made"],
         emails=emails,
         head=desk.letterhead,
-        stores=tuple(_part(desk, task, copies.get(task["store"])) for task in tasks),
-        processings=_processings(copies.get(CONTROLLER)),
-        recipients=_recipients(register),
+        stores=tuple(_part(desk, task, copies.get(task["store"]), language) for task in tasks),
+        processings=told,
+        recipients=recipients(register, {one.purpose for one in told}, language),
     )
 
 
-def _part(desk: Desk, task: Document, copy: Mapping[str, Any] | None) -> StorePart:
+def _part(desk: Desk, task: Document, copy: Mapping[str, Any] | None, language: Language) -> StorePart:
     told = answering.report(desk, task)
     subsidiaries = desk.services.trust.register.subsidiaries
     party = subsidiaries.get(task["store"])
@@ -101,39 +100,5 @@ def _part(desk: Desk, task: Document, copy: Mapping[str, Any] | None) -> StorePa
         collections=collections_of(copy),
         reason=told.reason,
         proof=told.proof,
-        safeguard=_safeguard(party) if party else None,
-    )
-
-
-def _safeguard(party: Party) -> str | None:
-    """What the border crossing rests on, in words; none inside the EEA."""
-    if party.transfer.basis is TransferBasis.NOT_NEEDED:
-        return None
-    return ": ".join(filter(None, (party.transfer.basis.value, party.transfer.reference)))
-
-
-def _processings(copy: Mapping[str, Any] | None) -> tuple[Processing, ...]:
-    """Every use of our own records, each told once."""
-    records = [record for one in (copy or {"collections": []})["collections"] for record in one["records"]]
-    found = {
-        Processing(
-            purpose=Purpose(use["purpose"]),
-            basis=LawfulBasis(use["lawful_basis"]),
-            occasion=record["case"],
-            until=use["until"],
-            source=record["source"] if "collected_at" in record else None,
-        )
-        for record in records
-        for use in record["purposes"]
-    }
-    return tuple(sorted(found, key=lambda one: (one.occasion, one.purpose, one.until)))
-
-
-def _recipients(register: Register) -> tuple[RecipientNamed, ...]:
-    """The companies that may be given data, by name. Source: C-154/21."""
-    group = [(one, "company of the group") for one in register.subsidiaries.values()]
-    processors = [(one, one.service) for one in register.processors.values()]
-    return tuple(
-        RecipientNamed(one.name, role, one.store_region, tuple(one.purposes), _safeguard(one))
-        for one, role in (*group, *processors)
+        safeguard=safeguard(party.transfer, language) if party else None,
     )

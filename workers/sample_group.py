@@ -1,0 +1,132 @@
+"""A small group of companies to look at: three offices with stores of their own, for one machine.
+
+=========== ==================================== =============================================
+office      its store                            what is different about it
+=========== ==================================== =============================================
+``de``      a MongoDB server of its own, EU      orders are kept, on a ground and until a day
+``us``      an SQL database, outside the EU      a list that an objection takes a row off
+``jp``      an SQL database, outside the EU      holds nobody until somebody writes to it
+=========== ==================================== =============================================
+
+Never a production default: an office writes its own mapping (docs/subsidiary.md).
+Source: design § 6 ``make demo``.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import yaml
+
+from schemas.party_keys import add_subsidiary
+from schemas.register import SHIPPED
+from schemas.register_reading import read_mapping
+
+SETTLE_S: Final = 5
+"""Until the second look: nothing on one machine is in flight for longer."""
+STORE_URL: Final = "GREFFIER_STORE_URL"
+
+_DE: Final = """\
+store: {kind: mongodb, url_env: GREFFIER_STORE_URL, database: vertrieb}
+collections:
+  kontakte:
+    found_by: [{field: mail}]
+    fields: {vorname: first name, nachname: last name, mail: e-mail address, stadt: town}
+    erasure: delete
+    objection: {set: {werbung: false}}
+  bestellungen:
+    owned_by: {collection: kontakte, field: kontakt, parent_field: _id}
+    fields: {nummer: number of the order, datum: day of the order, betrag: amount in cents}
+    erasure: {keep: {ground: "accounting, HGB 257", counted_from: datum, for: P10Y}}
+"""
+_US: Final = """\
+store: {kind: sql, url_env: GREFFIER_STORE_URL}
+collections:
+  people:
+    found_by: [{field: email_address}]
+    fields: {full_name: name, email_address: e-mail address, company: employer}
+    erasure: delete
+  mailing_list:
+    found_by: [{field: email}]
+    fields: {email: e-mail address, topic: subject of the mailing}
+    erasure: delete
+    objection: delete
+"""
+_JP: Final = """\
+store: {kind: sql, url_env: GREFFIER_STORE_URL}
+collections:
+  leads:
+    found_by: [{field: mail}]
+    fields: {mail: e-mail address, note: what was noted}
+    erasure: delete
+"""
+_MAPPINGS: Final = {"de": _DE, "us": _US, "jp": _JP}
+_SCHEMAS: Final = {
+    "us": (
+        "CREATE TABLE IF NOT EXISTS people"
+        " (id INTEGER PRIMARY KEY, full_name TEXT, email_address TEXT, company TEXT)",
+        "CREATE TABLE IF NOT EXISTS mailing_list (id INTEGER PRIMARY KEY, email TEXT, topic TEXT)",
+    ),
+    "jp": ("CREATE TABLE IF NOT EXISTS leads (id INTEGER PRIMARY KEY, mail TEXT, note TEXT)",),
+}
+
+OFFICES: Final = tuple(_MAPPINGS)
+WITH_MONGODB: Final = "de"
+
+
+@dataclass(frozen=True, slots=True)
+class Office:
+    """Where one office's things lie on this machine. ``database``: the file of an SQL store."""
+
+    code: str
+    folder: Path
+    keys: Path
+
+    @property
+    def mapping(self) -> Path:
+        return self.folder / "mapping.yaml"
+
+    @property
+    def journal(self) -> Path:
+        return self.folder / "journal.jsonl"
+
+    @property
+    def database(self) -> Path:
+        return self.folder / "store.sqlite"
+
+
+def found_group(data: Path) -> tuple[Path, dict[str, Office]]:
+    """Make what is missing under ``data``: the group's register, each office's keys, mapping and empty store.
+
+    Returns the register's file and the offices. Keys and stores that are there stay as they are.
+    """
+    register = data / "register.yaml"
+    if not register.exists():
+        register.write_text(_register(), "utf-8")
+    offices = {code: Office(code, data / "offices" / code, data / "keys" / "offices" / code) for code in OFFICES}
+    for code, office in offices.items():
+        office.folder.mkdir(parents=True, exist_ok=True)
+        office.mapping.write_text(_MAPPINGS[code], "utf-8")
+        if not office.keys.exists():
+            add_subsidiary(data / "keys" / "controller", office.keys, code)
+        _make_tables(office)
+    return register, offices
+
+
+def _register() -> str:
+    """The shipped register, for these offices only, with a second look that comes soon."""
+    raw, _ = read_mapping(SHIPPED)
+    raw["subsidiaries"] = {code: entry for code, entry in raw["subsidiaries"].items() if code in OFFICES}
+    raw["second_look_after"]["value"] = str(SETTLE_S)
+    return yaml.safe_dump(raw, allow_unicode=True, sort_keys=False)
+
+
+def _make_tables(office: Office) -> None:
+    if office.code in _SCHEMAS:
+        with sqlite3.connect(office.database) as store:
+            for statement in _SCHEMAS[office.code]:
+                store.execute(statement)
+        store.close()
