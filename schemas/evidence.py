@@ -15,15 +15,18 @@ request_refused           it was refused, with a ground
 request_withdrawn         the person took it back
 request_lapsed            its link was never used
 identity_asked            proof of identity was asked, on a reasonable doubt
+identity_checked          it came and was looked at; no copy was kept
 order_issued              an order to a store was signed; its digest
 transfer_refused          nothing may cross that border: no live basis
 receipt_accepted          a store's signed answer was believed; its digest
 receipt_refused           what claimed to be an answer was not believed, and why
 looked                    the second look at a store; the digest of what was signed about it
 all_receipts, verified    every store has answered; every second look agreed
+doubt_settled             a person decided on a store whose answers contradict: asked again, or accepted, and why
 extended                  the date was put off, with a ground
 answered                  the answer left; ``silent``: stores that had not answered by then
 hold_set, hold_lifted     a legal hold
+package_fetched           the access package was downloaded, once
 closed                    every store has proved
 key_known                 a store's verifying key, as the controller took it on (of no case)
 head_sent                 a signed head left the machine (of no case)
@@ -95,6 +98,7 @@ _DETAILS: Final[Mapping[str, tuple[Mapping[str, FieldType], Mapping[str, FieldTy
     "request_withdrawn": ({}, {"by": ACTOR}),
     "request_lapsed": ({}, {}),
     "identity_asked": ({"ground": GROUND}, {"by": ACTOR}),
+    "identity_checked": ({}, {"by": ACTOR}),
     "order_issued": (
         {"store": STORE, "digest": SHA256_HEX},
         {"ask": one_of(*ASKED), "attempt": number(1), "basis": CODE},
@@ -106,9 +110,11 @@ _DETAILS: Final[Mapping[str, tuple[Mapping[str, FieldType], Mapping[str, FieldTy
     "all_receipts": ({}, {}),
     "verified": ({}, {}),
     "extended": ({"until": DAY, "ground": GROUND}, {"by": ACTOR}),
+    "doubt_settled": ({"store": STORE, "decision": one_of("again", "accept"), "ground": GROUND}, {"by": ACTOR}),
     "answered": ({}, {"silent": _STORES, "digest": SHA256_HEX}),
     "hold_set": ({"ground": GROUND}, {"until": DAY, "by": ACTOR}),
     "hold_lifted": ({}, {"ground": GROUND, "by": ACTOR}),
+    "package_fetched": ({}, {}),
     "closed": ({}, {}),
     "key_known": ({"store": STORE, "key": THUMBPRINT}, {"kid": IDENTIFIER}),
     "head_sent": ({"size": number(0), "root": SHA256_HEX, "to": CODE}, {}),

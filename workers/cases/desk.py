@@ -39,21 +39,13 @@ class Evidence(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
-    """One per process. ``settle``: the longest time anything may still be in flight before the second look."""
+class Docket:
+    """What entering a case and deciding on it takes: stores, evidence, the head of letters. It can sign nothing."""
 
     services: Services
     cases: Cases
-    packages: Packages
     evidence: Evidence
-    party: Keys
-    peers: Mapping[str, Peer]
-    token_key: OKPKey
-    send: Send
     wake_case: Wake
-    wake_store: Wake
-    settle: timedelta
-    public_url: str
     letterhead: Letterhead
 
     async def case_key(self, reference: str) -> DataKey | None:
@@ -65,6 +57,20 @@ class Desk:
         """What the person said: ``emails`` and perhaps ``details``; ``None`` once the case key was destroyed."""
         key = await self.case_key(case["_id"])
         return open_sealed_json(key, f"cases/{case['_id']}", case["sealed"]) if key else None
+
+
+@dataclass(frozen=True, slots=True)
+class Desk(Docket):
+    """One per controller process. ``settle``: the longest time anything may be in flight before the second look."""
+
+    packages: Packages
+    party: Keys
+    peers: Mapping[str, Peer]
+    token_key: OKPKey
+    send: Send
+    wake_store: Wake
+    settle: timedelta
+    public_url: str
 
 
 def seal_json(key: DataKey, place: str, value: Any) -> bytes:

@@ -36,14 +36,20 @@ async def advance(desk: Desk, reference: str) -> None:
         if case is None:
             return
         tasks = await desk.cases.tasks_of(reference)
-        owed = case["proof"] == ProofState.VERIFIED and await desk.cases.mails_waiting(reference)
-        step = next_step(case_of(case, owed=owed), [task_of(task) for task in tasks], desk.services.clock())
+        facts = case_of(case, owed=_may_end(case) and await desk.cases.mails_waiting(reference))
+        step = next_step(facts, [task_of(task) for task in tasks], desk.services.clock())
         if step is Step.NOTHING:
-            await _rest(desk, case)
+            await _rest(desk, case, facts)
             return
         log.info("case takes a step", case=reference, step=step)
         await _PERFORM[step](desk, case, tasks)
     await desk.wake_case(reference)
+
+
+def _may_end(case: Document) -> bool:
+    """Whether only a letter that has not left may still keep the case open."""
+    told = case["answer"] == Answer.ANSWERED and case["proof"] == ProofState.VERIFIED
+    return told or (case["answer"] in (Answer.REFUSED, Answer.WITHDRAWN) and not case.get("ended"))
 
 
 def case_of(case: Document, *, owed: bool = False) -> Case:
@@ -52,11 +58,12 @@ def case_of(case: Document, *, owed: bool = False) -> Case:
         right=Right(case["right"]),
         answer=Answer(case["answer"]),
         proof=ProofState(case["proof"]),
-        received_at=case["received_at"],
+        opened_at=case["opened_at"],
         answer_by=case["answer_by"],
         confirmed=case["confirmed"],
         link_mailed=case["link_mailed"],
         held_back=case.get("held_back", False),
+        ended=case.get("ended", False),
         settle_at=case.get("settle_at"),
         mail_owed=owed,
     )
@@ -67,8 +74,8 @@ def task_of(task: Document) -> Task:
     return Task(task["store"], TaskState(task["state"]), look_asked=task.get("look_asked", False))
 
 
-async def _rest(desk: Desk, case: Document) -> None:
-    moment = wake_at(case_of(case), desk.services.clock())
+async def _rest(desk: Desk, case: Document, facts: Case) -> None:
+    moment = wake_at(facts, desk.services.clock())
     if moment != case.get("wake_at"):
         changed = {"wake_at": moment} if moment else {}
         await desk.cases.change(case, changed, *([] if moment else ["wake_at"]))
@@ -129,14 +136,23 @@ async def _answer(desk: Desk, case: Document, tasks: list[Document]) -> None:
 
 async def _close(desk: Desk, case: Document, _: list[Document]) -> None:
     await desk.evidence.note("closed", case["_id"], "closed")
+    await _let_go(desk, case)
     await desk.cases.change(case, {"proof": ProofState.CLOSED.value, "closed_at": desk.services.clock()}, "wake_at")
-    await desk.cases.drop_copies(case["_id"])
-    await desk.services.keys.destroy([key_id(case["_id"], CASE)])
 
 
 async def _lapse(desk: Desk, case: Document, _: list[Document]) -> None:
     await desk.evidence.note("request_lapsed", case["_id"], "lapsed")
-    await desk.cases.change(case, {"answer": Answer.WITHDRAWN.value, "reason": "link_not_used"}, "joins", "wake_at")
+    await desk.cases.change(case, {"answer": Answer.WITHDRAWN.value, "reason": "link_not_used"}, "joins")
+
+
+async def _end(desk: Desk, case: Document, _: list[Document]) -> None:
+    await _let_go(desk, case)
+    await desk.cases.change(case, {"ended": True}, "wake_at")
+
+
+async def _let_go(desk: Desk, case: Document) -> None:
+    """Nobody needs the identifiers any more: copies first, then what opens everything else."""
+    await desk.cases.drop_copies(case["_id"])
     await desk.services.keys.destroy([key_id(case["_id"], CASE)])
 
 
@@ -161,4 +177,5 @@ _PERFORM: Final[Mapping[Step, Perform]] = {
     Step.ANSWER: _answer,
     Step.CLOSE: _close,
     Step.LAPSE: _lapse,
+    Step.END: _end,
 }

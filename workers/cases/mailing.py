@@ -6,16 +6,14 @@ Source: P1; design § 5; messaging-standards § 8.
 
 from __future__ import annotations
 
-from datetime import timedelta
-from email import message_from_bytes, policy
-from email.message import EmailMessage
+from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
 
 from schemas.errors import Temporary
-from workers.cases.desk import Desk
-from workers.correspondence.compose import Letterhead, compose
+from workers.cases.desk import Docket
+from workers.correspondence.compose import Letterhead, compose, read_mail
 from workers.correspondence.facts import Letter
 from workers.correspondence.mailer import Mailer, MailRefused
 from workers.correspondence.words import Language
@@ -29,32 +27,34 @@ _GIVEN_UP_AFTER: Final = 40
 """Tries, over about nine days: by then every due date has been warned about."""
 
 
-async def put_letter(desk: Desk, case: Document, key: DataKey, letter: Letter, head: Letterhead) -> None:
+async def put_letter(desk: Docket, case: Document, key: DataKey, letter: Letter, head: Letterhead) -> None:
     """Write a letter into the outbox; one of each kind and case, however often this is called."""
-    now = desk.services.clock()
+    await desk.cases.put_mail(written(case, key, letter, head, desk.services.clock()))
+
+
+def written(case: Document, key: DataKey, letter: Letter, head: Letterhead, now: datetime) -> Document:
+    """A letter as the outbox keeps it, due at once."""
     mail_id = f"{case['_id']}/{letter.kind}-{letter.part}"
     message = compose(letter, Language(case["language"]), head, now)
-    await desk.cases.put_mail(
-        {
-            "_id": mail_id,
-            "case": case["_id"],
-            "kind": letter.kind,
-            "message_id": message["Message-ID"],
-            "send_at": now,
-            "tries": 0,
-            "sealed": key.seal(f"mails/{mail_id}", message.as_bytes()),
-        }
-    )
+    return {
+        "_id": mail_id,
+        "case": case["_id"],
+        "kind": letter.kind,
+        "message_id": message["Message-ID"],
+        "send_at": now,
+        "tries": 0,
+        "sealed": key.seal(f"mails/{mail_id}", message.as_bytes()),
+    }
 
 
-async def send(desk: Desk, mailer: Mailer, mail: Document) -> None:
+async def send(desk: Docket, mailer: Mailer, mail: Document) -> None:
     """Send one mail that was handed to us; what fails for now comes round again, what fails for good is noted."""
     key = await desk.case_key(mail["case"])
     if key is None:
         await desk.cases.mail_done(mail["_id"], "case_ended", desk.services.clock())
         return
     raw = key.open(f"mails/{mail['_id']}", bytes(mail["sealed"]))
-    message = message_from_bytes(raw, _class=EmailMessage, policy=policy.SMTPUTF8)
+    message = read_mail(raw)
     try:
         await mailer.send(message)
     except Temporary as error:
@@ -68,7 +68,7 @@ async def send(desk: Desk, mailer: Mailer, mail: Document) -> None:
     await desk.wake_case(mail["case"])
 
 
-async def _later(desk: Desk, mail: Document, code: str) -> None:
+async def _later(desk: Docket, mail: Document, code: str) -> None:
     tries = mail["tries"] + 1
     if tries >= _GIVEN_UP_AFTER:
         log.error("mail given up", mail=mail["_id"], code=code)

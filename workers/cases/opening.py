@@ -18,7 +18,7 @@ from schemas.calendar import PARIS
 from schemas.fields import read_moment
 from schemas.subject import ReferenceUse
 from schemas.terms import Channel, Right
-from workers.cases.desk import CASE, Desk, seal_json
+from workers.cases.desk import CASE, Docket, seal_json
 from workers.rules.cases import Answer, ProofState
 from workers.rules.deadlines import CaseDates, deadlines
 from workers.stores.keys import key_id
@@ -27,10 +27,10 @@ from workers.stores.mongo import Document
 log = structlog.get_logger("greffier.cases")
 
 
-async def open_case(desk: Desk, data: Mapping[str, Any], arrived_at: datetime) -> str:
+async def open_case(desk: Docket, data: Mapping[str, Any], arrived_at: datetime, *, by: str | None = None) -> str:
     """Open the case of a request (see :data:`schemas.rights.REQUESTED`), or join the open one; the case's reference.
 
-    ``arrived_at``: when the door had it; staff's ``received_at`` is earlier where they say so.
+    ``arrived_at``: when the door had it; staff's ``received_at`` is earlier where they say so. ``by``: who of them.
     """
     received_at = min(read_moment(data["received_at"]), arrived_at) if "received_at" in data else arrived_at
     reference: str = data["reference"]
@@ -40,7 +40,10 @@ async def open_case(desk: Desk, data: Mapping[str, Any], arrived_at: datetime) -
     if open_already is None:
         case = await _case(desk, data, reference, right, joins, received_at)
         if await desk.cases.open(case):
-            await desk.evidence.note("request_received", reference, "opened", right=right, channel=data["channel"])
+            entered = {"by": by} if by else {}
+            await desk.evidence.note(
+                "request_received", reference, "opened", right=right, channel=data["channel"], **entered
+            )
             await desk.wake_case(reference)
             return reference
         open_already = await desk.cases.joined(joins)
@@ -52,7 +55,7 @@ async def open_case(desk: Desk, data: Mapping[str, Any], arrived_at: datetime) -
 
 
 async def _case(
-    desk: Desk, data: Mapping[str, Any], reference: str, right: Right, joins: bytes, received_at: datetime
+    desk: Docket, data: Mapping[str, Any], reference: str, right: Right, joins: bytes, received_at: datetime
 ) -> Document:
     keys = await desk.services.keys.ensure([key_id(reference, CASE)])
     person = {"emails": [data["email"]], "details": data.get("details", "")}
@@ -63,6 +66,7 @@ async def _case(
         "channel": data.get("channel", Channel.WEBSITE),
         "language": data.get("language", "fr"),
         "received_at": received_at,
+        "opened_at": desk.services.clock(),
         "received_on": received_at.astimezone(PARIS).date().isoformat(),
         "due_on": dates.due.isoformat(),
         "answer_by": dates.answer_by,
@@ -78,7 +82,7 @@ async def _case(
     }
 
 
-async def confirm(desk: Desk, data: Mapping[str, Any]) -> None:
+async def confirm(desk: Docket, data: Mapping[str, Any]) -> None:
     """The link of a case was used: once, for that case, while it waits for it. Anything else changes nothing."""
     case = await desk.cases.get(data["reference"])
     if case is None or case.get("link") != data["token"] or case["answer"] != Answer.RECEIVED:

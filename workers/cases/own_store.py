@@ -8,7 +8,7 @@ Source: R17, R19, R20; design § 5.4 "the controller's own included".
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import rfc8785
@@ -17,12 +17,13 @@ import uuid_utils
 from schemas.fields import wire_moment
 from schemas.jose import Peer, sign
 from schemas.orders import CONTROLLER, RECEIPT, RECEIPT_LIFETIME
-from schemas.subject import ReferenceUse
+from schemas.subject import ReferenceUse, clean_email
 from schemas.terms import Proof, Right, StoreOutcome
 from workers.cases.desk import Desk
 from workers.cases.receiving import accept
 from workers.rules.cases import TaskState
-from workers.stores.keys import KeyHeld
+from workers.services import Services
+from workers.stores.keys import ACTIVE, KeyHeld, key_id
 from workers.stores.mongo import Document
 from workers.subject_access import copy_of
 
@@ -35,7 +36,7 @@ async def serve(desk: Desk, case: Document, task: Document, person: Mapping[str,
         return
     if "found" not in task:
         found = [{"name": name, "matched": count} for name, count in (await _standing(desk, person)).items()]
-        await desk.cases.change_task(task, {"found": found, "attempt": 1})
+        await desk.cases.change_task(task, {"found": found, "attempt": task["attempt"] + 1})
         task = (await desk.cases.tasks([task["_id"]]))[task["_id"]]
     copies: dict[str, Any] = {}
     match Right(case["right"]):
@@ -74,8 +75,23 @@ async def _erase(desk: Desk, person: Mapping[str, Any], found: list[dict[str, An
         try:
             await desk.services.forgetting.forget(email)
         except KeyHeld:
-            return [{**one, "retained": one["matched"], "ground": HOLD_GROUND} for one in found]
+            why = await _hold_on(desk, email)
+            return [{**one, "retained": one["matched"], **why} for one in found]
     return [{**one, "erased": one["matched"]} for one in found]
+
+
+async def active_keys(services: Services, emails: Iterable[str]) -> list[str]:
+    """The keys of whoever has these addresses."""
+    refs = [services.trust.references.of_email(ReferenceUse.LOOKUP, clean_email(email)) for email in emails]
+    return [key_id(person, ACTIVE) for person in (await services.people.find(refs)).values()]
+
+
+async def _hold_on(desk: Desk, email: str) -> dict[str, str]:
+    """Ground and last day of the hold that keeps a person's data, as a receipt tells them."""
+    holds = await desk.services.keys.holds(await active_keys(desk.services, [email]))
+    if not holds:
+        return {"ground": HOLD_GROUND}  # lifted this very moment: what was kept is what the receipt says
+    return {"ground": holds[0].ground, "until": holds[0].until.isoformat()}
 
 
 async def suppress(desk: Desk, person: Mapping[str, Any]) -> None:
@@ -105,8 +121,8 @@ async def _file(
 ) -> None:
     """Sign what was done or seen and file it like any store's receipt."""
     now = desk.services.clock()
-    order = f"own-{task['_id'].replace('/', '-')}-{ask}"
     attempt = task["attempt"]
+    order = f"own-{task['_id'].replace('/', '-')}-{ask}-{attempt}"
     await desk.cases.keep_order(
         {"_id": order, "store": CONTROLLER, "asked": [[task["_id"], [attempt, ask]]], "sha256": "", "at": now}
     )

@@ -131,6 +131,8 @@ def _changes(task: Document, entry: Mapping[str, Any], digest: str, proof: Proof
             return {"state": TaskState.PROVED.value, "proof": proof.value, "look": dict(entry), "looked": digest}
         return {"state": TaskState.DOUBTFUL.value, "reason": "look_disagrees", "look": dict(entry), "looked": digest}
     if state is TaskState.WAITING:
+        if entry["attempt"] <= task.get("void_attempts", 0):
+            return {}  # it was in doubt, and staff have asked again since
         answered = {"state": TaskState.RECEIPTED.value, "outcome": entry["outcome"], "entry": dict(entry)}
         return {**answered, "receipt": digest, "answered_at": read_moment(entry["at"])}
     if state is TaskState.BARRED or _says_the_same(task.get("entry"), entry):

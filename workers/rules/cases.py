@@ -9,8 +9,8 @@ received          a request                                       the link is ma
 identity_pending  staff asked for proof, on reasonable doubt      the clock stands still; never by default
 accepted          the link, or staff                              decided and served
 answered          every store answered, or the date is near       final
-refused           staff, with a ground                            final
-withdrawn         the person, or a link not used in seven days    final
+refused           staff, with a ground                            final: its identifiers go with the letter
+withdrawn         the person, or a link not used in seven days    final: its identifiers go
 ================= =============================================== =========================================
 
 Proof (what the group can show): none → served → receipted → verified → closed. It stays open until every store has
@@ -62,6 +62,7 @@ class Step(StrEnum):
     ANSWER = "answer"
     CLOSE = "close"
     LAPSE = "lapse"
+    END = "end"
     NOTHING = "nothing"
 
 
@@ -80,6 +81,10 @@ ANSWER_MARGIN: Final = timedelta(days=2)
 """How long before the due date an answer leaves that stores still owe something to."""
 
 
+MAIL_LOOK: Final = timedelta(minutes=5)
+"""How often a case that only waits for a letter to leave is looked at, should word of its leaving be lost."""
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """One store's part of a case. ``look_asked``: the second look is under way."""
@@ -96,16 +101,21 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What the next step depends on. Moments are aware; ``answer_by``: the last instant of the due date."""
+    """What the next step depends on. Moments are aware; ``answer_by``: the last instant of the due date.
+
+    ``opened_at``: when it was entered here, from which on its link may be used; a letter was received earlier.
+    ``ended``: nobody needs its identifiers any more, and they are gone. ``mail_owed``: a letter has not left yet.
+    """
 
     right: Right
     answer: Answer
     proof: ProofState
-    received_at: datetime
+    opened_at: datetime
     answer_by: datetime
     confirmed: bool
     link_mailed: bool
     held_back: bool = False
+    ended: bool = False
     mail_owed: bool = False
     settle_at: datetime | None = None
 
@@ -119,7 +129,9 @@ def next_step(case: Case, tasks: Sequence[Task], now: datetime) -> Step:
     """The one step a case's facts ask for at ``now``; :attr:`Step.NOTHING` until one of them changes."""
     if case.answer is Answer.RECEIVED:
         return _opening(case, now)
-    if case.answer in (Answer.IDENTITY_PENDING, Answer.REFUSED, Answer.WITHDRAWN):
+    if case.answer in (Answer.REFUSED, Answer.WITHDRAWN):
+        return Step.NOTHING if case.ended or case.mail_owed else Step.END
+    if case.answer is Answer.IDENTITY_PENDING:
         return Step.NOTHING
     proving = _proving(case, tasks, now)
     if proving is not Step.NOTHING:
@@ -134,7 +146,7 @@ def next_step(case: Case, tasks: Sequence[Task], now: datetime) -> Step:
 def _opening(case: Case, now: datetime) -> Step:
     if case.confirmed or not needs_confirmation(case.right):
         return Step.ACCEPT
-    if now >= case.received_at + LINK_LIFETIME:
+    if now >= case.opened_at + LINK_LIFETIME:
         return Step.LAPSE
     return Step.NOTHING if case.link_mailed else Step.MAIL_LINK
 
@@ -174,9 +186,11 @@ def _may_answer(case: Case, tasks: Sequence[Task], now: datetime) -> bool:
 
 def wake_at(case: Case, now: datetime) -> datetime | None:
     """When a case that waits must be looked at again though nothing happens; ``None``: never."""
-    if case.answer in (Answer.REFUSED, Answer.WITHDRAWN) or case.proof is ProofState.CLOSED:
+    if case.ended or case.proof is ProofState.CLOSED:
         return None
-    moments = [case.received_at + LINK_LIFETIME] if case.answer is Answer.RECEIVED else []
+    if case.mail_owed:
+        return now + MAIL_LOOK
+    moments = [case.opened_at + LINK_LIFETIME] if case.answer is Answer.RECEIVED else []
     if case.answer is Answer.ACCEPTED:
         moments.append(case.answer_by - ANSWER_MARGIN)
     if case.proof is ProofState.RECEIPTED and case.settle_at is not None:

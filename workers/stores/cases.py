@@ -70,6 +70,30 @@ class Cases:
             result = await self._cases.update_one({"_id": case["_id"], "version": case["version"]}, update)
         return bool(result.modified_count)
 
+    async def change_and_write(
+        self, case: Mapping[str, Any], changes: Mapping[str, Any], mail: Document | None, *unset: str
+    ) -> bool:
+        """Change a case and put the letter that tells of it into the outbox: both, or neither.
+
+        ``False`` when somebody changed the case since it was read. A letter of that id that stands stays as it is.
+        """
+        if mail is None:
+            return await self.change(case, changes, *unset)
+        update: dict[str, Any] = {"$set": dict(changes), "$inc": {"version": 1}}
+        if unset:
+            update["$unset"] = dict.fromkeys(unset, "")
+        as_read = {"_id": case["_id"], "version": case["version"]}
+
+        async def together(session: Any) -> bool:
+            result = await self._cases.update_one(as_read, update, session=session)
+            if result.modified_count:
+                await self._mails.update_one({"_id": mail["_id"]}, {"$setOnInsert": mail}, upsert=True, session=session)
+            return bool(result.modified_count)
+
+        with available():
+            async with await self._cases.database.client.start_session() as session:
+                return bool(await session.with_transaction(together))
+
     async def due(self, now: datetime, lease_until: datetime, limit: int) -> list[str]:
         """Cases whose ``wake_at`` has come, each handed to one caller until ``lease_until``."""
         found: list[str] = []
@@ -83,9 +107,10 @@ class Cases:
         return found
 
     async def find(self, query: Document, *, limit: int = 1000) -> list[Document]:
-        """Cases by a query of ours, the nearest due date first; without what is sealed."""
+        """Cases by a query of ours, the nearest due date first, then by reference; without what is sealed."""
+        order = [("due_on", 1), ("_id", 1)]
         with available():
-            return await self._cases.find(query, {"sealed": 0}).sort("due_on", 1).limit(limit).to_list(None)
+            return await self._cases.find(query, {"sealed": 0}).sort(order).limit(limit).to_list(None)
 
     # ------------------------------------------------------------------ tasks
 

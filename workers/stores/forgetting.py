@@ -9,6 +9,7 @@ Source: P5; R19, R26; design § 4; reliability § 7 (the other orders were measu
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from schemas.subject import References, ReferenceUse, clean_email
 from workers.stores.confirmations import Confirmations
@@ -60,21 +61,52 @@ class Forgetting:
         # In this order: an intake that moves a person out of the way names him with the tombstone first.
         standing = await self.people.of_before(ref, erased_at)
         persons = list(dict.fromkeys([*standing, *await self.tombstones.persons_of(stone)]))
-        held = await self.submissions.find({"person": {"$in": persons}}, "device", "received") if persons else []
-        # What came after the erasure and stands under the old person for a moment is about to start anew: no stone.
-        events = [submission["_id"] for submission in held if submission["received"] <= erased_at]
-        devices = [bytes(submission["device"]) for submission in held if "device" in submission]
+        events, devices = await self._linked(persons, erased_at)
 
         await self.tombstones.name_persons(stone, persons)
         await self.tombstones.write([*map(of_person, persons), *map(of_event, events), *map(of_device, devices)])
         await self.keys.destroy(key_id(person, ACTIVE) for person in persons)
+        return await self._delete(_Doomed(persons, [ref], [parked_ref], events, devices), erased_at)
+
+    async def complete(self, person: str) -> Forgotten | None:
+        """Finish the erasure of a person whom a hold kept until now; ``None`` where no erasure of his stands.
+
+        Raises :class:`StoreUnavailable`, and :class:`workers.stores.keys.KeyHeld` while another hold stands.
+        """
+        erased_at = (await self.tombstones.look([of_person(person)])).get(of_person(person))
+        if erased_at is None:
+            return None
+        refs = await self.people.refs_of(person)
+        events, devices = await self._linked([person], erased_at)
+        await self.keys.destroy([key_id(person, ACTIVE)])
+        return await self._delete(_Doomed([person], refs, [], events, devices), erased_at)
+
+    async def _linked(self, persons: list[str], erased_at: datetime) -> tuple[list[str], list[bytes]]:
+        """The events that brought these persons' data, and the devices that were linked to them."""
+        held = await self.submissions.find({"person": {"$in": persons}}, "device", "received") if persons else []
+        # What came after the erasure and stands under the old person for a moment is about to start anew: no stone.
+        events = [submission["_id"] for submission in held if submission["received"] <= erased_at]
+        return events, [bytes(submission["device"]) for submission in held if "device" in submission]
+
+    async def _delete(self, doomed: _Doomed, erased_at: datetime) -> Forgotten:
         deleted = {
-            "visits": await self.consents.erase_visits(devices),
-            "confirmations": await self.confirmations.erase(events),
-            "files": await self.files.erase(persons),
-            "parked": await self.parked.erase_about([parked_ref], erased_at),
+            "visits": await self.consents.erase_visits(doomed.devices),
+            "confirmations": await self.confirmations.erase(doomed.events),
+            "files": await self.files.erase(doomed.persons),
+            "parked": await self.parked.erase_about(doomed.parked_refs, erased_at),
             # After these: the submissions are what names the devices and events above, should this be run again.
-            **await self.submissions.erase(persons, [ref], events),
+            **await self.submissions.erase(doomed.persons, doomed.refs, doomed.events),
         }
-        deleted["persons"] = sum([await self.people.retire(person, erased_at) for person in persons])
+        deleted["persons"] = sum([await self.people.retire(person, erased_at) for person in doomed.persons])
         return Forgotten(deleted)
+
+
+@dataclass(frozen=True, slots=True)
+class _Doomed:
+    """What one erasure deletes."""
+
+    persons: list[str]
+    refs: list[bytes]
+    parked_refs: list[bytes]
+    events: list[str]
+    devices: list[bytes]

@@ -11,6 +11,8 @@ from __future__ import annotations
 import hmac
 import secrets
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
 from typing import Any, Final, Protocol
 
 from cryptography.exceptions import InvalidTag
@@ -33,6 +35,15 @@ class KeyHeld(GreffierError):
 
 class Unreadable(GreffierError):
     """A sealed value does not open: its key is another one, or it was altered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A legal hold. ``name``: the case it was set in; ``until``: when it is looked at again. It ends when lifted."""
+
+    name: str
+    ground: str
+    until: date
 
 
 class KeyWrapper(Protocol):
@@ -144,6 +155,41 @@ class Keys:
             held |= not await self._destroy(doomed)
         if held:
             raise KeyHeld("a legal hold keeps a key")
+
+    async def hold(self, ids: Iterable[str], hold: Hold) -> list[str]:
+        """Keep these keys from being destroyed until the hold is lifted; those that it keeps now.
+
+        One compare-and-set a key: whichever of hold and destruction comes first, the other sees it. A key that is
+        destroyed, or was never minted, is not held. Repeating changes nothing.
+        """
+        wanted = list(dict.fromkeys(ids))
+        entry = {"name": hold.name, "ground": hold.ground, "until": hold.until.isoformat()}
+        with available():
+            for held in wanted:
+                living = {"_id": held, "wrapped": {"$exists": True}, "hold.name": {"$ne": hold.name}}
+                await self._keys.update_one(living, {"$push": {"hold": entry}})
+            kept = self._keys.find({"_id": {"$in": wanted}, "hold.name": hold.name}, {"_id": 1})
+            return [found["_id"] async for found in kept]
+
+    async def lift(self, ids: Iterable[str], name: str) -> None:
+        """End a hold on these keys; another one on the same key stands. Repeating changes nothing."""
+        others = {"$filter": {"input": "$hold", "cond": {"$ne": ["$$this.name", name]}}}
+        lifted: list[dict[str, Any]] = [
+            {"$set": {"hold": others}},
+            {"$set": {"hold": {"$cond": [{"$eq": ["$hold", []]}, "$$REMOVE", "$hold"]}}},
+        ]
+        with available():
+            await self._keys.update_many({"_id": {"$in": list(ids)}, "hold.name": name}, lifted)
+
+    async def holds(self, ids: Iterable[str]) -> list[Hold]:
+        """The holds on these keys, the one that ends last first."""
+        stored = await self._stored(list(dict.fromkeys(ids)))
+        found = [
+            Hold(one["name"], one["ground"], date.fromisoformat(one["until"]))
+            for document in stored.values()
+            for one in document.get("hold", ())
+        ]
+        return sorted(found, key=lambda hold: hold.until, reverse=True)
 
     async def _destroy(self, doomed: str) -> bool:
         emptied = [{"$replaceWith": {"_id": doomed, "destroyed_at": {"$ifNull": ["$destroyed_at", "$$NOW"]}}}]
