@@ -7,14 +7,13 @@ Source: house-style § 3; R29.
 from __future__ import annotations
 
 import asyncio
-import gc
-import sys
 from collections.abc import Coroutine
 from typing import Any
 
 import dramatiq
 import redis
 
+from schemas.interpreter import tune_interpreter
 from schemas.logs import configure_logs
 from schemas.routes import CONSENT, NEWSLETTER, RIGHTS, SUBMISSIONS
 from workers import metrics
@@ -32,8 +31,9 @@ from workers.services import Services, Trust, open_services
 from workers.settings import ControllerSettings, read_controller_settings
 from workers.stores.mongo import create_indexes
 
-SECOND_TRY_MS = 30_000
-"""A visit that no consent covers is tried once more after this long: its consent may be on its way."""
+SECOND_TRY_MS = 90_000
+"""A visit that no consent covers is tried once more after this long: its consent may be on its way, in the hands of a
+worker that died, whose messages are back after 70 s at most."""
 
 
 class Controller:
@@ -178,18 +178,5 @@ def run_controller(queues: str | None = None) -> int:
         ready=controller.ready,
         refresh=controller.refresh_metrics,
     )
-    _tune_the_interpreter()
+    tune_interpreter()
     return run_worker(controller.broker, names, settings.threads)
-
-
-def _tune_the_interpreter() -> None:
-    """Suit Python to one busy event loop beside the driver's threads.
-
-    A batch makes thousands of objects that all go by themselves: to look at them again and again took a tenth of the
-    worker's time. What is here now stays for good, and is looked at no more. And a driver's thread that has its answer
-    shall not wait 5 ms for the loop to let go, several times in each call.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
-    sys.setswitchinterval(0.0005)

@@ -46,7 +46,8 @@ def traffic() -> list[Event]:
     applied = factories.form(Case.JOB_APPLICATION, ben)
     hours = [NOON - timedelta(hours=n) for n in range(6)]
     return [
-        factories.form(Case.CONTACT, ada),
+        factories.form(Case.CONTACT, ada, device_id="device-1"),
+        factories.choice("device-1", hours[5], received=NOON, personalisation=True),
         factories.form(Case.WHITE_PAPER, ben),
         factories.contact(Case.CLIENT, ada),
         factories.contact(Case.PROSPECT, ben, collected_at="2026-10-30"),

@@ -16,9 +16,8 @@ from typing import Final
 from schemas.calendar import PARIS
 from schemas.errors import GreffierError, InvalidMessage
 from schemas.subject import ReferenceUse
-from schemas.terms import Case, CookiePurpose
+from schemas.terms import Case
 from workers.actors.batches import ERASED, Arrived, letter_of, park, refuse
-from workers.rules.consent import covers
 from workers.rules.erasure import Verdict, judge, latest
 from workers.rules.retention import active_until
 from workers.services import Services
@@ -97,6 +96,7 @@ def _begun(services: Services, arrived: Arrived) -> _Record:
         case=arrived.route.case,
         lookup=references.of_email(ReferenceUse.LOOKUP, email),
         address=of_address(references.of_email(ReferenceUse.TOMBSTONE, email)),
+        device=references.of_device(arrived.data["device_id"]) if "device_id" in arrived.data else None,
     )
 
 
@@ -107,7 +107,6 @@ async def _round(services: Services, records: list[_Record], linked: bool) -> tu
     orphans = [record for record in willing if record.person not in keys]  # an erasure destroyed the key just now
     await _uproot(services, orphans)
     sealable = await _with_files(services, [record for record in willing if record.person in keys], keys)
-    await _link_devices(services, sealable)
     inserted = await services.submissions.insert([_submission(record, keys[record.person]) for record in sealable])
     conflicting = [record for record in sealable if record.key in inserted.conflicting]
     await park(services, [letter_of(services, record.arrived, "same_id_other_body") for record in conflicting])
@@ -196,23 +195,6 @@ async def _bring_files(services: Services, record: _Record, key: DataKey) -> Non
             await services.files.put(
                 file_id, content, key, person=record.person, event=record.key, now=services.clock()
             )
-
-
-async def _link_devices(services: Services, records: list[_Record]) -> None:
-    """Tie a device to the person only where the device had agreed to it at that moment. Source: design § 4."""
-    references = services.trust.references
-    devices = {
-        record.key: references.of_device(record.arrived.data["device_id"])
-        for record in records
-        if "device_id" in record.arrived.data
-    }
-    choices = await services.consents.choices(devices.values())
-    for record in records:
-        device = devices.get(record.key)
-        if device and covers(
-            choices.get(device, ()), CookiePurpose.PERSONALISATION, record.arrived.happened, services.trust.register
-        ):
-            record.device = device
 
 
 def _submission(record: _Record, key: DataKey) -> Document:
