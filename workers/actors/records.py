@@ -286,10 +286,18 @@ async def _rootless(services: Services, fresh: list[_Record], stones: dict[str, 
 
 
 async def _take_back(services: Services, records: list[_Record]) -> None:
-    """Remove whatever these events wrote, under whomever, and whoever was created for them."""
+    """Remove whatever these events wrote, under whomever, and whoever was created for them.
+
+    What stands under the same id with another body is not theirs, and stays.
+    """
     if records:
         await services.files.undo(file for record in records for file in record.files)
-        await services.submissions.undo(record.key for record in records)
+        found = await services.submissions.find({"_id": {"$in": [record.key for record in records]}}, "digest")
+        standing = {one["_id"]: bytes(one["digest"]) for one in found}
+        own = [
+            record.key for record in records if standing.get(record.key, record.arrived.digest) == record.arrived.digest
+        ]
+        await services.submissions.undo(own)
         await _uproot(services, records)
 
 
