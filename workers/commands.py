@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from workers.evidence_commands import evidence_app
 from workers.staff_commands import doctor, parked_app, status
 from workers.subsidiary_commands import subsidiary
 
@@ -24,6 +25,7 @@ def register_commands(app: typer.Typer) -> None:
     app.command()(status)
     app.command()(doctor)
     app.add_typer(parked_app, name="parked")
+    app.add_typer(evidence_app, name="evidence")
 
 
 def up(

@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -23,6 +22,8 @@ from rich.console import Console
 from rich.table import Table
 
 from schemas.routes import NAMESPACE, QUEUES
+from workers.demo_rights import RightsAct
+from workers.demo_rows import Row, until
 from workers.demo_traffic import CANARIES, FORGOTTEN, Kind, Sending, contact_again, kinds
 from workers.services import Trust, open_services
 from workers.settings import ControllerSettings
@@ -30,22 +31,8 @@ from workers.stores.forgetting import Forgotten
 from workers.stores.witness import Witness
 from workers.up import System
 
-PATIENCE_S: Final = 30.0
 _PREFIX: Final = "greffier"
 _HELD: Final = ("submissions", "links", "files", "persons")
-
-
-@dataclass(slots=True)
-class Row:
-    """One line of the result: what was done, what was seen, and whether that is what must be."""
-
-    what: str
-    seen: list[str] = field(default_factory=list)
-    held: bool = True
-
-    def note(self, text: str, held: bool) -> None:
-        self.seen.append(text if held else f"{text} ✗")
-        self.held &= held
 
 
 class Demo:
@@ -61,11 +48,12 @@ class Demo:
         self._key = {"Authorization": f"Bearer {facts['crm_api_key']}"}
 
     async def run(self) -> list[Row]:
-        """Send, send again, send what must be refused, forget somebody, be late about her, look for what leaked."""
+        """Send, send again, send what must be refused, forget somebody, serve a right, look for what leaked."""
         traffic = kinds(datetime.now(UTC))
         async with aiohttp.ClientSession(self._door) as session:
             rows = [await self._kind(session, kind) for kind in traffic]
             rows.append(await self._forget_and_be_late(session))
+            rows += await RightsAct(self._system, session, self._witness).run()
         rows.append(self._leaks())
         return rows
 
@@ -80,7 +68,7 @@ class Demo:
         standing = await self._standing(kind, ids, kind.expected)
         row.note(f"{standing} persisted", standing == kind.expected)
         again = [event for sending in kind.sendings for event in await self._sent(session, sending, kind.needs_key)]
-        await self._until(self._queues_are_empty)
+        await until(self._queues_are_empty)
         after = self._count(kind, ids + again)
         row.note(f"{len(again)} repeated, {after - standing} more", after == standing and again == ids)
         status = (await self._post(session, kind.refused, kind.needs_key and kind.refused_with != 401))[0]
@@ -103,7 +91,7 @@ class Demo:
             return response.status, body
 
     async def _standing(self, kind: Kind, ids: Sequence[str], expected: int) -> int:
-        await self._until(lambda: self._count(kind, ids) >= expected)
+        await until(lambda: self._count(kind, ids) >= expected)
         return self._count(kind, ids)
 
     def _count(self, kind: Kind, ids: Sequence[str]) -> int:
@@ -125,7 +113,7 @@ class Demo:
 
     async def _comes(self, database: str, collection: str) -> bool:
         """Whether exactly one document with the reason ``erased`` comes to stand there."""
-        await self._until(lambda: self._witness.count(database, collection, {"reason": "erased"}) > 0)
+        await until(lambda: self._witness.count(database, collection, {"reason": "erased"}) > 0)
         return self._witness.count(database, collection, {"reason": "erased"}) == 1
 
     async def _forget(self, email: str) -> Forgotten:
@@ -154,12 +142,6 @@ class Demo:
 
     def _queues_are_empty(self) -> bool:
         return not any(self._redis.hlen(f"{NAMESPACE}:{queue}.msgs") for queue in QUEUES)
-
-    async def _until(self, holds: Callable[[], bool]) -> None:
-        """Wait for an effect in another process; when it does not come, the row that follows says so."""
-        deadline = time.monotonic() + PATIENCE_S
-        while not await asyncio.to_thread(holds) and time.monotonic() < deadline:  # noqa: ASYNC110
-            await asyncio.sleep(0.02)  # what is waited for happens in another process
 
 
 def _holds(content: bytes | None) -> bool:

@@ -30,6 +30,11 @@ class Witness:
         found = self._client[f"{self._prefix}_{database}"][collection].find(query, {field: 1})
         return [document[field] for document in found if field in document]
 
+    def documents(self, database: str, collection: str, query: dict[str, Any], *fields: str) -> list[dict[str, Any]]:
+        """These fields of each document that matches, by ``_id``."""
+        found = self._client[f"{self._prefix}_{database}"][collection].find(query, dict.fromkeys(fields, 1))
+        return [{field: document[field] for field in fields if field in document} for document in found.sort("_id", 1)]
+
     def in_the_clear(self, needles: Iterable[str]) -> list[str]:
         """``database.collection`` of each document whose stored bytes hold one of the needles, in either spelling."""
         wanted = [spelling.encode() for needle in needles for spelling in {needle, needle.lower()}]
