@@ -132,5 +132,6 @@ async def _post(desk: Desk, store: str, order: str, entries: list[dict[str, Any]
     )
     for entry in entries:
         fact = f"{store}/{entry['ask']}/{entry['attempt']}"
-        await desk.evidence.note("order_issued", entry["task"].partition("/")[0], fact, store=store, digest=digest)
+        told = {"store": store, "digest": digest, "ask": entry["ask"], "attempt": entry["attempt"]}
+        await desk.evidence.note("order_issued", entry["task"].partition("/")[0], fact, **told)
     await desk.send(store, token)

@@ -8,7 +8,7 @@
 | `bundle` | the shape of the file |
 | `export` | makes it |
 | `trusted` | whose keys the reader believes |
-| `verify`, `story` | checks it: no store, no network, only `schemas` and `workers.rules` |
+| `verify`, `story`, `standing` | checks it: no store, no network, only `schemas` and `workers.rules` |
 | `findings` | what a check finds |
 | `head_file` | signed heads, to be kept elsewhere |
 | `wording` | says what the check found, as a table and in sentences |

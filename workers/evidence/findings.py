@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from schemas.signed import DatedKey
 from schemas.terms import Proof
@@ -32,10 +32,15 @@ class Standing(StrEnum):
     BARRED = "barred"
     NOT_ASKED = "not-asked"
     CONTRADICTING = "contradicting"
+    DECIDED = "decided"
 
     @property
     def proved(self) -> bool:
         return self in (Standing.VERIFIED, Standing.ATTESTED)
+
+
+SETTLED: Final = frozenset({Standing.VERIFIED, Standing.ATTESTED, Standing.BARRED, Standing.DECIDED})
+"""With these a case may be closed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,8 +41,8 @@ FILE: Final = Shape(
 
 
 async def heads_file(keeper: Keeper, keys: LedgerKeys) -> dict[str, Any]:
-    """Every head, the smallest first, each but the first with the proof that the one before is its beginning."""
-    heads = await keeper.heads.all()
+    """Heads of :meth:`Heads.for_others`, each but the first with the proof that the one before is its beginning."""
+    heads = await keeper.heads.for_others()
     proofs = [
         [one.hex() for one in await keeper.ledger.consistency(older["body"]["size"], newer["body"]["size"])]
         for older, newer in pairwise(heads)

@@ -19,8 +19,8 @@ from schemas.jose import verify as verify_token
 from schemas.orders import CONTROLLER, RECEIPT, RECEIPT_CLAIMS, is_consistent
 from schemas.signed import read_key
 from schemas.terms import Right
-from workers.evidence.findings import Report, Standing, StoreStory
-from workers.rules.receipts import look_agrees
+from workers.evidence.findings import SETTLED, Report, StoreStory
+from workers.evidence.standing import Statement, since_asked_again
 
 Leaf = Mapping[str, Any]
 Entry = Mapping[str, Any]
@@ -48,6 +48,7 @@ def tell(body: Mapping[str, Any], leaves: Sequence[Leaf], report: Report) -> Non
     _check_stores(body, mine, report)
     report.stores = [_story(store, body["case"], mine, signed) for store in body["stores"]]
     _check_states(body["case"], mine, report)
+    _check_closing(body, mine, signed, report)
 
 
 # ---------------------------------------------------------------------- receipts
@@ -148,50 +149,29 @@ def _check_stores(body: Mapping[str, Any], mine: Sequence[Leaf], report: Report)
 
 def _story(store: Mapping[str, Any], case: Mapping[str, Any], mine: Sequence[Leaf], signed: _Signed) -> StoreStory:
     code = store["code"]
-    about = [leaf for leaf in mine if leaf["details"].get("store") == code]
-    asked_at = _first_at(about, "order_issued")
-    if asked_at is None and code == CONTROLLER:
-        asked_at = _first_at(mine, "request_accepted")  # its own store gets no order by post
-    answers = _said(about, "receipt_accepted", code, signed)
-    looks = _said(about, "looked", code, signed)
-    answered_at, entry, _ = answers[0] if answers else (None, None, "")
-    looked_at, look, looker = looks[-1] if looks else (None, None, "")
-    barred = any(leaf["kind"] == "transfer_refused" for leaf in about)
-    standing = _standing(Right(case["right"]), answers, looks, looker, asked=asked_at is not None, barred=barred)
-    name, country = store["name"], store["country"]
-    return StoreStory(code, name, country, standing, asked_at, answered_at, entry, look, looked_at)
+    # The controller's own store gets no order by post: it is asked when the request is accepted.
+    own = ("request_accepted",) if code == CONTROLLER else ()
+    about = [leaf for leaf in mine if leaf["details"].get("store") == code or leaf["kind"] in own]
+    answers, looks = _said(about, "receipt_accepted", code, signed), _said(about, "looked", code, signed)
+    part = since_asked_again(about, answers, looks)
+    answer, look = next(iter(part.answers), None), next(iter(part.looks), None)
+    return StoreStory(
+        code=code,
+        name=store["name"],
+        country=store["country"],
+        standing=part.standing(Right(case["right"]), about),
+        asked_at=_first_at(about, "order_issued", *own),
+        answered_at=answer.at if answer else None,
+        entry=answer.entry if answer else None,
+        looked_at=look.at if look else None,
+        look=look.entry if look else None,
+    )
 
 
-def _standing(
-    right: Right,
-    answers: Sequence[tuple[str, Entry, str]],
-    looks: Sequence[tuple[str, Entry, str]],
-    looker: str,
-    *,
-    asked: bool,
-    barred: bool,
-) -> Standing:
-    if not answers:
-        if barred:
-            return Standing.BARRED
-        return Standing.SILENT if asked else Standing.NOT_ASKED
-    first = answers[0][1]
-    if any(
-        (other["outcome"], other["collections"]) != (first["outcome"], first["collections"]) for _, other, _ in answers
-    ):
-        return Standing.CONTRADICTING
-    if not looks:
-        return Standing.ANSWERED
-    if not look_agrees(right, first, looks[-1][1]):
-        return Standing.CONTRADICTING
-    return Standing.VERIFIED if looker == CONTROLLER else Standing.ATTESTED
-
-
-def _said(about: Iterable[Leaf], kind: str, store: str, signed: _Signed) -> list[tuple[str, Entry, str]]:
-    """When and what was signed of a store, and by whom, in the ledger's order."""
+def _said(about: Iterable[Leaf], kind: str, store: str, signed: _Signed) -> list[Statement]:
     ask = "serve" if kind == "receipt_accepted" else "look"
     return [
-        (leaf["at"], entry, signed.signers[leaf["details"]["digest"]])
+        Statement(leaf["at"], leaf["seq"], entry, signed.signers[leaf["details"]["digest"]])
         for leaf in about
         if leaf["kind"] == kind
         for entry in signed.entries.get(leaf["details"]["digest"], ())
@@ -199,8 +179,8 @@ def _said(about: Iterable[Leaf], kind: str, store: str, signed: _Signed) -> list
     ]
 
 
-def _first_at(leaves: Iterable[Leaf], kind: str) -> str | None:
-    return next((str(leaf["at"]) for leaf in leaves if leaf["kind"] == kind), None)
+def _first_at(leaves: Iterable[Leaf], *kinds: str) -> str | None:
+    return next((str(leaf["at"]) for leaf in leaves if leaf["kind"] in kinds), None)
 
 
 # ---------------------------------------------------------------------- states
@@ -221,9 +201,15 @@ def _check_states(case: Mapping[str, Any], mine: Sequence[Leaf], report: Report)
         if (state == kind) is not (moment in case) or (state == kind and kind not in kinds):
             report.fault(f"{kind}_disagrees", "/body/case")
     _check_silence(mine, report)
-    settled = {Standing.VERIFIED, Standing.ATTESTED, Standing.BARRED}
-    if "closed" in kinds and any(story.standing not in settled for story in report.stores):
-        report.fault("closed_without_proof", "/body/case/proof")
+
+
+def _check_closing(body: Mapping[str, Any], mine: Sequence[Leaf], signed: _Signed, report: Report) -> None:
+    """When the case was closed, every store had proved; what came later does not count."""
+    for n, leaf in enumerate(mine):
+        if leaf["kind"] == "closed":
+            stories = [_story(store, body["case"], mine[:n], signed) for store in body["stores"]]
+            if any(story.standing not in SETTLED for story in stories):
+                report.fault("closed_without_proof", leaf["where"])
 
 
 def _check_silence(mine: Sequence[Leaf], report: Report) -> None:

@@ -18,6 +18,7 @@ STANDINGS: Final[Mapping[Standing, str]] = {
     Standing.BARRED: "not asked: nothing may cross that border",
     Standing.NOT_ASKED: "not asked",
     Standing.CONTRADICTING: "answered, and contradicted by a later statement",
+    Standing.DECIDED: "in doubt, and accepted by a person of the controller, who gave a ground",
 }
 
 _FAULTS: Final[Mapping[str, str]] = {

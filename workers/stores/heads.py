@@ -8,7 +8,7 @@ Source: P12; I22; crypto-and-evidence § 5 "Signed tree head"; reliability § 8.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -20,7 +20,7 @@ from schemas.ledger_keys import LedgerKeys
 from schemas.signed import check_document, sign_document
 from workers.rules.merkle import Frontier, leaf_hash
 from workers.stores.ledger import Ledger, LedgerBroken
-from workers.stores.mongo import Collection, Databases, available, insert_new
+from workers.stores.mongo import Collection, Databases, Document, available, insert_new
 
 Head = dict[str, Any]
 """As :data:`schemas.evidence.SIGNED_HEAD`."""
@@ -58,10 +58,27 @@ class Heads:
             found = await self._heads.find_one({"_id": {"$gt": seq}}, sort=[("_id", 1)])
         return found["head"] if found else None
 
-    async def all(self) -> list[Head]:
+    async def each(self) -> AsyncIterator[Head]:
         """Every head, the smallest first."""
         with available():
-            return [found["head"] async for found in self._heads.find().sort("_id", 1)]
+            async for found in self._heads.find().sort("_id", 1):
+                yield found["head"]
+
+    async def for_others(self) -> list[Head]:
+        """Those to keep elsewhere: the last of each day, whatever was handed out before, and now the newest.
+
+        So each such list holds every head of the ones before it, and stays short.
+        """
+        days: list[Document] = [
+            {"$group": {"_id": {"$substrBytes": ["$head.body.at", 0, 10]}, "size": {"$max": "$_id"}}}
+        ]
+        with available():
+            last = await self._heads.find_one_and_update({}, {"$set": {"handed_out": True}}, sort=[("_id", -1)])
+            wanted = [day["size"] async for day in self._heads.aggregate(days)]
+            if last is not None:
+                wanted.append(last["_id"])
+            found = self._heads.find({"$or": [{"_id": {"$in": wanted}}, {"handed_out": True}]}).sort("_id", 1)
+            return [one["head"] async for one in found]
 
     async def sign(self) -> Head | None:
         """The head over everything there is: a new one if the ledger has grown; ``None`` while it is empty.
@@ -97,26 +114,22 @@ class Heads:
         self._ledger.stop(why)
         return LedgerBroken(why)
 
-    async def check(self, known: Iterable[Head] = ()) -> Checked:
+    async def check(self, known: Sequence[Head] = (), *, every_signature: bool = True) -> Checked:
         """Recompute the whole tree from the leaves and compare it with every signed head; stop writing on a fault.
 
-        ``known``: heads kept elsewhere, which nobody who can write here could have removed.
+        ``known``: heads kept elsewhere, which nobody who can write here could have removed. ``every_signature``: of
+        all heads, not only of the newest. Reads everything, in constant memory.
         """
-        heads = await self.all()
-        faults = [fault for head in (*heads, *known) if (fault := self._fault_of(head))]
-        roots = {int(head["body"]["size"]): str(head["body"]["root"]) for head in heads}
-        for head in known:
-            size, root = head["body"]["size"], head["body"]["root"]
-            if roots.setdefault(size, root) != root:
-                faults.append(f"ledger_forked at size {size}")
-        size = await self._recompute(roots, faults)
-        conflicting = await self._ledger.pending(conflicting=True)
-        if conflicting:
+        newest = await self.newest()
+        once = [newest] if newest is not None and not every_signature else []
+        faults = [fault for head in once if (fault := self._fault_of(head))]
+        seen = await self._recompute(_Expected(self.each(), known), faults, every_signature)
+        if conflicting := await self._ledger.pending(conflicting=True):
             faults.append(f"entries_contradict: {conflicting}")
         if faults:
             self._ledger.stop(faults[0])
-        newest = max((head["body"]["at"] for head in heads), default=None)
-        return Checked(size, len(heads), await self._ledger.pending(), newest, tuple(faults))
+        at = newest["body"]["at"] if newest else None
+        return Checked(seen.leaves, seen.heads, await self._ledger.pending(), at, tuple(faults))
 
     def _fault_of(self, head: Mapping[str, Any]) -> str | None:
         try:
@@ -126,19 +139,69 @@ class Heads:
             return f"head_{error.code}"
         return None if head["body"]["log"] == self._keys.log else "head_of_another_log"
 
-    async def _recompute(self, roots: Mapping[int, str], faults: list[str]) -> int:
+    async def _recompute(self, expected: _Expected, faults: list[str], every_signature: bool) -> _Seen:
         frontier = Frontier()
+        await expected.next(frontier.size)
         async for leaf in self._ledger.leaves({}):
             seq = frontier.size
             if leaf.seq != seq:
                 faults.append(f"leaf_missing at leaf {seq}")
-                return seq
+                return _Seen(seq, expected.heads)
             if frontier.append(leaf_hash(leaf.text.encode())) != leaf.hashes:
                 faults.append(f"leaf_altered at leaf {seq}")
-                return seq
-            if frontier.size in roots and roots[frontier.size] != frontier.root.hex():
+                return _Seen(seq, expected.heads)
+            signed = await expected.next(frontier.size)
+            if every_signature:
+                faults += [fault for head in signed if (fault := self._fault_of(head))]
+            roots = {head["body"]["root"] for head in signed}
+            if len(roots) > 1:
+                faults.append(f"ledger_forked at size {frontier.size}")
+            elif roots - {frontier.root.hex()}:
                 faults.append(f"ledger_altered before size {frontier.size}")
-                return frontier.size
-        if any(size > frontier.size for size in roots):
+                return _Seen(frontier.size, expected.heads)
+        if await expected.left():
             faults.append(f"ledger_truncated at size {frontier.size}")
-        return frontier.size
+        return _Seen(frontier.size, expected.heads)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    leaves: int
+    heads: int
+
+
+class _Expected:
+    """Heads in the order of their sizes: those of the store as they are read, and a few from elsewhere."""
+
+    def __init__(self, stored: AsyncIterator[Head], known: Iterable[Head]) -> None:
+        self._stored = stored
+        self._known = sorted(known, key=_size)
+        self._ahead: Head | None = None
+        self.heads = 0
+
+    async def next(self, size: int) -> list[Head]:
+        """The heads of this very size; sizes are asked for in rising order, 0 first."""
+        found = []
+        if size == 0:
+            await self._read()
+        while self._ahead is not None and _size(self._ahead) <= size:
+            found.append(self._ahead)
+            await self._read()
+        while self._known and _size(self._known[0]) <= size:
+            found.append(self._known.pop(0))
+        return found
+
+    async def _read(self) -> None:
+        self._ahead = await anext(self._stored, None)
+        self.heads += self._ahead is not None
+
+    async def left(self) -> bool:
+        """Whether there is a head over more than there is; reads the rest."""
+        longer = self._ahead is not None or bool(self._known)
+        while self._ahead is not None:
+            await self._read()
+        return longer
+
+
+def _size(head: Head) -> int:
+    return int(head["body"]["size"])

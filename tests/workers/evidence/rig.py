@@ -16,7 +16,7 @@ from schemas.ledger_keys import LedgerKeys, new_ledger_keys
 from workers.evidence.keeping import Keeper
 from workers.evidence.notes import Notes
 from workers.settings import ControllerSettings
-from workers.stores.heads import Heads
+from workers.stores.heads import Head, Heads
 from workers.stores.keys import Keys, LocalKeyWrapper
 from workers.stores.ledger import Ledger
 from workers.stores.mongo import INDEXES, Databases, connect
@@ -54,6 +54,9 @@ class LedgerRig:
     def data_keys(self) -> Keys:
         return Keys(self.databases, LocalKeyWrapper({"wrap-test": bytes(32)}))
 
+    async def all_heads(self) -> list[Head]:
+        return [head async for head in self.heads.each()]
+
     def leaves(self) -> Any:
         """The collection as somebody with write access has it."""
         return self.databases.evidence["ledger"]
@@ -65,8 +68,9 @@ class LedgerRig:
         return self.databases.evidence["ledger_heads"]
 
     async def grow(self, *counts: int) -> None:
-        """Append and place so many entries at a time, with a head after each."""
+        """Append and place so many entries at a time, with a head after each, a day after the one before."""
         for count in counts:
+            self.clock.at += timedelta(days=1)
             first = await self.ledger.size()
             await self.ledger.append(*some(count, first))
             await self.keeper.settle()

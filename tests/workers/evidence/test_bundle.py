@@ -384,6 +384,46 @@ async def test_two_answers_that_differ_leave_a_store_contradicting(rig: LedgerRi
     assert report.stores[1].standing is Standing.CONTRADICTING
 
 
+async def in_doubt(rig: LedgerRig) -> CaseBook:
+    book = CaseBook(rig)
+    await book.opened()
+    await book.asked("de", "gb")
+    await book.answered_by(CONTROLLER, "de", "gb")
+    await book.looked_at(CONTROLLER, "de")
+    return await book.looked_at("gb", collections=({"name": "contacts", "matched": 2},))
+
+
+def standing(raw: bytes, store: str) -> Standing:
+    return next(story.standing for story in verify(raw).stores if story.code == store)
+
+
+async def test_a_doubt_that_a_person_settled_is_shown_as_that(rig: LedgerRig) -> None:
+    book = await in_doubt(rig)
+    assert standing(await book.file(), "gb") is Standing.CONTRADICTING
+    await book.note("doubt_settled", "gb", store="gb", decision="accept", ground="migrated meanwhile", by="staff-1")
+    await book.closed()
+    assert codes(await book.file(), trust(rig.keys)) == set()
+    assert standing(await book.file(), "gb") is Standing.DECIDED
+    await book.take("gb", book.signed("gb", [book.entry("gb", collections=GONE, attempt=2)]))
+    raw = await book.file()  # what comes after the end is seen, and does not undo that it was closed on proof
+    assert (standing(raw, "gb"), codes(raw, trust(rig.keys))) == (Standing.CONTRADICTING, set())
+
+
+async def test_a_store_asked_again_starts_anew(rig: LedgerRig) -> None:
+    book = await in_doubt(rig)
+    await book.note("doubt_settled", "gb", store="gb", decision="again", ground="look again", by="staff-1")
+    assert standing(await book.file(), "gb") is Standing.SILENT
+    late = book.signed("gb", [book.entry("gb", collections=GONE, reason="late")])
+    await book.take("gb", late)  # an answer to the order from before
+    assert standing(await book.file(), "gb") is Standing.SILENT
+    await book.note("order_issued", "gb 2", store="gb", digest="2" * 64, ask="serve", attempt=2)
+    await book.take("gb", book.signed("gb", [book.entry("gb", attempt=2)]))
+    await book.take("gb", book.signed("gb", [book.entry("gb", "look", GONE, attempt=3)]), "look")
+    await book.closed()
+    assert codes(await book.file(), trust(rig.keys)) == set()
+    assert standing(await book.file(), "gb") is Standing.ATTESTED
+
+
 @pytest.mark.parametrize("missing", ["answer", "look", "agreement"])
 async def test_a_case_closed_without_proof_is_found(rig: LedgerRig, missing: str) -> None:
     book = CaseBook(rig)

@@ -36,7 +36,7 @@ async def test_heads_signed_at_once_agree(rig: LedgerRig) -> None:
     await rig.keeper.sequence()
     heads = await asyncio.gather(*(rig.another().heads.sign() for _ in range(5)))
     assert all(head == heads[0] for head in heads)
-    assert len(await rig.heads.all()) == 1
+    assert len(await rig.all_heads()) == 1
 
 
 async def rewrite(rig: LedgerRig, change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> None:
@@ -183,7 +183,7 @@ async def test_no_head_is_dated_before_the_one_it_follows(rig: LedgerRig) -> Non
     behind = rig.another()
     behind.clock.at = BEGINNING
     await behind.grow(1)
-    first, second = await rig.heads.all()
+    first, second = await rig.all_heads()
     assert second["body"]["at"] >= first["body"]["at"]
 
 
@@ -229,6 +229,19 @@ async def test_a_file_of_heads_holds_and_contains_every_older_one(rig: LedgerRig
         check_heads(older, trust(rig.keys), read_heads(newer))
     with pytest.raises(InvalidMessage, match="no_trusted_key"):
         check_heads(older, trust(new_ledger_keys(BEGINNING)))
+
+
+async def test_a_file_of_heads_stays_short_and_forgets_none_that_was_handed_out(rig: LedgerRig) -> None:
+    """Of one day it holds the last, and whatever somebody may hold already."""
+    sizes = []
+    for size in range(1, 6):
+        await rig.ledger.append(*some(1, size))
+        await rig.keeper.settle()
+        if size in (2, 5):
+            found = check_heads(await heads_bytes(rig), trust(rig.keys))
+            sizes.append([head["body"]["size"] for head in found])
+    assert sizes == [[2], [2, 5]]
+    assert len(await rig.all_heads()) == 5
 
 
 @pytest.mark.parametrize(

@@ -165,7 +165,7 @@ async def test_a_careless_sequencer_is_found(rig: LedgerRig) -> None:
 async def test_every_leaf_and_every_pair_of_heads_is_proved(rig: LedgerRig) -> None:
     await rig.grow(1, 2, 4, 1, 9, 3)
     leaves = [leaf async for leaf in rig.ledger.leaves({})]
-    heads = await rig.heads.all()
+    heads = await rig.all_heads()
     assert [head["body"]["size"] for head in heads] == [1, 3, 7, 8, 17, 20]
     for head in heads:
         size, root = head["body"]["size"], bytes.fromhex(head["body"]["root"])
