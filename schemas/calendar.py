@@ -38,5 +38,5 @@ def _end(first: date, years: int, months: int, days: int) -> datetime:
     try:
         last = first + relativedelta(years=years, months=months, days=days)
         return datetime.combine(last + timedelta(days=1), time.min, PARIS).astimezone(UTC)
-    except OverflowError:
+    except (OverflowError, ValueError):  # past the year 9999
         return datetime.max.replace(tzinfo=UTC, microsecond=999000)

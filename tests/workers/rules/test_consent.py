@@ -1,0 +1,119 @@
+"""Consent folded from its events: order of arrival is nothing, "no" wins a tie, thirteen civil months. R15, R16, P2."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.consent import Choice
+from schemas.terms import CookiePurpose
+from tests.factories import REGISTER
+from workers.rules.consent import ConsentState, covers, state_at, valid_until
+
+ANALYTICS = CookiePurpose.ANALYTICS
+DAY = datetime(2025, 3, 10, 9, tzinfo=UTC)
+
+MOMENTS = st.integers(min_value=0, max_value=40).map(lambda hours: DAY + timedelta(hours=hours))
+CHOICES = st.builds(
+    Choice,
+    MOMENTS,
+    st.dictionaries(st.sampled_from(["analytics", "personalisation"]), st.booleans(), min_size=1),
+)
+
+
+def yes(at: datetime = DAY) -> Choice:
+    return Choice(at, {"analytics": True})
+
+
+def no(at: datetime = DAY) -> Choice:
+    return Choice(at, {"analytics": False})
+
+
+def state(events: list[Choice], moment: datetime) -> ConsentState:
+    return state_at(events, ANALYTICS, moment, REGISTER)
+
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        ([], ConsentState.UNKNOWN),
+        ([Choice(DAY, {"personalisation": True})], ConsentState.UNKNOWN),
+        ([yes()], ConsentState.GIVEN),
+        ([no()], ConsentState.REFUSED),
+        ([yes(), no()], ConsentState.REFUSED),
+        ([no(), yes()], ConsentState.REFUSED),
+        ([yes(), no(DAY + timedelta(seconds=1))], ConsentState.REFUSED),
+        ([no(), yes(DAY + timedelta(seconds=1))], ConsentState.GIVEN),
+        ([yes(DAY + timedelta(days=1))], ConsentState.UNKNOWN),
+    ],
+    ids=[
+        "nothing said",
+        "of something else",
+        "yes",
+        "no",
+        "tie",
+        "tie, other way round",
+        "withdrawn",
+        "given",
+        "later",
+    ],
+)
+def test_what_was_said(events: list[Choice], expected: ConsentState) -> None:
+    assert state(events, DAY + timedelta(hours=1)) is expected
+
+
+@pytest.mark.parametrize(
+    ("since", "ends"),
+    [
+        (datetime(2025, 3, 10, 9, tzinfo=UTC), datetime(2026, 4, 10, 22, tzinfo=UTC)),
+        (datetime(2024, 1, 31, 9, tzinfo=UTC), datetime(2025, 2, 28, 23, tzinfo=UTC)),
+        # 23:30 in London is the next day in Paris.
+        (datetime(2025, 3, 10, 23, 30, tzinfo=UTC), datetime(2026, 4, 11, 22, tzinfo=UTC)),
+    ],
+    ids=["day", "end of month", "midnight of Paris"],
+)
+def test_a_yes_holds_thirteen_civil_months_and_its_last_day(since: datetime, ends: datetime) -> None:
+    assert state([yes(since)], ends - timedelta(milliseconds=1)) is ConsentState.GIVEN
+    assert state([yes(since)], ends) is ConsentState.EXPIRED
+
+
+def test_a_no_holds_six_months_and_then_is_nobodys_answer() -> None:
+    assert state([no()], datetime(2025, 9, 10, 21, 59, tzinfo=UTC)) is ConsentState.REFUSED
+    assert state([no()], datetime(2025, 9, 10, 22, tzinfo=UTC)) is ConsentState.EXPIRED
+
+
+def test_an_expired_no_gives_no_yes_back() -> None:
+    """The older yes would still run, but it was withdrawn."""
+    long_after = datetime(2025, 10, 1, tzinfo=UTC)
+    assert state([yes(), no(DAY + timedelta(days=1))], long_after) is ConsentState.EXPIRED
+
+
+@given(st.lists(CHOICES, max_size=8).flatmap(lambda said: st.tuples(st.just(said), st.permutations(said))), MOMENTS)
+def test_order_of_arrival_changes_nothing(lists: tuple[list[Choice], list[Choice]], moment: datetime) -> None:
+    said, shuffled = lists
+    assert state(said, moment) is state(shuffled, moment)
+
+
+@given(st.lists(CHOICES, max_size=8), MOMENTS)
+def test_repeats_change_nothing(said: list[Choice], moment: datetime) -> None:
+    assert state(said, moment) is state(said + said, moment)
+
+
+@given(st.lists(CHOICES, max_size=8), MOMENTS)
+def test_no_wins_at_its_own_moment(said: list[Choice], moment: datetime) -> None:
+    assert not covers([*said, no(moment)], ANALYTICS, moment, REGISTER)
+
+
+@given(st.lists(CHOICES, max_size=8), CHOICES, MOMENTS)
+def test_old_news_never_overrides(said: list[Choice], old: Choice, moment: datetime) -> None:
+    latest = max((one.happened for one in said if "analytics" in one.choices and one.happened <= moment), default=None)
+    if latest is not None and old.happened < latest:
+        assert state(said, moment) is state([*said, old], moment)
+
+
+def test_the_proof_outlives_the_longest_of_its_choices() -> None:
+    end = valid_until({"analytics": True, "personalisation": False}, DAY, REGISTER)
+    assert end == datetime(2026, 4, 10, 22, tzinfo=UTC)
