@@ -130,8 +130,11 @@ async def _post(desk: Desk, store: str, order: str, entries: list[dict[str, Any]
     await desk.cases.keep_order(
         {"_id": order, "store": store, "asked": list(asked.items()), "sha256": digest, "token": token, "at": now}
     )
-    for entry in entries:
+
+    async def note(entry: dict[str, Any]) -> None:
         fact = f"{store}/{entry['ask']}/{entry['attempt']}"
         told = {"store": store, "digest": digest, "ask": entry["ask"], "attempt": entry["attempt"]}
         await desk.evidence.note("order_issued", entry["task"].partition("/")[0], fact, **told)
+
+    await asyncio.gather(*map(note, entries))  # all of them in one write
     await desk.send(store, token)
