@@ -13,6 +13,7 @@ from typing import Final
 
 from producers.door.app import Door
 from producers.settings import DoorSettings
+from schemas.interpreter import collect_seldom
 
 PARENT_LOOK_S: Final = 1.0
 
@@ -25,6 +26,7 @@ async def serve(settings: DoorSettings) -> None:
         loop.add_signal_handler(number, _stop_or_leave, stop)
     _watch_parent(loop, stop)
     async with Door(settings):
+        collect_seldom()
         await stop.wait()
 
 
