@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -86,12 +87,13 @@ async def replay(store: StoreAdapter, journal: Journal) -> Replayed:
     replayed = Replayed()
     tombstones = journal.tombstones()
     back: dict[str, Tombstone] = {}
-    async for page in store.identifiers():
-        replayed.looked_at += len(page)
-        for address in filter(None, map(normal_form, page)):
-            tombstone = tombstones.get(journal.mark(address))
-            if tombstone is not None:
-                back[address] = tombstone
+    async with aclosing(store.identifiers()) as pages:
+        async for page in pages:
+            replayed.looked_at += len(page)
+            for address in filter(None, map(normal_form, page)):
+                tombstone = tombstones.get(journal.mark(address))
+                if tombstone is not None:
+                    back[address] = tombstone
     for address, tombstone in back.items():
         replayed.people += 1
         for right, received_at in sorted(tombstone.received_at.items()):
@@ -126,11 +128,19 @@ def check_mapping(mapping_path: Path) -> Checked:
 
 
 async def _example(store: StoreAdapter) -> dict[str, list[dict[str, Any]]]:
-    async for page in store.identifiers():
-        for address in filter(None, map(normal_form, page)):
-            subject = Subject((address,), datetime.now(UTC))
-            return {right.value: await _planned(store, right, subject) for right in Right}
-    return {}
+    address = await _somebody(store)
+    if address is None:
+        return {}
+    subject = Subject((address,), datetime.now(UTC))
+    return {right.value: await _planned(store, right, subject) for right in Right}
+
+
+async def _somebody(store: StoreAdapter) -> str | None:
+    async with aclosing(store.identifiers()) as pages:
+        async for page in pages:
+            for address in filter(None, map(normal_form, page)):
+                return address
+    return None
 
 
 async def _planned(store: StoreAdapter, right: Right, subject: Subject) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -224,7 +224,8 @@ async def _answer(office: Office, serving: Serving) -> Answer:
 
 
 async def _access(office: Office, serving: Serving) -> Answer:
-    copy = await make_copy(office.code, office.store.access(serving.subject))
+    async with aclosing(office.store.access(serving.subject)) as pages:
+        copy = await make_copy(office.code, pages)
     tallies = [Tally(name, matched=count) for name, count in copy.counts.items()]
     receipt = _receipt_entry(office, serving.entry, tallies)
     if receipt["outcome"] == StoreOutcome.NOTHING_HELD:

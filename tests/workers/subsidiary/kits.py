@@ -74,6 +74,8 @@ COLUMNS: dict[str, dict[str, str]] = {
     "contracts": {"signatory": "text", "title": "text"},
 }
 
+CHILDREN_FIRST = sorted(COLUMNS, key=lambda name: "customer_id" not in COLUMNS[name])
+
 
 class Kit(Protocol):
     """An office's database, seen by somebody who is not us."""
@@ -84,6 +86,7 @@ class Kit(Protocol):
     async def create(self) -> None: ...
     async def insert(self, name: str, *rows: Row) -> None: ...
     async def rows(self, name: str) -> list[Row]: ...
+    async def empty(self) -> None: ...
     async def drop(self) -> None: ...
 
 
@@ -128,6 +131,10 @@ class MongoKit:
     async def rows(self, name: str) -> list[Row]:
         return list(self.database[name].find({}, {"_id": False}).sort("id", 1))
 
+    async def empty(self) -> None:
+        for name in COLUMNS:
+            self.database[name].delete_many({})
+
     async def drop(self) -> None:
         self._client.drop_database(self.database.name)
         self._client.close()
@@ -162,6 +169,10 @@ class SqliteKit:
 
     async def rows(self, name: str) -> list[Row]:
         return [dict(row) for row in self.connection.execute(f"SELECT * FROM {name} ORDER BY id")]
+
+    async def empty(self) -> None:
+        for name in CHILDREN_FIRST:
+            self.connection.execute(f"DELETE FROM {name}")
 
     async def drop(self) -> None:
         self.connection.close()
@@ -202,6 +213,10 @@ class PostgresKit:
 
     async def rows(self, name: str) -> list[Row]:
         return [dict(row) for row in await self._connection.fetch(f"SELECT * FROM {name} ORDER BY id")]
+
+    async def empty(self) -> None:
+        for name in CHILDREN_FIRST:
+            await self._connection.execute(f"DELETE FROM {name}")
 
     async def drop(self) -> None:
         await self._connection.execute(f"DROP SCHEMA {self.schema} CASCADE")

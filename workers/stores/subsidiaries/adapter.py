@@ -18,7 +18,7 @@ Source: R25, R28; design § 5.5.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Protocol, Self
@@ -143,11 +143,11 @@ class StoreAdapter(Protocol):
         """Mark, or take off lists, so that the person is not written to any more."""
         ...
 
-    def access(self, subject: Subject) -> AsyncIterator[CopyPage]:
+    def access(self, subject: Subject) -> AsyncGenerator[CopyPage, None]:
         """Every record of the person, pages of one collection in a row."""
         ...
 
-    def identifiers(self) -> AsyncIterator[Sequence[str]]:
+    def identifiers(self) -> AsyncGenerator[Sequence[str], None]:
         """Every identifier as it stands in the store, in pages; the same may come more than once."""
         ...
 

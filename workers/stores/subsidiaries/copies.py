@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from typing import Any, Final
@@ -34,7 +34,7 @@ class Copy:
         return hashlib.sha256(self.content).hexdigest()
 
 
-async def make_copy(store: str, pages: AsyncIterator[CopyPage]) -> Copy:
+async def make_copy(store: str, pages: AsyncIterable[CopyPage]) -> Copy:
     """The copy of a store, from its pages. Raises StoreRefuses ``copy-too-large`` rather than cut it short."""
     collections: list[tuple[str, Mapping[str, str], bytearray]] = []
     counts: dict[str, int] = {}

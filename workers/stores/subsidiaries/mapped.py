@@ -6,7 +6,7 @@ Source: R17, R19, R20, R25; design § 5.5.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any
@@ -71,12 +71,12 @@ class MappedStore:
         async with self._rows.writing() as session:
             return await self._object(self._finder(session, subject), act=True)
 
-    async def access(self, subject: Subject) -> AsyncIterator[CopyPage]:
+    async def access(self, subject: Subject) -> AsyncGenerator[CopyPage, None]:
         async with self._rows.reading() as session, aclosing(self._copy(self._finder(session, subject))) as pages:
             async for page in pages:
                 yield page
 
-    async def identifiers(self) -> AsyncIterator[Sequence[str]]:
+    async def identifiers(self) -> AsyncGenerator[Sequence[str], None]:
         async with self._rows.reading() as session:
             for name, entry in self._mapping.collections.items():
                 paths = [one.field for one in entry.found_by] + [path_of(mention) for mention in entry.mentions]
