@@ -14,7 +14,7 @@ from schemas.orders import CONTROLLER
 from schemas.terms import Proof, Right
 from schemas.tokens import TokenKind
 from workers.cases.desk import Desk
-from workers.cases.mailing import put_letter
+from workers.cases.mailing import post_letter
 from workers.correspondence.facts import (
     AnswerLetter,
     CollectionReport,
@@ -50,7 +50,7 @@ async def mail_link(desk: Desk, case: Document) -> None:
         link=f"{desk.public_url}/rights/{case['_id']}/confirm?token={token}",
         expires_at=expires_at(TokenKind.CONFIRM, now),
     )
-    await put_letter(desk, case, key, letter, desk.letterhead)
+    await post_letter(desk, case, key, letter, desk.letterhead)
 
 
 async def answer(desk: Desk, case: Document, tasks: list[Document], package: Package | None) -> None:
@@ -67,7 +67,7 @@ async def answer(desk: Desk, case: Document, tasks: list[Document], package: Pac
         package=package,
         still_held=tuple(Remainder(what) for what in _STILL_HELD[Right(case["right"])]),
     )
-    await put_letter(desk, case, key, letter, desk.letterhead)
+    await post_letter(desk, case, key, letter, desk.letterhead)
 
 
 def report(desk: Desk, task: Document) -> StoreReport:

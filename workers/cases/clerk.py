@@ -45,6 +45,9 @@ from workers.stores.parked import Letter
 
 log = structlog.get_logger("greffier.cases")
 
+MAIL_LEASE: Final = timedelta(minutes=2)
+"""How long one worker has for one mail: longer than any SMTP timeout."""
+
 ADVANCE: Final = "advance"
 DISPATCH: Final = "dispatch"
 MAIL: Final = "mail"
@@ -108,7 +111,7 @@ class Clerk:
         loop = asyncio.get_running_loop()
         self._tasks = [
             loop.create_task(keeper.keep(), name="ledger"),
-            loop.create_task(reconcile_for_ever(self.desk, self._wake(MAIL)), name="reconciler"),
+            loop.create_task(reconcile_for_ever(self.desk), name="reconciler"),
         ]
         self._inbox = Inbox(redis_url, services.trust.register.subsidiaries, self._take, self._park, self.tuning)
         self.broker.watched.append(self._inbox.start())
@@ -125,8 +128,10 @@ class Clerk:
             send=self._send,
             wake_case=self._wake(ADVANCE),
             wake_store=self._wake(DISPATCH),
+            wake_mail=self._wake(MAIL),
             settle=timedelta(seconds=services.trust.register.second_look_after.value),
             public_url=self.trust.mail.public_url,
+            counter_url=self.trust.mail.counter_url,
             letterhead=head,
         )
 
@@ -151,7 +156,8 @@ class Clerk:
 
     async def mail(self, mail: str) -> None:
         """The actor of one mail."""
-        found = await self.desk.cases.mail(mail)
+        now = self.desk.services.clock()
+        found = await self.desk.cases.take_mail(mail, now, now + MAIL_LEASE)
         if found is not None and self._mailer is not None:
             await send(self.desk, self._mailer, found)
 

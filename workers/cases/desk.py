@@ -61,7 +61,10 @@ class Docket:
 
 @dataclass(frozen=True, slots=True)
 class Desk(Docket):
-    """One per controller process. ``settle``: the longest time anything may be in flight before the second look."""
+    """One per controller process. ``settle``: the longest time anything may be in flight before the second look.
+
+    ``public_url``: how people reach the door; ``counter_url``: the counter, where it is reached otherwise.
+    """
 
     packages: Packages
     party: Keys
@@ -69,8 +72,10 @@ class Desk(Docket):
     token_key: OKPKey
     send: Send
     wake_store: Wake
+    wake_mail: Wake
     settle: timedelta
     public_url: str
+    counter_url: str | None = None
 
 
 def seal_json(key: DataKey, place: str, value: Any) -> bytes:

@@ -12,7 +12,7 @@ from typing import Final
 import structlog
 
 from schemas.errors import Temporary
-from workers.cases.desk import Docket
+from workers.cases.desk import Desk, Docket
 from workers.correspondence.compose import Letterhead, compose, read_mail
 from workers.correspondence.facts import Letter
 from workers.correspondence.mailer import Mailer, MailRefused
@@ -32,18 +32,29 @@ async def put_letter(desk: Docket, case: Document, key: DataKey, letter: Letter,
     await desk.cases.put_mail(written(case, key, letter, head, desk.services.clock()))
 
 
+async def post_letter(desk: Desk, case: Document, key: DataKey, letter: Letter, head: Letterhead) -> None:
+    """The same, and have it sent at once."""
+    await put_letter(desk, case, key, letter, head)
+    await desk.wake_mail(mail_id(case, letter))
+
+
+def mail_id(case: Document, letter: Letter) -> str:
+    """A mail's identity: one of each kind and case."""
+    return f"{case['_id']}/{letter.kind}-{letter.part}"
+
+
 def written(case: Document, key: DataKey, letter: Letter, head: Letterhead, now: datetime) -> Document:
     """A letter as the outbox keeps it, due at once."""
-    mail_id = f"{case['_id']}/{letter.kind}-{letter.part}"
+    name = mail_id(case, letter)
     message = compose(letter, Language(case["language"]), head, now)
     return {
-        "_id": mail_id,
+        "_id": name,
         "case": case["_id"],
         "kind": letter.kind,
         "message_id": message["Message-ID"],
         "send_at": now,
         "tries": 0,
-        "sealed": key.seal(f"mails/{mail_id}", message.as_bytes()),
+        "sealed": key.seal(f"mails/{name}", message.as_bytes()),
     }
 
 

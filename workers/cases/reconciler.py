@@ -8,13 +8,13 @@ Source: design § 4 "a reconciler re-derives from MongoDB what should be in a qu
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Final
 
 import structlog
 
 from schemas.errors import Temporary
+from workers.cases.delivering import sweep
 from workers.cases.desk import Desk
 
 log = structlog.get_logger("greffier.cases")
@@ -23,11 +23,8 @@ EVERY_S: Final = 2.0
 _LEASE: Final = timedelta(seconds=30)
 _AT_ONCE: Final = 500
 
-SendMail = Callable[[str], Awaitable[None]]
-"""Has one mail of the outbox sent, by its id."""
 
-
-async def reconcile(desk: Desk, send_mail: SendMail) -> int:
+async def reconcile(desk: Desk) -> int:
     """One pass; how many things were due."""
     now = desk.services.clock()
     cases = await desk.cases.due(now, now + _LEASE, _AT_ONCE)
@@ -36,17 +33,17 @@ async def reconcile(desk: Desk, send_mail: SendMail) -> int:
     stores = await desk.cases.stores_to_send(now)
     for store in stores:
         await desk.wake_store(store)
-    mails = await desk.cases.mails_to_send(now, now + _LEASE, _AT_ONCE)
+    mails = await desk.cases.mails_due(now, _AT_ONCE)
     for mail in mails:
-        await send_mail(mail["_id"])
-    return len(cases) + len(stores) + len(mails)
+        await desk.wake_mail(mail)
+    return len(cases) + len(stores) + len(mails) + await sweep(desk)
 
 
-async def reconcile_for_ever(desk: Desk, send_mail: SendMail) -> None:
+async def reconcile_for_ever(desk: Desk) -> None:
     """A pass every two seconds until cancelled; a store or a queue that is away is tried again."""
     while True:
         try:
-            await reconcile(desk, send_mail)
+            await reconcile(desk)
         except Temporary as error:
             log.warning("reconciler waits", reason=type(error).__name__)
         except Exception as error:

@@ -112,6 +112,15 @@ class Cases:
         with available():
             return await self._cases.find(query, {"sealed": 0}).sort(order).limit(limit).to_list(None)
 
+    async def packages_over(self, now: datetime, limit: int) -> list[Document]:
+        """Cases whose access package was downloaded, or whose link has ended, and that still have it."""
+        over = [
+            {"package.expires": {"$lte": now}},
+            {"package.expires": {"$exists": True}, "package.taken_at": {"$lte": now}},
+        ]
+        with available():
+            return await self._cases.find({"$or": over}, {"sealed": 0}).limit(limit).to_list(None)
+
     # ------------------------------------------------------------------ tasks
 
     async def open_tasks(self, tasks: Sequence[Document]) -> None:
@@ -204,18 +213,21 @@ class Cases:
         """A mail by ``<reference>/<kind>``: one of each kind, whatever is repeated."""
         await insert_new(self._mails, [mail])
 
-    async def mails_to_send(self, now: datetime, lease_until: datetime, limit: int) -> list[Document]:
-        """Mails that are due, each handed to one caller until ``lease_until``."""
-        found: list[Document] = []
+    async def mails_due(self, now: datetime, limit: int) -> list[str]:
+        """The ids of mails that are to be sent now."""
         with available():
-            async for mail in self._mails.find({"send_at": {"$lte": now}}).sort("send_at", 1).limit(limit):
-                taken = await self._mails.update_one(
-                    {"_id": mail["_id"], "send_at": mail["send_at"]},
-                    {"$set": {"send_at": lease_until}, "$inc": {"tries": 1}},
-                )
-                if taken.modified_count:
-                    found.append(mail)
-        return found
+            return [mail["_id"] async for mail in self._mails.find({"send_at": {"$lte": now}}, {"_id": 1}).limit(limit)]
+
+    async def mail(self, mail: str) -> Document | None:
+        """One mail that has not left yet."""
+        with available():
+            return await self._mails.find_one({"_id": mail, "sealed": {"$exists": True}})
+
+    async def take_mail(self, mail: str, now: datetime, lease_until: datetime) -> Document | None:
+        """One mail that is due, for whoever asks first, until ``lease_until``; ``None`` for everybody else."""
+        leased = {"$set": {"send_at": lease_until}, "$inc": {"tries": 1}}
+        with available():
+            return await self._mails.find_one_and_update({"_id": mail, "send_at": {"$lte": now}}, leased)
 
     async def mails_waiting(self, reference: str) -> bool:
         """Whether a mail of this case has not left yet."""
@@ -228,11 +240,6 @@ class Cases:
             await self._mails.update_one(
                 {"_id": mail}, {"$set": {"outcome": outcome, "at": at}, "$unset": {"send_at": "", "sealed": ""}}
             )
-
-    async def mail(self, mail: str) -> Document | None:
-        """One mail that has not left yet."""
-        with available():
-            return await self._mails.find_one({"_id": mail, "sealed": {"$exists": True}})
 
     async def mail_later(self, mail: str, send_at: datetime) -> None:
         """A mail could not be sent now."""

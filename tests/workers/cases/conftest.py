@@ -64,6 +64,7 @@ def court(bench: Bench, subsidiary_keys: Path) -> Court:
         send=send,
         wake_case=wake,
         wake_store=wake,
+        wake_mail=wake,
         settle=timedelta(seconds=5),
         public_url="https://rights.example.com",
         letterhead=letterhead(few.controller, "rights@example.com"),
