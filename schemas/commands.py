@@ -51,7 +51,7 @@ keys_app = typer.Typer(help="Make the keys of an installation.", no_args_is_help
 
 @keys_app.command()
 def generate(folder: Annotated[Path, typer.Argument(help="an empty or new folder")]) -> None:
-    """Make every key of one installation: FOLDER/door for the door, FOLDER/controller for the workers."""
+    """Make every key of one installation: FOLDER/door, FOLDER/controller (workers, desk) and FOLDER/counter."""
     from schemas.keyring import generate_keys
 
     try:
@@ -59,7 +59,7 @@ def generate(folder: Annotated[Path, typer.Argument(help="an empty or new folder
     except FileExistsError:
         print(f"greffier: {folder} already holds keys; they are never overwritten", file=sys.stderr)
         raise typer.Exit(1) from None
-    print(f"keys made in {folder / 'door'} and {folder / 'controller'}")
+    print(f"keys made in {folder / 'door'}, {folder / 'controller'} and {folder / 'counter'}")
 
 
 @keys_app.command("api-key")

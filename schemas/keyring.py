@@ -10,7 +10,8 @@ idempotency.key          door       derive event ids and fingerprints from ``Ide
 transit.private.json     controller open batches; several while one is being rotated out
 publishers.public.json   controller check publishers' signatures
 lookup.key               controller derive every keyed reference (:class:`schemas.subject.References`)
-wrapping.json            controller wrap the data keys of persons; the first one is current
+wrapping.json            controller wrap the data keys of persons; the first one is current. The counter has it too,
+                                    with ``tokens.public.json``: it opens access packages
 ======================== ========== ================================================================
 
 Secrets are files of mode 0400, never environment values, arguments or database entries.
@@ -109,12 +110,12 @@ def _write_api_keys(folder: Path, keys: Iterable[ApiKey]) -> None:
 
 
 def generate_keys(folder: Path) -> None:
-    """Make every key of an installation under ``folder/door`` and ``folder/controller``.
+    """Make every key of an installation under ``folder/door``, ``folder/controller`` and ``folder/counter``.
 
     Refuses (``FileExistsError``) to touch a folder that has keys: losing one loses what it protects.
     """
-    door, controller = folder / "door", folder / "controller"
-    for place in (door, controller):
+    door, controller, counter = folder / "door", folder / "controller", folder / "counter"
+    for place in (door, controller, counter):
         place.mkdir(parents=True, mode=0o700)
     kid, transit = f"transit-{secrets.token_hex(4)}", X25519PrivateKey.generate()
     publisher, signer = f"door-{secrets.token_hex(4)}", Ed25519PrivateKey.generate()
@@ -132,6 +133,8 @@ def generate_keys(folder: Path) -> None:
     write_json(controller / "wrapping.json", {"keys": [wrapping]})
     generate_controller_party(door, controller)
     generate_ledger_keys(controller)
+    for shared in (door / "tokens.public.json", controller / "wrapping.json"):
+        write_text(counter / shared.name, shared.read_text())
 
 
 def read_sealer(folder: Path) -> Sealer:

@@ -9,6 +9,7 @@
 | `own_store` | the controller's own store, asked and signed for like any other |
 | `receiving` | receipts: checked, kept, applied to their tasks |
 | `answering` | the letter, the access package, the end |
+| `delivering` | the one download of an access package |
 | `entering` | staff enter what came by e-mail or letter |
 | `deciding` | what only a person may decide: extend, refuse, hold, identity, doubt |
 | `dates` | a case's dates, reckoned anew |

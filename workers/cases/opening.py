@@ -75,6 +75,7 @@ async def _case(
         "confirmed": data.get("confirmed") == "yes",
         "link_mailed": False,
         "link": secrets.token_hex(16),
+        "status": secrets.token_hex(16),
         "wake_at": desk.services.clock(),
         "joins": joins,
         "sealed": seal_json(keys[key_id(reference, CASE)], f"cases/{reference}", person),

@@ -10,12 +10,13 @@ import io
 import secrets
 from collections.abc import Mapping, Sequence
 from datetime import date
-from typing import Any, Final
+from typing import Any
 
 from schemas.errors import StoreUnavailable
 from schemas.orders import CONTROLLER
 from schemas.tokens import TokenKind
 from workers.cases import answering
+from workers.cases.delivering import PACKAGE
 from workers.cases.desk import Desk, open_sealed_json
 from workers.correspondence.facts import Package
 from workers.correspondence.words import Language
@@ -25,9 +26,6 @@ from workers.package.sources import processings, recipients, safeguard
 from workers.rules.tokens import expires_at, make_token
 from workers.stores.keys import DataKey, key_id
 from workers.stores.mongo import Document
-
-PACKAGE: Final = "package"
-"""The class of the key that a package is sealed under: destroyed with its download, or when its link has ended."""
 
 
 async def put_together(desk: Desk, case: Document, tasks: Sequence[Document]) -> Package | None:
@@ -40,16 +38,23 @@ async def put_together(desk: Desk, case: Document, tasks: Sequence[Document]) ->
         link = {"token": secrets.token_hex(16), "made": now, "expires": expires_at(TokenKind.DOWNLOAD, now)}
         await desk.cases.change(case, {"package": link})
         case = await _again(desk, reference)
+    link = case["package"]
+    if "taken_at" not in link and "dropped_at" not in link:
+        await _store(desk, case, tasks, key, tuple(person["emails"]))
+    token = make_token(desk.token_key, TokenKind.DOWNLOAD, reference, token_id=link["token"], now=link["made"])
+    return Package(
+        f"{desk.counter_url or desk.public_url}/download/{token}", expires_at(TokenKind.DOWNLOAD, link["made"])
+    )
+
+
+async def _store(desk: Desk, case: Document, tasks: Sequence[Document], key: DataKey, emails: tuple[str, ...]) -> None:
+    reference = case["_id"]
     copies = {
         copy["store"]: open_sealed_json(key, f"copies/{copy['_id']}", copy["sealed"])
         for copy in await desk.cases.copies_of(reference)
     }
-    content = _content(desk, case, tasks, copies, tuple(person["emails"]))
-    archive = await asyncio.to_thread(_written, content)
+    archive = await asyncio.to_thread(_written, _content(desk, case, tasks, copies, emails))
     await desk.packages.put(reference, (await _package_key(desk, reference)).seal(f"packages/{reference}", archive))
-    link = case["package"]
-    token = make_token(desk.token_key, TokenKind.DOWNLOAD, reference, token_id=link["token"], now=link["made"])
-    return Package(f"{desk.public_url}/download/{token}", link["expires"])
 
 
 async def _again(desk: Desk, reference: str) -> Document:

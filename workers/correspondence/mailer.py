@@ -100,6 +100,8 @@ class MailSettings(BaseSettings):
     """The address letters come from; its domain must be allowed to send through that server (SPF, DKIM)."""
     public_url: Annotated[str, AfterValidator(_https)]
     """How people reach door and counter: what links in letters begin with."""
+    counter_url: Annotated[str, AfterValidator(_https)] | None = None
+    """How people reach the counter, where no proxy leads ``/download`` and ``/status`` of the public URL to it."""
 
     @model_validator(mode="after")
     def _speaks_in_private(self) -> MailSettings:

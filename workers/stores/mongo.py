@@ -31,7 +31,7 @@ from pymongo.errors import (
 from pymongo.read_concern import ReadConcern
 
 from schemas.errors import StoreUnavailable
-from workers.settings import ControllerSettings
+from workers.settings import StoreSettings
 
 Document = dict[str, Any]
 Collection = AsyncIOMotorCollection[Document]
@@ -55,10 +55,11 @@ class Databases:
     evidence: Database
     keys: Database
 
-    async def ping(self) -> None:
-        """Raises :class:`StoreUnavailable` unless every database's primary answers."""
+    async def ping(self, *names: str) -> None:
+        """Raises :class:`StoreUnavailable` unless the primary of each of these databases answers; by default of all."""
         with available():
-            for database in (self.active, self.archive, self.evidence, self.keys):
+            for name in names or ("active", "archive", "evidence", "keys"):
+                database: Database = getattr(self, name)
                 await database.command("ping")
 
     async def hello(self) -> Document:
@@ -71,7 +72,7 @@ class Databases:
             client.close()
 
 
-def connect(settings: ControllerSettings) -> Databases:
+def connect(settings: StoreSettings) -> Databases:
     """Open the databases. To be called inside the event loop that will use them; connects on first use."""
     clients: dict[str, AsyncIOMotorClient[Document]] = {}
 
@@ -165,6 +166,7 @@ INDEXES: Final[dict[str, dict[str, list[IndexModel]]]] = {
             _index("joins", unique=True, partialFilterExpression={"joins": {"$exists": True}}),
             _index("wake_at", sparse=True),
             _index("due_on"),
+            _index("package.expires", sparse=True),
         ],
         "tasks": [_index("case", "store"), _index("store", "send_at", sparse=True)],
         "attempts": [_index("store")],

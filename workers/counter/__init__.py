@@ -1,0 +1,5 @@
+"""The counter: what a person reached by a mailed link may see or fetch. Public, and narrow.
+
+It opens **evidence** and **keys** with credentials of its own, holds no key that signs or opens an identifier's case,
+and knows a person by a token alone. Source: R17; design § 1, § 6 "Counter"; reliability § 8.7.
+"""

@@ -1,0 +1,197 @@
+"""The counter as one object: made from settings, opened on its port, drained and closed.
+
+| call | what |
+| --- | --- |
+| ``GET /status/{token}`` | state and dates of a case, as a page or as JSON |
+| ``GET /download/{token}`` | a page with one button; it fetches nothing: scanners of mail open links too |
+| ``POST /download/{token}`` | the access package, once: 410 when it was fetched or its link has ended |
+
+A token that is not ours, or of another kind, is 404 and says nothing more.
+Source: R17; design § 6 "Counter"; reliability § 8.7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import structlog
+from aiohttp import web
+from joserfc.jwk import OKPKey
+
+from schemas.calendar import civil_day
+from schemas.errors import InvalidMessage, StoreUnavailable
+from schemas.keyring import read_wrapping_keys
+from schemas.party_keys import read_token_keys
+from schemas.tokens import MAX_CHARS, TokenKind, read_token
+from workers.cases.delivering import PACKAGE, fetched, take
+from workers.counter.pages import page, status_page
+from workers.counter.settings import CounterSettings
+from workers.evidence.notes import Notes
+from workers.services import utc_now
+from workers.stores.cases import Cases
+from workers.stores.keys import Keys, LocalKeyWrapper, key_id
+from workers.stores.ledger import Ledger
+from workers.stores.mongo import Databases, Document, connect
+from workers.stores.packages import Packages
+from workers.web import BASE_HEADERS, JSON, MAX_BODY, Listening, Refused, add_health, answer, as_problems
+
+log = structlog.get_logger("greffier.counter")
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """The handlers. ``token_keys``: public, by key id."""
+
+    databases: Databases
+    cases: Cases
+    packages: Packages
+    keys: Keys
+    notes: Notes
+    token_keys: Mapping[str, OKPKey]
+    clock: Callable[[], datetime]
+
+    def application(self) -> web.Application:
+        application = web.Application(middlewares=[as_problems], client_max_size=MAX_BODY)
+        router = application.router
+        router.add_get("/status/{token}", self.status)
+        router.add_get("/download/{token}", self.show)
+        router.add_post("/download/{token}", self.download)
+        add_health(router, self.ready)
+        return application
+
+    async def ready(self) -> None:
+        """Raises :class:`StoreUnavailable` while one of the two databases is away."""
+        await self.databases.ping("evidence", "keys")
+
+    async def status(self, request: web.Request) -> web.StreamResponse:
+        """State and dates, no word about the person, nor about any store."""
+        found = await self._case(request, TokenKind.STATUS)
+        if isinstance(found, web.Response):
+            return found
+        case, token_id = found
+        if case.get("status") != token_id:
+            raise _nothing_here()
+        told = status_of(case)
+        if JSON in request.headers.get("Accept", ""):
+            return answer(told)
+        return status_page(request, told)
+
+    async def show(self, request: web.Request) -> web.StreamResponse:
+        """The page behind the mailed link."""
+        found = await self._package(request)
+        return found if isinstance(found, web.Response) else page(request, "download")
+
+    async def download(self, request: web.Request) -> web.StreamResponse:
+        """The package. It is claimed before the first byte leaves: of two who ask at once, one gets it."""
+        case = await self._package(request)
+        if isinstance(case, web.Response):
+            return case
+        name = key_id(case["_id"], PACKAGE)
+        key = (await self.keys.read([name])).get(name)
+        sealed = await self.packages.get(case["_id"])
+        if key is None or sealed is None:
+            return page(request, "gone", 410)
+        content = key.open(f"packages/{case['_id']}", sealed)
+        if not await take(self.cases, case["_id"], self.clock()):
+            return page(request, "gone", 410)
+        await self.notes.note("package_fetched", case["_id"], "fetched")
+        try:
+            return await _send(request, case["_id"], content)
+        finally:
+            await self._tidy(case["_id"])
+
+    async def _tidy(self, reference: str) -> None:
+        try:
+            await fetched(self.cases, self.packages, self.keys, reference, self.clock())
+        except StoreUnavailable:
+            log.info("package left to the reconciler")
+
+    async def _package(self, request: web.Request) -> Document | web.Response:
+        """The case of a download link that is still good, or the page that says it is not."""
+        found = await self._case(request, TokenKind.DOWNLOAD)
+        if isinstance(found, web.Response):
+            return found
+        case, token_id = found
+        package = case.get("package", {})
+        if package.get("token") != token_id:
+            raise _nothing_here()
+        return page(request, "gone", 410) if "taken_at" in package or "dropped_at" in package else case
+
+    async def _case(self, request: web.Request, kind: TokenKind) -> tuple[Document, str] | web.Response:
+        """The case a token speaks of, and the token's id; a page where it has expired."""
+        token = request.match_info["token"]
+        try:
+            if len(token) > MAX_CHARS:
+                raise InvalidMessage("unknown_token")
+            claims = read_token(token, self.token_keys, kind, self.clock())
+        except InvalidMessage as fault:
+            if fault.code == "expired_token":
+                return page(request, "gone", 410)
+            raise _nothing_here() from None
+        case = await self.cases.get(claims.case)
+        if case is None:
+            raise _nothing_here()
+        return case, claims.id
+
+
+def status_of(case: Document) -> dict[str, Any]:
+    """What a person may see of a case without proving more than that a link reached them."""
+    told: dict[str, Any] = {
+        "reference": case["_id"],
+        "right": case["right"],
+        "state": case["answer"],
+        "received_on": case["received_on"],
+        "due_on": case["due_on"],
+        "extended": case.get("extended", False),
+    }
+    answered = case.get("answered_at") or case.get("refused_at")
+    return {**told, "answered_on": civil_day(answered).isoformat()} if answered else told
+
+
+_PIECE: Final = 256 * 1024
+
+
+async def _send(request: web.Request, reference: str, content: bytes) -> web.StreamResponse:
+    sending = web.StreamResponse(
+        headers={
+            **BASE_HEADERS,
+            "Content-Type": "application/zip",
+            "Content-Disposition": f'attachment; filename="{reference}.zip"',
+        }
+    )
+    sending.content_length = len(content)
+    await sending.prepare(request)
+    for start in range(0, len(content), _PIECE):
+        await sending.write(content[start : start + _PIECE])
+    await sending.write_eof()
+    return sending
+
+
+def _nothing_here() -> Refused:
+    return Refused(404, "unknown_token", "There is nothing here.")
+
+
+@asynccontextmanager
+async def open_counter(settings: CounterSettings, clock: Callable[[], datetime] = utc_now) -> AsyncIterator[int]:
+    """A counter at work; its port. Raises :class:`schemas.errors.ConfigurationError`."""
+    token_keys, wrapper = read_token_keys(settings.keys), LocalKeyWrapper(read_wrapping_keys(settings.keys))
+    databases = connect(settings)
+    counter = Counter(
+        databases=databases,
+        cases=Cases(databases),
+        packages=Packages(databases),
+        keys=Keys(databases, wrapper),
+        notes=Notes(Ledger(databases), clock),
+        token_keys=token_keys,
+        clock=clock,
+    )
+    try:
+        async with Listening(counter.application(), settings.counter_host, settings.counter_port) as listening:
+            log.info("counter open", port=listening.port)
+            yield listening.port
+    finally:
+        databases.close()

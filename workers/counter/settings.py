@@ -1,0 +1,21 @@
+"""What a counter is told from outside. Source: house-style § 5."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from workers.settings import StoreSettings
+
+
+class CounterSettings(StoreSettings):
+    """One counter process; it uses the databases **evidence** and **keys** only."""
+
+    counter_host: str = "127.0.0.1"
+    """The address to listen on; ``0.0.0.0`` or ``::`` in a container."""
+    counter_port: Annotated[int, Field(ge=0, le=65535)] = 8081
+    """The port to listen on; 0 takes a free one."""
+    keys: Path = Path("var/keys/counter")
+    """Folder with ``tokens.public.json`` and ``wrapping.json``."""
