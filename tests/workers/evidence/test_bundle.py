@@ -45,7 +45,7 @@ async def test_a_closed_case_is_told_and_holds(rig: LedgerRig) -> None:
     assert standings == {CONTROLLER: Standing.VERIFIED, "de": Standing.ATTESTED, "gb": Standing.ATTESTED}
     assert all(story.asked_at and story.answered_at and story.looked_at for story in report.stores)
     told = "\n".join(sentences(report))
-    assert "Sopexa Example GB Ltd (GB) was asked on 2026-11-22" in told
+    assert "Sopexa Example GB Ltd (GB) was asked on 2026-11-23" in told
     assert "contacts: 2 found, 2 erased" in told
     assert "Everything in this file holds" in told
     assert [row[-1] for row in rows(report.stores)] == ["verified", "attested", "attested"]
