@@ -39,11 +39,12 @@ async def open_case(desk: Docket, data: Mapping[str, Any], arrived_at: datetime,
     open_already = await desk.cases.joined(joins)
     if open_already is None:
         case = await _case(desk, data, reference, right, joins, received_at)
+        entered = {"by": by} if by else {}
+        # The entry before the effect: noted after it, a crash between the two would lose it for good.
+        await desk.evidence.note(
+            "request_received", reference, "opened", right=right, channel=data["channel"], **entered
+        )
         if await desk.cases.open(case):
-            entered = {"by": by} if by else {}
-            await desk.evidence.note(
-                "request_received", reference, "opened", right=right, channel=data["channel"], **entered
-            )
             await desk.wake_case(reference)
             return reference
         open_already = await desk.cases.joined(joins)
@@ -85,10 +86,13 @@ async def _case(
 
 async def confirm(desk: Docket, data: Mapping[str, Any]) -> None:
     """The link of a case was used: once, for that case, while it waits for it. Anything else changes nothing."""
-    case = await desk.cases.get(data["reference"])
-    if case is None or case.get("link") != data["token"] or case["answer"] != Answer.RECEIVED:
-        log.info("confirmation without effect", case=data["reference"])
-        return
-    if await desk.cases.change(case, {"confirmed": True, "wake_at": desk.services.clock()}, "link"):
-        await desk.evidence.note("request_confirmed", case["_id"], data["token"])
-    await desk.wake_case(case["_id"])
+    reference = data["reference"]
+    while True:
+        case = await desk.cases.get(reference)
+        if case is None or case.get("link") != data["token"] or case["answer"] != Answer.RECEIVED:
+            log.info("confirmation without effect", case=reference)
+            return
+        await desk.evidence.note("request_confirmed", reference, data["token"])
+        if await desk.cases.change(case, {"confirmed": True, "wake_at": desk.services.clock()}, "link"):
+            break
+    await desk.wake_case(reference)
