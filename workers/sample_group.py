@@ -66,8 +66,7 @@ collections:
 _MAPPINGS: Final = {"de": _DE, "us": _US, "jp": _JP}
 _SCHEMAS: Final = {
     "us": (
-        "CREATE TABLE IF NOT EXISTS people"
-        " (id INTEGER PRIMARY KEY, full_name TEXT, email_address TEXT, company TEXT)",
+        "CREATE TABLE IF NOT EXISTS people (id INTEGER PRIMARY KEY, full_name TEXT, email_address TEXT, company TEXT)",
         "CREATE TABLE IF NOT EXISTS mailing_list (id INTEGER PRIMARY KEY, email TEXT, topic TEXT)",
     ),
     "jp": ("CREATE TABLE IF NOT EXISTS leads (id INTEGER PRIMARY KEY, mail TEXT, note TEXT)",),
