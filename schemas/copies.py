@@ -22,9 +22,10 @@ from schemas.errors import InvalidMessage
 from schemas.fields import SHA256_HEX, pattern
 from schemas.shapes import Shape
 
-INLINE_BYTES: Final = 512 * 1024
-PART_BYTES: Final = 512 * 1024
-"""Base64 twice (part and seal) makes 0.9 MiB of it; a message may hold 2 MiB."""
+INLINE_BYTES: Final = 1024 * 1024
+"""Sealed, 1.4 MiB; a message may hold 2 MiB, and the receipt goes with it."""
+PART_BYTES: Final = 768 * 1024
+"""Base64 twice (part and seal) makes 1.4 MiB of it."""
 MAX_COPY_BYTES: Final = 64 * 1024 * 1024
 _NUMBER: Final = pattern(r"^(0|[1-9][0-9]{0,3})$", 4)
 
@@ -60,6 +61,8 @@ def join(parts: Sequence[Mapping[str, Any]]) -> bytes | None:
 
     None while some are missing. Raises :class:`InvalidMessage` ``bad_copy`` when they are not what they say.
     """
+    if not parts:
+        return None
     by_place = {int(part["place"]): part for part in parts}
     wanted = {(part["of"], part["copy_sha256"]) for part in parts}
     if len(wanted) != 1:

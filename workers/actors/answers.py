@@ -20,8 +20,8 @@ from schemas.jose import seal, sign
 from schemas.orders import CONTROLLER, RECEIPT, RECEIPT_LIFETIME
 from workers.office import Office
 
-_RECEIPT_BYTES: Final = INLINE_BYTES
-"""Of entries and copies together in one message: signed and sealed it stays below what a queue's reader takes."""
+_MESSAGE_BYTES: Final = INLINE_BYTES + 256 * 1024
+"""Of signed entries and copies together in one message: sealed it stays below what a queue's reader takes, 2 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +49,8 @@ def _by_size(answers: Sequence[Answer]) -> Iterator[list[Answer]]:
     batch: list[Answer] = []
     size = 0
     for answer in answers:
-        own = len(rfc8785.dumps(answer.entry)) + len(_inline(answer) or b"")
-        if batch and size + own > _RECEIPT_BYTES:
+        own = len(rfc8785.dumps(answer.entry)) * 4 // 3 + len(_inline(answer) or b"")  # what is signed is in base64
+        if batch and size + own > _MESSAGE_BYTES:
             yield batch
             batch, size = [], 0
         batch.append(answer)

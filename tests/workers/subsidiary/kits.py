@@ -205,6 +205,10 @@ class PostgresKit:
             values = [_as_postgres(value) for value in row.values()]
             await self._connection.execute(f"INSERT INTO {name} ({', '.join(row)}) VALUES ({marks})", *values)
 
+    async def run(self, statement: str) -> None:
+        """Anything, as the server's owner."""
+        await self._connection.execute(statement)
+
     async def fill_visits(self, number: int) -> None:
         """So many visits of customer 1, by one statement."""
         await self._connection.execute(
