@@ -91,3 +91,40 @@ def revoke(
         print(f"greffier: no key {key_id}", file=sys.stderr)
         raise typer.Exit(1)
     print(f"{key_id} is revoked")
+
+
+@keys_app.command("desk-account")
+def desk_account(
+    file: Annotated[Path, typer.Argument(help="the desk's accounts; made where there is none")],
+    name: Annotated[str, typer.Option("--name", help="who; it stands in evidence, so an account's name, no address")],
+    department: Annotated[str, typer.Option("--department", help="as the register names it")],
+    decides: Annotated[
+        bool, typer.Option("--decides", help="may extend, refuse, hold and settle, not only look")
+    ] = False,
+) -> None:
+    """Make an account of the desk: prints its token once; the file keeps only its digest."""
+    from schemas.desk_accounts import add_account, new_account
+    from schemas.errors import InvalidMessage
+    from schemas.terms import Department
+
+    try:
+        token, account = new_account(name, Department(department), decides=decides)
+    except (ValueError, InvalidMessage):
+        print(f"greffier: needs a name of letters, digits and ._:- and one of {', '.join(Department)}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    add_account(file, account)
+    print(token)
+
+
+@keys_app.command("revoke-desk-account")
+def revoke_desk_account(
+    file: Annotated[Path, typer.Argument(help="the desk's accounts")],
+    account_id: Annotated[str, typer.Argument(help="the middle part of gd_<id>_<secret>")],
+) -> None:
+    """Revoke an account of the desk by its id."""
+    from schemas.desk_accounts import revoke_account
+
+    if not revoke_account(file, account_id):
+        print(f"greffier: no account {account_id}", file=sys.stderr)
+        raise typer.Exit(1)
+    print(f"{account_id} is revoked")

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from workers.evidence_commands import evidence_app
+from workers.rights_commands import rights_app
 from workers.staff_commands import doctor, parked_app, status
 from workers.subsidiary_commands import subsidiary
 
@@ -20,11 +21,14 @@ def register_commands(app: typer.Typer) -> None:
     app.command()(up)
     app.command()(demo)
     app.command()(controller)
+    app.command()(desk)
+    app.command()(counter)
     app.command()(subsidiary)
     app.command()(bench)
     app.command()(status)
     app.command()(doctor)
     app.add_typer(parked_app, name="parked")
+    app.add_typer(rights_app, name="rights")
     app.add_typer(evidence_app, name="evidence")
 
 
@@ -56,6 +60,33 @@ def controller(
     from workers.main import run_controller
 
     raise typer.Exit(run_controller(queues))
+
+
+def desk() -> None:
+    """Serve the desk until SIGTERM: staff look at cases and decide. Internal. Settings: GREFFIER_* variables."""
+    from schemas.logs import configure_logs
+    from workers.correspondence.mailer import read_mail_settings
+    from workers.desk.app import open_desk
+    from workers.desk.settings import DeskSettings
+    from workers.settings import read_settings
+    from workers.web import serve
+
+    settings, mail = read_settings(DeskSettings), read_mail_settings()
+    configure_logs(settings.log_level)
+    serve(lambda: open_desk(settings, mail))
+
+
+def counter() -> None:
+    """Serve the counter until SIGTERM: status and download by mailed link. Settings: GREFFIER_* variables."""
+    from schemas.logs import configure_logs
+    from workers.counter.app import open_counter
+    from workers.counter.settings import CounterSettings
+    from workers.settings import read_settings
+    from workers.web import serve
+
+    settings = read_settings(CounterSettings)
+    configure_logs(settings.log_level)
+    serve(lambda: open_counter(settings))
 
 
 def bench(

@@ -15,6 +15,7 @@ from datetime import date
 from typing import Any, Final
 
 from schemas.calendar import civil_day
+from schemas.desk_accounts import NAME
 from schemas.errors import GreffierError, InvalidBody, Problem
 from schemas.orders import CONTROLLER
 from schemas.terms import Right
@@ -38,7 +39,6 @@ from workers.stores.mongo import Document
 
 TRIES: Final = 10
 _GROUND: Final = re.compile(r"[A-Za-z0-9 ().,:/-]{1,120}")
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 
 SENTENCES: Final[Mapping[str, str]] = {
     "unknown_case": "there is no such case",
@@ -338,5 +338,5 @@ def _check_ground(ground: str) -> None:
 
 def check_name(by: str) -> None:
     """Who decided is evidence: an account's name. Raises :class:`InvalidBody`."""
-    if not _NAME.fullmatch(by):
+    if not NAME.fullmatch(by):
         raise InvalidBody(Problem("not_a_name", "/by", "must be an account's name: letters, digits and ._:-"))

@@ -29,8 +29,10 @@ CODES = ("de", "gb", "us")
 
 @pytest.fixture(scope="session")
 def subsidiary_keys(keys: Path) -> Path:
+    """Made once a session, though several folders of tests import this."""
     for code in CODES:
-        add_subsidiary(keys / "controller", keys / "subsidiaries" / code, code)
+        if not (keys / "subsidiaries" / code).exists():
+            add_subsidiary(keys / "controller", keys / "subsidiaries" / code, code)
     return keys
 
 
