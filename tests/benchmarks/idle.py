@@ -18,7 +18,7 @@ SETTLE_S: Final = 5.0
 
 def idle(n: int) -> Figures:
     """``n``: seconds to watch."""
-    with running_system() as stage:
+    with running_system(whole=True) as stage:
         stage.post(CONSENT, list(Samples().consents(10)), 10)
         stage.wait_persisted(CONSENT, "consents", 10)
         stage.close()  # our own clients ping their servers

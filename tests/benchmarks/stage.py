@@ -1,4 +1,4 @@
-"""Where a benchmark runs: the whole system as ``greffier up`` starts it, in a temporary folder on a real disk.
+"""Where a benchmark runs: the system as ``greffier up`` starts it, in a temporary folder on a real disk.
 
 Embedded servers with the settings of production (``appendfsync always``; majority and journal), one door, one
 controller worker; independent clients to publish and to look.
@@ -11,7 +11,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,11 +25,13 @@ from producers.publisher import Letterbox
 from schemas.envelope import Event
 from schemas.keyring import read_sealer
 from schemas.routes import NAMESPACE
+from workers.local import EmbeddedMongo
 from workers.up import System
 
 LOOK_S: Final = 0.01
 MIB: Final = 1 << 20
 MAX_DEPTH: Final = 1_000_000
+ROOMY_CACHE_GB: Final = "1.5"
 
 
 class Stage:
@@ -103,29 +105,44 @@ class Stage:
 
 
 @contextmanager
-def running_system() -> Iterator[Stage]:
-    """The whole system, ready, gone afterwards with its folder."""
-    with tempfile.TemporaryDirectory(prefix="greffier-bench-") as folder, _operators_servers_ignored():
-        system = System(Path(folder), port=0)
+def running_system(*, whole: bool = False) -> Iterator[Stage]:
+    """The system, ready, gone afterwards with its folder.
+
+    ``whole``: exactly as ``greffier up`` starts it, the sample subsidiaries included. Else without them, and with a
+    MongoDB whose cache is not a laptop's: at 0.25 GB it soon writes pages out instead of answering.
+    """
+    with tempfile.TemporaryDirectory(prefix="greffier-bench-") as folder, ExitStack() as kept:
+        kept.enter_context(_operators_servers_ignored())
+        if not whole:
+            os.environ["MONGO_URL"] = kept.enter_context(_roomy_mongo(Path(folder))).url
+        system = System(Path(folder), port=0, offices=whole)
+        kept.callback(system.stop)
         system.start()
-        try:
-            stage = Stage(system, Path(folder))
-            try:
-                yield stage
-            finally:
-                stage.close()
-        finally:
-            system.stop()
+        stage = Stage(system, Path(folder))
+        kept.callback(stage.close)
+        yield stage
+
+
+@contextmanager
+def _roomy_mongo(folder: Path) -> Iterator[EmbeddedMongo]:
+    server = EmbeddedMongo(folder, cache_gb=ROOMY_CACHE_GB).start()
+    try:
+        yield server
+    finally:
+        server.stop()
 
 
 @contextmanager
 def _operators_servers_ignored() -> Iterator[None]:
     """A benchmark counts whole collections: it never runs on servers that hold anything else."""
-    kept = {name: os.environ.pop(name) for name in ("REDIS_URL", "MONGO_URL") if name in os.environ}
+    given = {name: os.environ.pop(name, None) for name in ("REDIS_URL", "MONGO_URL")}
     try:
         yield
     finally:
-        os.environ.update(kept)
+        for name, value in given.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def chunks(items: Sequence[Any], size: int) -> Iterable[Sequence[Any]]:
