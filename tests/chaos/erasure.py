@@ -220,13 +220,6 @@ class World:
                 await self.bench.deliver(act.wire, act.queue)
         return [f"after a replay: {fault}" for fault in await self._faults_left()]
 
-    def wipe(self) -> None:
-        """Empty every collection, indexes kept."""
-        for name, documents in self.bench.dump().items():
-            if documents:
-                database, _, collection = name.partition(".")
-                self.bench.reader[f"{self.bench.prefix}_{database}"][collection].delete_many({})
-
     # --- what must be true --------------------------------------------------------------------------------------
 
     def _faults_seen(self) -> list[str]:

@@ -102,7 +102,7 @@ async def play(world: World, chosen: Chooser, seed: int, *, replayed: bool = Fal
     faults = await world.play(chosen)
     if replayed and not faults:
         faults = await world.replay()
-    world.wipe()
+    world.bench.wipe()
     if faults:
         raise Found(seed, faults, world.schedule.trace)
     return len(world.schedule.trace)

@@ -122,6 +122,13 @@ class Bench:
                 found[f"{database}.{name}"] = list(handle[name].find())
         return found
 
+    def wipe(self) -> None:
+        """Empty every collection; indexes stay, which is what makes this quicker than databases of one's own."""
+        for name, documents in self.dump().items():
+            if documents:
+                database, _, collection = name.partition(".")
+                self.reader[f"{self.prefix}_{database}"][collection].delete_many({})
+
     def reasons(self) -> list[str]:
         """Why letters are parked, sorted."""
         return sorted(letter["reason"] for letter in self.collection("parked"))

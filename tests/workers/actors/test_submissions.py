@@ -91,7 +91,7 @@ async def test_nothing_said_about_a_person_stands_in_clear(bench: Bench) -> None
     )
     await bench.upload(cv, application)
     await bench.send(application, factories.contact(Case.CLIENT, whom))
-    await bench.send(factories.form(Case.CONTACT, whom, event_id=application.id))
+    await bench.send(factories.form(Case.JOB_APPLICATION, whom, event_id=application.id))
     await bench.send(factories.raw_event(form_type(Case.CONTACT), form_source(Case.CONTACT), application.body))
     await bench.send(factories.interacted(NOON, email=whom.email), factories.choice("d-1"), factories.visit("d-1"))
     await bench.read(whom.email)

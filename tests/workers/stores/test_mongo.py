@@ -104,7 +104,7 @@ async def _everything(bench: Bench) -> None:
     await bench.send(news)
     await bench.send(factories.confirmed(news, NOON))
     await bench.send(factories.interacted(NOON, email=whom.email), factories.ended(NOON, about=contact.id))
-    await bench.send(factories.form(Case.CONTACT, whom, event_id=applied.id))
+    await bench.send(factories.form(Case.JOB_APPLICATION, whom, event_id=applied.id))
     await bench.send(factories.choice(device, NOON + timedelta(minutes=1), analytics=False))
     await bench.read(whom.email)
     await bench.services.suppressions.add(b"nobody", [Purpose.SALES_PROSPECTING], "test", NOON)

@@ -1,0 +1,121 @@
+"""Forgetting one person in the controller's own store: everything goes, nobody else is touched. R19, R26; P5."""
+
+from __future__ import annotations
+
+import pytest
+
+from schemas.errors import InvalidMessage
+from schemas.terms import Case, Purpose
+from tests import factories
+from tests.factories import NOON
+from tests.workers.bench import Bench, Document
+from workers.stores.keys import KeyHeld
+
+OWNED = (
+    "persons",
+    "submissions",
+    "links",
+    "anchors",
+    "confirmations",
+    "visits",
+    "files.files",
+    "files.chunks",
+    "parked",
+)
+
+
+async def _everything_about(bench: Bench, whom: factories.Someone, device: str) -> list[Document]:
+    """Something of each kind, and the messages that brought it."""
+    cv, news = factories.file(), factories.form(Case.NEWSLETTER, whom)
+    applied = factories.form(Case.JOB_APPLICATION, whom, cv=cv.field, device_id=device)
+    await bench.upload(cv, applied)
+    return [
+        await bench.send(factories.choice(device), factories.visit(device)),
+        await bench.send(applied, factories.contact(Case.CLIENT, whom), factories.interacted(NOON, email=whom.email)),
+        await bench.send(factories.decided(NOON, about=applied.id)),
+        await bench.send(news, factories.confirmed(news, NOON)),
+        await bench.send(factories.form(Case.JOB_APPLICATION, whom, event_id=applied.id)),
+        await bench.send(factories.form(Case.CONTACT, whom)),
+    ]
+
+
+async def test_everything_goes_and_nobody_else_is_touched(bench: Bench) -> None:
+    whom, other = factories.someone(), factories.someone()
+    await _everything_about(bench, other, "device-2")
+    others = {name: bench.collection(name) for name in OWNED}
+    await _everything_about(bench, whom, "device-1")
+    forgotten = await bench.services.forgetting.forget(whom.email)
+    assert {name: bench.collection(name) for name in OWNED} == others
+    assert all(forgotten.deleted.values()), forgotten.deleted
+    assert await bench.read(whom.email) == []
+    assert len(await bench.read(other.email)) == 2
+
+
+async def test_it_may_be_repeated_and_finds_nothing_then(bench: Bench) -> None:
+    whom = factories.someone()
+    await _everything_about(bench, whom, "device-1")
+    assert (await bench.services.forgetting.forget(whom.email)).anything
+    assert not (await bench.services.forgetting.forget(whom.email.upper())).anything
+
+
+async def test_who_was_never_held_is_forgotten_all_the_same(bench: Bench) -> None:
+    whom = factories.someone()
+    late = factories.form(Case.CONTACT, whom)
+    assert not (await bench.services.forgetting.forget(whom.email)).anything
+    await bench.send(late)
+    assert bench.collection("submissions") == bench.collection("persons") == []
+
+
+async def test_what_was_on_its_way_does_not_bring_them_back(bench: Bench) -> None:
+    """Replays of the queue, in whatever order. Source: R26."""
+    whom = factories.someone()
+    wires = await _everything_about(bench, whom, "device-1")
+    await bench.services.forgetting.forget(whom.email)
+    for wire in reversed(wires):
+        await bench.deliver(wire, _queue_of(wire))
+    left = {name: bench.collection(name) for name in OWNED}
+    assert {name: documents for name, documents in left.items() if documents} == {}
+    refused = {outcome["reason"] for outcome in bench.collection("outcomes", "evidence")}
+    assert refused == {"erased"}
+
+
+async def test_evidence_keeps_references_and_nothing_else(bench: Bench) -> None:
+    whom = factories.someone()
+    await _everything_about(bench, whom, "device-1")
+    await bench.services.forgetting.forget(whom.email)
+    text = str(bench.dump())
+    assert not [canary for canary in (*whom.canaries, "device-1") if canary in text]
+
+
+async def test_a_hold_stops_it_before_anything_is_deleted(bench: Bench) -> None:
+    """Source: R11."""
+    whom = factories.someone()
+    await _everything_about(bench, whom, "device-1")
+    bench.reader[f"{bench.prefix}_keys"]["keys"].update_many(
+        {"_id": {"$regex": "/active$"}}, {"$set": {"hold": "court order 12"}}
+    )
+    before = {name: bench.collection(name) for name in OWNED}
+    with pytest.raises(KeyHeld):
+        await bench.services.forgetting.forget(whom.email)
+    assert {name: bench.collection(name) for name in OWNED} == before
+    assert await bench.read(whom.email) == []
+
+
+async def test_who_comes_back_is_somebody_new(bench: Bench) -> None:
+    whom = factories.someone()
+    await bench.send(factories.form(Case.CONTACT, whom))
+    (old,) = bench.collection("persons")
+    await bench.services.forgetting.forget(whom.email)
+    await bench.send(factories.form(Case.CONTACT, whom, received=NOON.replace(year=2030)))
+    (new,) = bench.collection("persons")
+    assert new["_id"] != old["_id"]
+    assert len(await bench.read(whom.email, Purpose.PROVIDE_SERVICES)) == 1
+
+
+async def test_what_is_no_address_forgets_nobody(bench: Bench) -> None:
+    with pytest.raises(InvalidMessage):
+        await bench.services.forgetting.forget("*")
+
+
+def _queue_of(wire: Document) -> str:
+    return factories.ROUTES[wire["events"][0]["type"]].queue
