@@ -147,7 +147,7 @@ def services_over(
         confirmations=Confirmations(databases),
         consents=Consents(databases),
         files=Files(databases),
-        parked=Parked(databases, keys, uploads.clear),
+        parked=Parked(databases, keys, trust.references.digest, uploads.clear),
         tombstones=Tombstones(databases),
         suppressions=Suppressions(databases),
         reads=Reads(databases),

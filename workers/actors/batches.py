@@ -156,7 +156,7 @@ async def park(services: Services, letters: Sequence[Letter]) -> None:
     await services.parked.put(letters, now=now, until=now + services.trust.register.parked.length)
     stones = await services.tombstones.look(stone for letter in letters for stone in letter.stones)
     overtaken = [
-        letter.id
+        services.parked.id_of(letter)
         for letter in letters
         if judge(letter.received, latest(stones, letter.stones), skew=services.skew, own_act=True) is Verdict.REFUSE
     ]

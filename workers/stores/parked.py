@@ -7,7 +7,6 @@ Source: P3, P4; R29; design § 3 "Parked".
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -37,23 +36,28 @@ class Letter:
     stones: Sequence[str] = ()
     files: Sequence[str] = ()
 
-    @property
-    def id(self) -> str:
-        """The same letter parked twice is one letter."""
-        return hashlib.sha256(b"\0".join((self.event.encode(), self.reason.encode(), self.content))).hexdigest()[:40]
-
 
 class Parked:
-    """The letters, in **active**; each one's key, in **keys**. ``clear_files``: deletes files that wait in Redis."""
+    """The letters, in **active**; each one's key, in **keys**.
 
-    def __init__(self, databases: Databases, keys: Keys, clear_files: ClearFiles) -> None:
+    ``digest``: keyed, for a letter's id outlives it in **keys**; ``clear_files``: deletes files that wait in Redis.
+    """
+
+    def __init__(
+        self, databases: Databases, keys: Keys, digest: Callable[[bytes], bytes], clear_files: ClearFiles
+    ) -> None:
         self._letters: Collection = databases.active["parked"]
         self._keys = keys
+        self._digest = digest
         self._clear_files = clear_files
+
+    def id_of(self, letter: Letter) -> str:
+        """The same letter parked twice is one letter."""
+        return self._digest(b"\0".join((letter.event.encode(), letter.reason.encode(), letter.content))).hex()[:40]
 
     async def put(self, letters: Sequence[Letter], *, now: datetime, until: datetime) -> list[str]:
         """Store letters; those parked before stay as they are. Returns their ids."""
-        by_id = {letter.id: letter for letter in letters}
+        by_id = {self.id_of(letter): letter for letter in letters}
         keys = await self._keys.ensure(key_id(letter, PARKED) for letter in by_id)
         documents = [
             {

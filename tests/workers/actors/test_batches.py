@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -147,6 +148,15 @@ async def test_letters_about_a_person_go_with_them_and_others_stay(bench: Bench)
     assert (await bench.services.parked.content(letter["_id"]) or b"").find(other.email.encode()) > 0
     destroyed = [key for key in bench.collection("keys", "keys") if "destroyed_at" in key]
     assert len(destroyed) == 2
+
+
+async def test_a_letters_id_says_nothing_to_who_guesses_its_content(bench: Bench) -> None:
+    """It outlives the letter, in the key that was destroyed. Source: R19."""
+    raw = b"a guess at what somebody wrote"
+    await park_poison(bench.services, Poison.of("submissions", b"r-1", raw, code="not_json"))
+    (letter,) = bench.collection("parked")
+    plain = hashlib.sha256(b"\0".join((b"", b"not_json", raw))).hexdigest()
+    assert letter["_id"] != plain[:40]
 
 
 async def test_an_erased_letter_is_not_written_again(bench: Bench) -> None:
