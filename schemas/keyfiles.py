@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,13 @@ def read_json(path: Path) -> Any:
     """The file's JSON. Raises :class:`ConfigurationError`."""
     with naming(path.name):
         return json.loads(read_text(path))
+
+
+def read_or_make(path: Path) -> str:
+    """A password in a file of its own; made where there is none. Raises :class:`ConfigurationError`."""
+    if not path.exists():
+        write_text(path, secrets.token_urlsafe(32) + "\n")
+    return read_text(path)
 
 
 def write_json(path: Path, content: object) -> None:

@@ -50,6 +50,29 @@ def show(file: RegisterFile = None, as_json: AsJson = False) -> None:
     print_register(register, Console(markup=False, highlight=False))
 
 
+@register_app.command()
+def acl(
+    file: RegisterFile = None,
+    password_file_dir: Annotated[
+        Path | None,
+        typer.Option(help="One file a user, named after it: its password. Missing ones are made, mode 0400."),
+    ] = None,
+) -> None:
+    """Print the Redis ACL file that this register asks for. Without passwords every user is off.
+
+    Only digests of passwords are printed. Exit code 1 if the register has a fault.
+    """
+    from schemas.acl import acl_file, redis_users
+    from schemas.keyfiles import read_or_make
+
+    users = redis_users(_sound(file, as_json=False))
+    passwords = {}
+    if password_file_dir is not None:
+        password_file_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        passwords = {user.name: read_or_make(password_file_dir / user.name) for user in users}
+    typer.echo(acl_file(users, passwords), nl=False)
+
+
 def summary(register: Register) -> str:
     """A sound register in one line: how much it states, how much of that is a default, which border closes first."""
     defaults = sum(rule.default for rule in register.retention.values())
