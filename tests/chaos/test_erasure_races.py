@@ -31,7 +31,7 @@ from workers.services import Trust
 from workers.stores.mongo import connect
 
 SEED = int(os.environ.get("GREFFIER_SEED", "20261122"))
-SCHEDULES = int(os.environ.get("GREFFIER_SCHEDULES", "60"))
+SCHEDULES = int(os.environ.get("GREFFIER_SCHEDULES", "50"))
 LONG = 3_000
 """Schedules of the long run, for each of its two kinds of clocks."""
 

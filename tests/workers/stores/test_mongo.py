@@ -32,7 +32,7 @@ async def test_writes_are_durable_and_reads_are_the_primarys(bench: Bench) -> No
     for database in (databases.active, databases.archive, databases.evidence, databases.keys):
         assert database["any"].write_concern.document == {"w": "majority", "j": True}
         assert database["any"].read_preference == ReadPreference.PRIMARY
-        assert database.client.options.timeout == 10
+        assert database.client.options.timeout == 10  # type: ignore[attr-defined]
 
 
 async def test_indexes_are_made_once_however_often_a_worker_starts(bench: Bench) -> None:
