@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -40,6 +40,9 @@ log = structlog.get_logger("greffier.subsidiary.orders")
 
 ORDER_S: Final = 600.0
 """How long one order may take before it goes back; what was done of it stays done and is not done again."""
+
+_AT_ONCE: Final = 8
+"""People of one order in the store at the same time."""
 
 _CLAIMS: Final = {"iss", "aud", "jti", "iat", "exp", "entries"}
 _HEAD: Final = Shape("order_head", {"jti": IDENTIFIER})
@@ -169,20 +172,23 @@ def _changes_the_store(serving: Serving) -> bool:
 
 async def _prepare(office: Office, servings: Sequence[Serving]) -> None:
     """Answer from the journal what was done; plan the rest and write it down, all with one wait for the disk."""
-    for serving in filter(_changes_the_store, servings):
-        done = office.journal.done(serving.entry["task"])
-        if done is not None and done.attempt >= serving.entry["attempt"]:
-            serving.answer = Answer({**done.entry, "attempt": serving.entry["attempt"]})
-            continue
-        async with _answered_for(office, serving):
-            serving.planned = await office.store.plan(serving.right, serving.subject)
-            serving.earlier = _earlier(office, serving)
+    await _each(filter(_changes_the_store, servings), lambda serving: _plan(office, serving))
     beginning = [
         (one.entry["task"], one.right, one.subject, [tally.as_outcome() for tally in one.planned])
         for one in servings
         if _changes_the_store(one) and one.answer is None
     ]
     await asyncio.to_thread(office.journal.begin, beginning, office.clock())
+
+
+async def _plan(office: Office, serving: Serving) -> None:
+    done = office.journal.done(serving.entry["task"])
+    if done is not None and done.attempt >= serving.entry["attempt"]:
+        serving.answer = Answer({**done.entry, "attempt": serving.entry["attempt"]})
+        return
+    async with _answered_for(office, serving):
+        serving.planned = await office.store.plan(serving.right, serving.subject)
+        serving.earlier = _earlier(office, serving)
 
 
 def _earlier(office: Office, serving: Serving) -> list[Tally]:
@@ -196,17 +202,51 @@ def _earlier(office: Office, serving: Serving) -> list[Tally]:
 
 async def _act(office: Office, servings: Sequence[Serving]) -> list[Answer]:
     changed: list[Entry] = []
+
+    async def act(serving: Serving) -> None:
+        if serving.answer is not None:
+            return
+        async with _answered_for(office, serving):
+            serving.answer = await _answer(office, serving)
+            if _changes_the_store(serving):
+                changed.append(serving.answer.entry)
+
     try:
-        for serving in servings:
-            if serving.answer is None:
-                async with _answered_for(office, serving):
-                    serving.answer = await _answer(office, serving)
-                    if _changes_the_store(serving):
-                        changed.append(serving.answer.entry)
+        await _each(servings, act)
     finally:
         # Also when the store goes away in the middle: what was done is known to the next delivery.
         await asyncio.to_thread(office.journal.finish, changed)
     return [serving.answer for serving in servings if serving.answer is not None]
+
+
+async def _each(servings: Iterable[Serving], do: Callable[[Serving], Awaitable[None]]) -> None:
+    """Several people at once; what is asked for one person in its order.
+
+    When the store goes away for one, what was begun for the others ends first: it would be done and not known.
+    """
+    several = asyncio.Semaphore(_AT_ONCE)
+
+    async def in_order(ones: Sequence[Serving]) -> None:
+        async with several:
+            for one in ones:
+                await do(one)
+
+    found = await asyncio.gather(*map(in_order, _by_person(servings)), return_exceptions=True)
+    for failed in found:
+        if isinstance(failed, BaseException):
+            raise failed
+
+
+def _by_person(servings: Iterable[Serving]) -> list[list[Serving]]:
+    """Together what shares an address."""
+    groups: list[tuple[set[str], list[Serving]]] = []
+    for serving in servings:
+        addresses = set(serving.subject.normal_forms)
+        met = [group for group in groups if group[0] & addresses]
+        groups = [group for group in groups if not group[0] & addresses]
+        members = [one for group in met for one in group[1]]
+        groups.append((addresses.union(*(group[0] for group in met)), [*members, serving]))
+    return [group[1] for group in groups]
 
 
 async def _answer(office: Office, serving: Serving) -> Answer:
@@ -216,6 +256,8 @@ async def _answer(office: Office, serving: Serving) -> Answer:
     match serving.right:
         case Right.ACCESS:
             return await _access(office, serving)
+        case _ if not any(tally.matched for tally in serving.planned):
+            tallies = serving.planned  # nothing stood there to be changed
         case Right.ERASURE:
             tallies = await store.erase(serving.subject)
         case Right.OBJECTION:

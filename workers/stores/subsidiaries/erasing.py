@@ -69,7 +69,10 @@ class ErasureWalk:
         if not entry.is_owned:
             return 0
         missed = 0
-        async for page in self._finder.own_rows(name, self._ties(name)):
+        if self._act:
+            self._finder.forget(name)  # what is to be changed is read, and locked, in this very moment
+        ties = [] if entry.owned_by is None else [entry.owned_by.field]
+        async for page in self._finder.own_rows(name, ties):
             fates: defaultdict[Fate, list[Row]] = defaultdict(list)
             for row in page:
                 decision = self._decide(name, entry, row)
@@ -82,20 +85,11 @@ class ErasureWalk:
                 log.info("a person with many rows", collection=name, matched=tally.matched)
         return missed
 
-    def _ties(self, name: str) -> set[str]:
-        """The fields by which rows of this collection are tied to their parents and children."""
-        owner = self._mapping.collections[name].owned_by
-        return self._named_by_children(name) | ({owner.field} if owner is not None else set())
-
-    def _named_by_children(self, name: str) -> set[str]:
-        entries = (self._mapping.collections[child].owned_by for child in self._mapping.children_of(name))
-        return {owner.parent_field for owner in entries if owner is not None}
-
     def _decide(self, name: str, entry: Collection, row: Row) -> Decision:
         finder = self._finder
         decision = decisions.erasure_of(entry, row.values, finder.subject, finder.now, finder.zone)
         if decision.fate is Fate.DELETE:
-            keys = (key for one in self._named_by_children(name) for key in keys_in(row.values.get(one)))
+            keys = (key for one in self._finder.named_by_children(name) for key in keys_in(row.values.get(one)))
             reasons = [self._held[name][key] for key in keys if key in self._held[name]]
             decision = min(reasons, key=lambda reason: reason.fate is not Fate.KEEP, default=decision)
         if entry.owned_by is not None and decision.fate in (Fate.KEEP, Fate.FRESH):

@@ -27,6 +27,8 @@ class Finder:
     subject: Subject
     now: datetime
     _own: defaultdict[str, set[Any]] = field(default_factory=lambda: defaultdict(set), init=False, repr=False)
+    _small: dict[tuple[str, bool], list[Row]] = field(default_factory=dict, init=False, repr=False)
+    """Parents' rows that fit a page: each child, and then the parent itself, would ask for them again."""
 
     def __post_init__(self) -> None:
         self.zone = self.mapping.store.zone
@@ -36,8 +38,32 @@ class Finder:
         self, name: str, fields: Iterable[str] = (), *, under_fresh: bool = False
     ) -> AsyncIterator[list[Row]]:
         """Pages of the person's rows, each row once. ``under_fresh``: also those found through later acts only."""
+        known = self._small.get((name, under_fresh))
+        if known is not None and set(fields) <= self.named_by_children(name):
+            if known:
+                yield known
+            return
+        read: list[Row] = []
+        async for rows in self._read_own(name, {*fields, *self.named_by_children(name)}, under_fresh=under_fresh):
+            if len(read) <= PAGE:
+                read += rows
+            yield rows
+        if self.mapping.children_of(name) and len(read) <= PAGE:
+            self._small[name, under_fresh] = read
+
+    def forget(self, name: str) -> None:
+        """Read a collection anew when it is asked for again: its rows have been changed."""
+        self._small.pop((name, True), None)
+        self._small.pop((name, False), None)
+
+    def named_by_children(self, name: str) -> set[str]:
+        """The fields by which rows of other collections are tied to rows of this one."""
+        owners = (self.mapping.collections[child].owned_by for child in self.mapping.children_of(name))
+        return {owner.parent_field for owner in owners if owner is not None}
+
+    async def _read_own(self, name: str, fields: set[str], *, under_fresh: bool) -> AsyncIterator[list[Row]]:
         entry = self.mapping.collections[name]
-        wanted = {*fields, *_decisive(entry)}
+        wanted = fields | _decisive(entry)
         seen = self._own[name] if (entry.found_by and entry.owned_by) or entry.mentions else None
         if seen is not None:
             seen.clear()
