@@ -78,7 +78,10 @@ class System:
             self._lock = _lock_folder(self.data)
             _refuse_taken_port(self.port)
             self.crm_api_key = make_keys(self.data / "keys")
-            if self._offices_wanted:
+            own_register = os.environ.get("GREFFIER_REGISTER")
+            if own_register:
+                self.register = Path(own_register)  # whose subsidiaries are somewhere else: no sample offices
+            elif self._offices_wanted:
                 self.register, self.offices = found_group(self.data)
             self._start_servers()
             self._start_children()
@@ -90,8 +93,9 @@ class System:
         self._servers = [open_redis(self.data), open_mongo(self.data)]
         if self.offices:
             self._office_server = EmbeddedMongo(self.offices[WITH_MONGODB].folder)
-            start_together(*self._servers, self._office_server)
             self._office_server.name = f"mongo-{WITH_MONGODB}"
+            self._office_server.log = self.data / "logs" / f"{self._office_server.name}.log"
+            start_together(*self._servers, self._office_server)
             self._keeper.keep(self._office_server)
             make_sales(self._office_server.url)
         else:

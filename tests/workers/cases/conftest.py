@@ -29,10 +29,10 @@ CODES = ("de", "gb", "us")
 
 @pytest.fixture(scope="session")
 def subsidiary_keys(keys: Path) -> Path:
-    """Made once a session, though several folders of tests import this."""
     for code in CODES:
-        if not (keys / "subsidiaries" / code).exists():
-            add_subsidiary(keys / "controller", keys / "subsidiaries" / code, code)
+        folder = keys / "subsidiaries" / code
+        if not folder.exists():  # the fixture serves several folders of tests, each with an instance of its own
+            add_subsidiary(keys / "controller", folder, code)
     return keys
 
 
