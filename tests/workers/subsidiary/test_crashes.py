@@ -306,3 +306,50 @@ async def test_memory_does_not_grow_with_a_persons_records(
 
     await peak(10)  # what is loaded once
     assert await peak(8_000) < 1.5 * await peak(2_000)
+
+
+# ---------------------------------------------------------------------- broken variants, which the tests above catch
+
+
+class Forgetful:
+    """A journal that writes no beginnings down."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def begin(self, *_: Any) -> None:
+        """Nothing."""
+
+
+async def test_without_a_beginning_on_disk_a_kill_loses_the_account(
+    sqlite_kit: SqliteKit, open_office: OpenOffice, controller: ControllerSide
+) -> None:
+    await fill(sqlite_kit)
+    asked = entry(ANNA)
+    token = controller.token(asked)
+    office = await open_office(sqlite_kit)
+    broken = replace(office, journal=Forgetful(office.journal))  # type: ignore[arg-type]
+    with pytest.raises(Killed):
+        await serve_order(dying(broken, "store", "erase", after=True), token)
+    await serve_order(await open_office(sqlite_kit), token)
+    (answer,) = controller.receipts().of(asked["task"])
+    assert counts(answer["collections"]) != EXPECTED
+
+
+async def test_without_an_end_on_disk_a_replayed_order_erases_who_came_back(
+    sqlite_kit: SqliteKit, open_office: OpenOffice, controller: ControllerSide
+) -> None:
+    class Amnesiac(Forgetful):
+        def finish(self, *_: Any) -> None:
+            """Nothing."""
+
+    token = controller.token(entry(ANNA))
+    office = await open_office(sqlite_kit)
+    broken = replace(office, journal=Amnesiac(office.journal))  # type: ignore[arg-type]
+    await serve_order(broken, token)
+    await sqlite_kit.insert("subscribers", {"id": 1, "address": ANNA})
+    await serve_order(broken, token)
+    assert not await sqlite_kit.rows("subscribers")

@@ -9,9 +9,11 @@ import pytest
 
 from schemas.terms import Right
 from tests.workers.subsidiary.conftest import OpenOffice
-from tests.workers.subsidiary.controller import ControllerSide, counts, entry, old
+from tests.workers.subsidiary.controller import RECEIVED_AT, ControllerSide, counts, entry, old
 from tests.workers.subsidiary.kits import MongoKit, mapping_of
 from workers.actors.subsidiary import serve_order
+from workers.stores.subsidiaries import open_store
+from workers.stores.subsidiaries.adapter import Subject
 
 ANNA, BOB = "anna@example.com", "bob@example.org"
 
@@ -157,3 +159,20 @@ async def test_an_address_in_a_query_is_never_an_operator(
     await serve_order(office, controller.token(hostile, pattern))
     assert people.database["people"].count_documents({}) == 4
     assert controller.receipts().of(pattern["task"])[0]["outcome"] == "nothing-held"
+
+
+async def test_deleting_by_key_alone_would_take_bobs_record(people: MongoKit) -> None:
+    """The broken variant: what was read is not compared again when it is written."""
+    store: Any = open_store(mapping_of(people, NESTED), people.url)
+
+    async def by_key_alone(name: str, given: Sequence[Any]) -> int:
+        people.database["people"].update_one({"_id": "p2"}, {"$set": {"contact.work.email": BOB}})
+        keys = [row.key for row in given]
+        return int(people.database[name].delete_many({"_id": {"$in": keys}}).deleted_count)
+
+    store._rows.delete = by_key_alone
+    try:
+        await store.erase(Subject((ANNA,), RECEIVED_AT))
+    finally:
+        await store.close()
+    assert people.database["people"].find_one({"_id": "p2"}) is None
