@@ -16,6 +16,7 @@ from producers.door.problems import JSON, PROBLEM_JSON
 from producers.intake import FILE_FIELDS, PUBLISHABLE
 from schemas import routes
 from schemas.envelope import MAX_EVENTS
+from schemas.rights import ASKED, REFERENCE_PATTERN
 from schemas.routes import Route, form_type
 from schemas.submissions import FORM_CASES
 
@@ -63,6 +64,11 @@ _RECEIVED: Final = {
     "required": ["id", "received_at"],
     "properties": {"id": {"type": "string"}, "received_at": {"type": "string", "format": "date-time"}},
 }
+_ASKED: Final = {
+    "type": "object",
+    "required": ["reference"],
+    "properties": {"reference": {"type": "string", "pattern": REFERENCE_PATTERN}},
+}
 _UPLOAD: Final = {
     "type": "object",
     "additionalProperties": False,
@@ -79,10 +85,12 @@ def describe(known: dict[str, Route]) -> bytes:
         "Outcome": _OUTCOME,
         "Received": _RECEIVED,
         "Upload": _UPLOAD,
+        "Asked": _ASKED,
     }
     paths: dict[str, Any] = {f"/forms/{case}": _form(known[form_type(case)], schemas) for case in FORM_CASES}
     paths["/events"] = _events(known, schemas)
     paths["/cookies"] = _cookies(known, schemas)
+    paths["/rights"], paths["/rights/{reference}/confirm"] = _rights(schemas), _confirm()
     for path, about in (("/livez", "Whether this process answers"), ("/readyz", "Whether it can accept now")):
         paths[path] = {"get": {"summary": about, "responses": {"200": {"description": "yes"}, **_refusals("503")}}}
     return to_json(
@@ -184,6 +192,49 @@ def _cookies(known: dict[str, Route], schemas: dict[str, Any]) -> dict[str, Any]
                 **_refusals("400", "403", "408", "413", "415", "422", "503"),
             },
         }
+    }
+
+
+def _rights(schemas: dict[str, Any]) -> dict[str, Any]:
+    schemas[ASKED.name] = _rehung(ASKED.json_schema())
+    content = {kind: {"schema": {"$ref": f"#/components/schemas/{ASKED.name}"}} for kind in (JSON, FORM, MULTIPART)}
+    return {
+        "post": {
+            "operationId": "post.rights",
+            "summary": "Ask for access or erasure, or object; a link to the address given confirms it",
+            "requestBody": {"required": True, "content": content},
+            "responses": {
+                "202": _answer("kept; the same for everybody, known or unknown", "Asked"),
+                **_refusals("400", "403", "408", "413", "415", "422", "503"),
+            },
+        }
+    }
+
+
+def _confirm() -> dict[str, Any]:
+    token = {"type": "object", "required": ["token"], "properties": {"token": {"type": "string"}}}
+    page = {"text/html": {"schema": {"type": "string"}}}
+    reference = {"name": "reference", "in": "path", "required": True, "schema": {"type": "string"}}
+    given = {"name": "token", "in": "query", "required": True, "schema": {"type": "string"}}
+    expired = {"410": {"description": "the link has ended", "content": page}}
+    return {
+        "parameters": [reference],
+        "get": {
+            "operationId": "get.rights.confirm",
+            "summary": "What the mailed link opens: a page with one button; it changes nothing",
+            "parameters": [given],
+            "responses": {"200": {"description": "a page", "content": page}, **expired, **_refusals("404")},
+        },
+        "post": {
+            "operationId": "post.rights.confirm",
+            "summary": "Confirm the address; the token is good once",
+            "requestBody": {"required": True, "content": {kind: {"schema": token} for kind in (JSON, FORM, MULTIPART)}},
+            "responses": {
+                "202": _answer("the token is ours, of this case, and in time", "Asked"),
+                **expired,
+                **_refusals("400", "404", "408", "413", "415", "503"),
+            },
+        },
     }
 
 
