@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.workers.subsidiary import test_process
 from workers.stores.subsidiaries.mapping import Mapping, StoreKind, load_mapping
 from workers.subsidiary_settings import SubsidiarySettings
 
@@ -36,11 +35,6 @@ def test_the_manual_names_every_setting() -> None:
     for name in SubsidiarySettings.model_fields:
         variable = f"GREFFIER_{name.upper()}"
         assert variable in MANUAL or variable.replace("GREFFIER_METRICS", "") in MANUAL, variable
-
-
-def test_the_manual_grants_redis_what_the_tests_do() -> None:
-    told = " ".join(MANUAL[MANUAL.index("~to.gb ") : MANUAL.index("   ```\n\n   The controller loads")].split())
-    assert told == test_process.RIGHTS
 
 
 def test_the_manual_names_every_reason_of_a_refusal() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,9 @@ from typing import Any
 import pytest
 import redis
 
+from schemas.acl import redis_users, subsidiary_user
 from schemas.orders import ORDER_QUEUE, order_namespace
+from schemas.register import load_register
 from tests.waiting import until
 from tests.workers.subsidiary.controller import CODE, ControllerSide, counts, entry
 from tests.workers.subsidiary.kits import URL_VARIABLE, MongoKit, SqliteKit, write_mapping
@@ -150,12 +153,6 @@ async def test_a_store_that_is_away_pauses_the_worker_and_costs_no_retry(
 
 # ---------------------------------------------------------------------- Redis, as a user who may do no more
 
-RIGHTS = (
-    "~to.gb ~to.gb:* &to.gb:wake &from.gb:wake -@all "
-    "+evalsha +zadd +hset +hget +hmget +hdel +hexists +hlen +rpush +lpop +sadd +srem +smembers +smismember "
-    "+publish +subscribe +unsubscribe +ping +client|setinfo "
-    "(~from.gb %W~from.gb:* +evalsha +zadd +hset +rpush)"
-)
 FORBIDDEN: list[tuple[Any, ...]] = [
     ("GET", "greffier:file:x"),
     ("HGETALL", "dramatiq:submissions.msgs"),
@@ -181,15 +178,16 @@ FORBIDDEN: list[tuple[Any, ...]] = [
 def restricted(own_valkey: EmbeddedValkey, parties: Path) -> Iterator[tuple[str, ControllerSide, redis.Redis]]:
     """A Redis of its own with a user for the subsidiary; the controller has used its namespace before."""
     admin = redis.Redis.from_url(own_valkey.url)
-    words = RIGHTS.split("(")
-    admin.execute_command("ACL", "SETUSER", "gb", "on", ">secret", *words[0].split(), "(" + words[1])
+    (user,) = [one for one in redis_users(load_register()) if one.name == subsidiary_user(CODE)]
+    selectors = re.findall(r"\(.*?\)|[^ ]+", user.rules)
+    admin.execute_command("ACL", "SETUSER", user.name, "on", ">secret", *selectors)
     hooks = Hooks(on_poison=lambda _: None, on_dead=lambda _: None)
     broker = build_broker(own_valkey.url, hooks, namespace=order_namespace(CODE))
     broker.declare_queue(ORDER_QUEUE)
     broker.do_fetch(ORDER_QUEUE, 0)  # whoever may load dramatiq's script has done so
     broker.close()
     side = ControllerSide(parties, own_valkey.url)
-    yield own_valkey.url.replace("redis://", "redis://gb:secret@"), side, admin
+    yield own_valkey.url.replace("redis://", f"redis://{subsidiary_user(CODE)}:secret@"), side, admin
     side.close()
     admin.close()
 
