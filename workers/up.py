@@ -24,9 +24,12 @@ from typing import IO, Any
 
 import typer
 
+from schemas.desk_accounts import FILE as DESK_ACCOUNTS
+from schemas.desk_accounts import add_account, new_account
 from schemas.errors import ConfigurationError, Fault
 from schemas.keyring import add_api_key, generate_keys, new_api_key
 from schemas.register import SHIPPED
+from schemas.terms import Department
 from workers.local import HOST, EmbeddedMongo, Server, open_mongo, open_redis, start_together
 from workers.processes import Keeper, Process, free_port, polling
 from workers.sample_group import STORE_URL, WITH_MONGODB, Office, found_group
@@ -67,6 +70,8 @@ class System:
         self._office_server: EmbeddedMongo | None = None
         self._children: list[Child] = []
         self._mail_port = free_port()
+        self._desk_port = free_port()
+        self._counter_port = free_port()
         self._lock: IO[str] | None = None
         self.crm_api_key = ""
         self.offices: dict[str, Office] = {}
@@ -105,6 +110,7 @@ class System:
     def _start_children(self) -> None:
         self._children = [self._mail(), self._door()]
         self._children += [self._controller(number) for number in range(1, self._controllers_wanted + 1)]
+        self._children += [self._desk(), self._counter()]
         self._children += [self._office(office) for office in self.offices.values()]
         for child in self._children:
             child.process.spawn()
@@ -153,11 +159,34 @@ class System:
             "GREFFIER_REGISTER": str(self.register),
             "GREFFIER_MAIL_FROM": "rights@example.com",
             "GREFFIER_PUBLIC_URL": f"http://{HOST}:{self.port}",
+            "GREFFIER_COUNTER_URL": f"http://{HOST}:{self._counter_port}",
             "GREFFIER_SMTP_PORT": str(self._mail_port),
             "GREFFIER_SMTP_STARTTLS": "false",
         }
         name = "controller" if number == 1 else f"controller-{number}"
         return self._greffier(name, ["controller"], port, CONTROLLER_GRACE, env)
+
+    def _desk(self) -> Child:
+        env = {
+            "GREFFIER_MONGO_URL": self._servers[1].url,
+            "GREFFIER_DESK_HOST": HOST,
+            "GREFFIER_DESK_PORT": str(self._desk_port),
+            "GREFFIER_DESK_ACCOUNTS": str(self.data / "keys" / DESK_ACCOUNTS),
+            "GREFFIER_KEYS": str(self.data / "keys" / "controller"),
+            "GREFFIER_REGISTER": str(self.register),
+            "GREFFIER_MAIL_FROM": "rights@example.com",
+            "GREFFIER_PUBLIC_URL": f"http://{HOST}:{self.port}",
+        }
+        return self._greffier("desk", ["desk"], self._desk_port, DOOR_GRACE, env)
+
+    def _counter(self) -> Child:
+        env = {
+            "GREFFIER_MONGO_URL": self._servers[1].url,
+            "GREFFIER_COUNTER_HOST": HOST,
+            "GREFFIER_COUNTER_PORT": str(self._counter_port),
+            "GREFFIER_KEYS": str(self.data / "keys" / "counter"),
+        }
+        return self._greffier("counter", ["counter"], self._counter_port, DOOR_GRACE, env)
 
     def _office(self, office: Office) -> Child:
         port = free_port()
@@ -181,6 +210,8 @@ class System:
         redis, mongo = self._servers
         return {
             "door": f"http://{HOST}:{self.port}",
+            "desk": f"http://{HOST}:{self._desk_port}",
+            "counter": f"http://{HOST}:{self._counter_port}",
             "redis": redis.url,
             "mongo": mongo.url,
             "data": str(self.data),
@@ -242,12 +273,21 @@ def make_keys(folder: Path) -> str:
         add_api_key(unfinished / "door", entry)
         (unfinished / sample.name).touch(mode=0o600)
         (unfinished / sample.name).write_text(token)
+        _open_a_desk_account(unfinished)
         unfinished.rename(folder)  # whole or not at all: a start that was cut off leaves no half set
     try:
         return sample.read_text()
     except OSError:
         fault = Fault(str(sample), "is missing: these keys were not made by `greffier up`; name another data folder")
         raise ConfigurationError("data folder", fault) from None
+
+
+def _open_a_desk_account(folder: Path) -> None:
+    """An account that decides; its token stands beside the keys in clear, like the sample CRM's."""
+    token, account = new_account("sample.officer", Department.ADMINISTRATION, decides=True)
+    add_account(folder / DESK_ACCOUNTS, account)
+    (folder / "sample-desk-token").touch(mode=0o600)
+    (folder / "sample-desk-token").write_text(token)
 
 
 class _Stop(BaseException):

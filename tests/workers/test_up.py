@@ -25,7 +25,7 @@ from tests.waiting import until_blocking
 from workers.up import System, make_keys
 
 SERVED = {
-    *("redis", "mongo", "mongo-de", "mail", "door", "controller"),
+    *("redis", "mongo", "mongo-de", "mail", "door", "controller", "desk", "counter"),
     *("subsidiary-de", "subsidiary-us", "subsidiary-jp"),
 }
 
@@ -100,7 +100,7 @@ def test_one_line_says_that_everything_answers(running: Running) -> None:
 
 def test_the_ready_file_has_what_an_outsider_needs_and_nothing_unbuilt(running: Running) -> None:
     facts = running.facts()
-    assert set(facts) == {"door", "redis", "mongo", "data", "mail", "crm_api_key", "pids"}
+    assert set(facts) == {"door", "desk", "counter", "redis", "mongo", "data", "mail", "crm_api_key", "pids"}
     assert set(facts["pids"]) == SERVED
     assert all(runs(pid) for pid in facts["pids"].values())
     assert Path(facts["data"]).is_absolute()
@@ -110,8 +110,8 @@ def test_the_ready_file_has_what_an_outsider_needs_and_nothing_unbuilt(running: 
 
 def test_everything_in_the_ready_file_answers(running: Running) -> None:
     facts = running.facts()
-    for path in ("/livez", "/readyz"):
-        assert status(facts["door"] + path) == 200
+    for kind in ("door", "desk", "counter"):
+        assert [status(facts[kind] + path) for path in ("/livez", "/readyz")] == [200, 200], kind
     with redis.Redis.from_url(facts["redis"]) as client:
         assert client.ping()
     with MongoClient[dict[str, Any]](facts["mongo"]) as mongo:
