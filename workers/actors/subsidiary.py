@@ -259,7 +259,7 @@ async def _answer(office: Office, serving: Serving) -> Answer:
         case _ if not any(tally.matched for tally in serving.planned):
             tallies = serving.planned  # nothing stood there to be changed
         case Right.ERASURE:
-            tallies = await store.erase(serving.subject)
+            tallies = await store.erase(serving.subject, serving.planned)
         case Right.OBJECTION:
             tallies = await store.object(serving.subject)
     return Answer(_receipt_entry(office, entry, together(serving.earlier, tallies)))

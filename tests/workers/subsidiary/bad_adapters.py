@@ -48,8 +48,8 @@ class Wrapped:
     async def look(self, right: Right, subject: Subject) -> list[Tally]:
         return await self.inner.look(right, subject)
 
-    async def erase(self, subject: Subject) -> list[Tally]:
-        return await self.inner.erase(subject)
+    async def erase(self, subject: Subject, planned: Sequence[Tally] = ()) -> list[Tally]:
+        return await self.inner.erase(subject, planned)
 
     async def object(self, subject: Subject) -> list[Tally]:
         return await self.inner.object(subject)
@@ -67,7 +67,7 @@ class Wrapped:
 class LyingStore(Wrapped):
     """Says what it should have done, and does nothing. Its second statement is honest."""
 
-    async def erase(self, subject: Subject) -> list[Tally]:
+    async def erase(self, subject: Subject, planned: Sequence[Tally] = ()) -> list[Tally]:
         return await self.inner.plan(Right.ERASURE, subject)
 
     async def object(self, subject: Subject) -> list[Tally]:
@@ -115,7 +115,7 @@ class DeadStore(Wrapped):
     async def look(self, right: Right, subject: Subject) -> list[Tally]:
         raise StoreUnavailable("dead")
 
-    async def erase(self, subject: Subject) -> list[Tally]:
+    async def erase(self, subject: Subject, planned: Sequence[Tally] = ()) -> list[Tally]:
         raise StoreUnavailable("dead")
 
     async def object(self, subject: Subject) -> list[Tally]:
@@ -129,7 +129,7 @@ class DeadStore(Wrapped):
 class HalfStore(Wrapped):
     """Erases an objection's part only, says it did all, and looks away from the rest."""
 
-    async def erase(self, subject: Subject) -> list[Tally]:
+    async def erase(self, subject: Subject, planned: Sequence[Tally] = ()) -> list[Tally]:
         planned = await self.inner.plan(Right.ERASURE, subject)
         await self.inner.object(subject)
         return planned
@@ -142,9 +142,9 @@ class WaveringStore(Wrapped):
         super().__init__(inner)
         self._told = 0
 
-    async def erase(self, subject: Subject) -> list[Tally]:
+    async def erase(self, subject: Subject, planned: Sequence[Tally] = ()) -> list[Tally]:
         self._told += 1
-        tallies = await self.inner.erase(subject)
+        tallies = await self.inner.erase(subject, planned)
         tallies[0].matched += self._told
         tallies[0].erased += self._told
         return tallies

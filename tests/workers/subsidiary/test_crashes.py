@@ -195,11 +195,11 @@ class Away:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    async def erase(self, subject: Subject) -> list[Tally]:
+    async def erase(self, subject: Subject, planned: Sequence[Tally] = ()) -> list[Tally]:
         if not self.left:
             raise StoreUnavailable("away")
         self.left -= 1
-        return await self._inner.erase(subject)
+        return await self._inner.erase(subject, planned)
 
 
 async def test_a_store_that_goes_away_in_the_middle_answers_nothing_and_forgets_nothing(
@@ -240,10 +240,10 @@ async def test_a_fault_of_the_adapter_is_told_and_the_neighbours_are_served(
     sqlite_kit: SqliteKit, open_office: OpenOffice, controller: ControllerSide
 ) -> None:
     class Faulty(Away):
-        async def erase(self, subject: Subject) -> list[Tally]:
+        async def erase(self, subject: Subject, planned: Sequence[Tally] = ()) -> list[Tally]:
             if "faulty" in subject.emails[0]:
                 raise KeyError("anna@example.com")  # a text that must go nowhere
-            return await self._inner.erase(subject)
+            return await self._inner.erase(subject, planned)
 
     await sqlite_kit.insert("subscribers", {"id": 1, "address": "faulty@example.com"})
     inner = open_store(mapping_of(sqlite_kit), sqlite_kit.url)

@@ -135,8 +135,11 @@ class StoreAdapter(Protocol):
         """What stands now."""
         ...
 
-    async def erase(self, subject: Subject) -> list[Tally]:
-        """Erase, anonymise or keep each record, as the office's rules say."""
+    async def erase(self, subject: Subject, planned: Sequence[Tally] = ()) -> list[Tally]:
+        """Erase, anonymise or keep each record, as the office's rules say.
+
+        ``planned``: of a plan made a moment ago; where it found nothing, nobody needs to look again.
+        """
         ...
 
     async def object(self, subject: Subject) -> list[Tally]:

@@ -50,7 +50,7 @@ def normal_form(stored: object) -> str | None:
         return None
 
 
-def belongs(stored: object, subject: Subject, written: frozenset[str]) -> set[str]:
+def belongs(stored: object, written: Mapping[str, str]) -> set[str]:
     """Which of the person's addresses, in normal form, a stored value or list of values holds.
 
     ``written``: the person's :func:`spellings`; what is none of them is normalised and compared, which costs more.
@@ -59,21 +59,21 @@ def belongs(stored: object, subject: Subject, written: frozenset[str]) -> set[st
     found = set()
     for value in values:
         if isinstance(value, str) and value.lower() in written:
-            found.add(normal_form(value) or value.lower())
-        elif (normal := normal_form(value)) is not None:
-            found.add(normal)
-    return found & subject.normal_forms
+            found.add(written[value.lower()])
+        elif (normal := normal_form(value)) in written:
+            found.add(written[str(normal)])
+    return found
 
 
-def spellings(emails: Iterable[str]) -> list[str]:
-    """How addresses may be written in a store, letter case apart: with the domain in A-labels or in letters."""
-    found = set()
+def spellings(emails: Iterable[str]) -> dict[str, str]:
+    """How addresses may be written in a store, letter case apart, each with the normal form it stands for."""
+    found: dict[str, str] = {}
     for email in emails:
         local, _, domain = email.rpartition("@")
-        found.add(email.lower())
-        if "xn--" in domain:
-            found.add(f"{local}@{_in_letters(domain)}".lower())
-    return sorted(found | {unicodedata.normalize("NFD", one) for one in found})
+        written = [email, f"{local}@{_in_letters(domain)}"] if "xn--" in domain else [email]
+        for one in written:
+            found[one.lower()] = found[unicodedata.normalize("NFD", one.lower())] = email.lower()
+    return found
 
 
 def _in_letters(domain: str) -> str:

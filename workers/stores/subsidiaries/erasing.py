@@ -33,9 +33,10 @@ _PASSES: Final = 5
 
 
 class ErasureWalk:
-    """One erasure. ``act``: False only counts."""
+    """One erasure. ``act``: False only counts. ``empty``: collections known to hold nothing of the person."""
 
-    def __init__(self, finder: Finder, *, act: bool) -> None:
+    def __init__(self, finder: Finder, *, act: bool, empty: frozenset[str] = frozenset()) -> None:
+        self._empty = empty
         self._finder = finder
         self._mapping = finder.mapping
         self._session = finder.session
@@ -54,6 +55,8 @@ class ErasureWalk:
         return [tallies[name] for name in self._mapping.collections]
 
     async def _settle(self, name: str) -> Tally:
+        if name in self._empty:
+            return Tally(name)
         erased = anonymised = 0
         for _ in range(_PASSES):
             tally = Tally(name, matched=erased + anonymised, erased=erased, anonymised=anonymised)

@@ -32,7 +32,8 @@ class Finder:
 
     def __post_init__(self) -> None:
         self.zone = self.mapping.store.zone
-        self.written = frozenset(decisions.spellings(self.subject.emails))
+        self._spellings = decisions.spellings(self.subject.emails)
+        self.written = frozenset(self._spellings)
 
     async def own_rows(
         self, name: str, fields: Iterable[str] = (), *, under_fresh: bool = False
@@ -96,7 +97,7 @@ class Finder:
 
     def names_them(self, stored: object) -> bool:
         """Whether a stored value is, or a list holds, one of the person's addresses."""
-        return bool(decisions.belongs(stored, self.subject, self.written))
+        return bool(decisions.belongs(stored, self._spellings))
 
     async def refuse_shared_address(self) -> None:
         """Raises StoreRefuses when an address leads to more than one person: nobody is served by guess."""
@@ -138,7 +139,7 @@ class Finder:
     def _addresses(self, entry: Entry, row: Row) -> set[str]:
         found: set[str] = set()
         for one in entry.found_by:
-            found |= decisions.belongs(row.values.get(one.field), self.subject, self.written)
+            found |= decisions.belongs(row.values.get(one.field), self._spellings)
         return found
 
 

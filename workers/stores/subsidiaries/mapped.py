@@ -63,9 +63,10 @@ class MappedStore:
             tally.erased = tally.anonymised = 0  # what would be done is no statement about what stands
         return tallies
 
-    async def erase(self, subject: Subject) -> list[Tally]:
+    async def erase(self, subject: Subject, planned: Sequence[Tally] = ()) -> list[Tally]:
+        empty = frozenset(tally.name for tally in planned if not tally.matched)
         async with self._rows.writing() as session:
-            return await ErasureWalk(self._finder(session, subject), act=True).run()
+            return await ErasureWalk(self._finder(session, subject), act=True, empty=empty).run()
 
     async def object(self, subject: Subject) -> list[Tally]:
         async with self._rows.writing() as session:
