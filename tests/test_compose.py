@@ -25,8 +25,10 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from producers.settings import DoorSettings
+from schemas.acl import OPERATOR, acl_file, redis_users
 from schemas.commands import GROUP
 from schemas.keyring import generate_keys
+from schemas.register import load_register
 from schemas.routes import QUEUES
 from tests.waiting import until_blocking
 from workers.correspondence.mailer import MailSettings
@@ -197,7 +199,7 @@ def test_every_key_file_is_a_secret_and_no_other_is_given(name: str, tmp_path: P
 
 
 def test_no_secret_is_declared_in_vain() -> None:
-    used = {secret["source"] for service in OURS.values() for secret in service["secrets"]}
+    used = {secret["source"] for service in SERVICES.values() for secret in service.get("secrets", ())}
     assert used == set(COMPOSE["secrets"])
 
 
@@ -240,11 +242,15 @@ def test_valkey_takes_these_settings_and_keeps_what_it_accepted(fast_path: Path)
     _, *arguments = SERVICES["valkey"]["command"]
     arguments[arguments.index("--dir") + 1] = str(fast_path)
     arguments[arguments.index("--port") + 1] = str(port)
+    users = fast_path / "users.acl"
+    users.write_text(acl_file(redis_users(load_register()), {OPERATOR: "a password"}))
+    arguments[arguments.index("--aclfile") + 1] = str(users)
     server = Process("valkey", [find_valkey(), *arguments], log=fast_path / "log")
     server.spawn()
     try:
-        with redis.Redis(port=port) as client:
-            until_blocking(lambda: answers(client))
+        with redis.Redis(port=port) as health:
+            until_blocking(lambda: answers(health))
+        with redis.Redis(port=port, username=OPERATOR, password="a password") as client:
             expected = {
                 "appendonly": "yes",
                 "appendfsync": "always",
@@ -266,6 +272,15 @@ def answers(client: redis.Redis) -> bool:
         return bool(client.ping())
     except redis.ConnectionError:
         return False
+
+
+@EACH_OF_OURS
+def test_each_process_is_its_own_user_of_redis(name: str) -> None:
+    """The user is one that the ACL file has, and its password is not in the compose file."""
+    url = urlsplit(OURS[name]["environment"]["GREFFIER_REDIS_URL"])
+    assert url.username == ("door" if name == "door" else "controller")
+    assert url.username in {user.name for user in redis_users(load_register())}
+    assert url.password == f"${{GREFFIER_{url.username.upper()}_REDIS_PASSWORD}}"
 
 
 def test_mongod_takes_these_settings_and_the_health_check_forms_the_set(fast_path: Path) -> None:
