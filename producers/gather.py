@@ -1,6 +1,8 @@
 """One enqueue in flight per queue: what arrives meanwhile is the next batch.
 
-So a lone event leaves at once and a burst fills batches by itself, without a timer to choose. Each waiting caller gets
+So a lone event leaves at once and a burst fills batches by itself, without a timer to choose. Only while the workers
+have more messages waiting than they can take does a small batch stay for a moment, for others to come along: many
+small messages would cost them more than they can do, and their delay would grow. Each waiting caller gets
 its answer after *its own* batch was confirmed, or :class:`QueueUnavailable` when it was not; the next batch is tried
 afresh. The room for waiting is bounded: beyond it the answer is an immediate "later".
 Source: design § 3 "A message carries a batch"; P1.
@@ -24,6 +26,9 @@ from schemas.errors import GreffierError, QueueUnavailable
 MAX_WAITING_EVENTS: Final = 20_000
 MAX_WAITING_BYTES: Final = 128 * 1024 * 1024
 """Of bodies and files together, over all queues."""
+STAY_S: Final = 0.01
+ENOUGH_EVENTS: Final = 32
+"""A batch of as many does not stay."""
 
 
 class Watcher(Protocol):
@@ -49,10 +54,15 @@ class Parcel:
 
 @dataclass(slots=True)
 class _Line:
-    """The parcels waiting for one queue, and whether a batch is on its way."""
+    """The parcels waiting for one queue, and whether a batch is on its way or stays for others to come along."""
 
     waiting: deque[Parcel] = field(default_factory=deque)
     busy: bool = False
+    staying: asyncio.TimerHandle | None = None
+
+    @property
+    def small(self) -> bool:
+        return len(self.waiting) < ENOUGH_EVENTS and sum(len(one.events) for one in self.waiting) < ENOUGH_EVENTS
 
 
 class Gatherer:
@@ -88,6 +98,8 @@ class Gatherer:
         line = self._lines.setdefault(queue, _Line())
         line.waiting.append(Parcel(events, files, size, held, done))
         if not line.busy:
+            self._send_or_stay(queue, line)
+        elif line.staying and not line.small:
             self._send(queue, line)
         return done
 
@@ -127,9 +139,18 @@ class Gatherer:
         await self._loop.run_in_executor(self._thread, self._letterbox.close)
         self._thread.shutdown(wait=False)
 
-    def _send(self, queue: str, line: _Line) -> None:
+    def _send_or_stay(self, queue: str, line: _Line) -> None:
         line.busy = True
         self._idle.clear()
+        if line.small and self._letterbox.behind(queue):
+            line.staying = self._loop.call_later(STAY_S, self._send, queue, line)
+        else:
+            self._send(queue, line)
+
+    def _send(self, queue: str, line: _Line) -> None:
+        if line.staying:
+            line.staying.cancel()
+            line.staying = None
         parcels = _next_batch(line.waiting)
         events = [event for parcel in parcels for event in parcel.events]
         files = [file for parcel in parcels for file in parcel.files]
@@ -147,7 +168,7 @@ class Gatherer:
         _answer(parcels, error)
         self._tell(queue, sum(len(parcel.events) for parcel in parcels), seconds, error)
         if line.waiting:
-            self._send(queue, line)
+            self._send_or_stay(queue, line)
         else:
             line.busy = False
             if not any(other.busy for other in self._lines.values()):

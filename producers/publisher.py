@@ -34,6 +34,10 @@ LOOK_EVERY_S: Final = 0.25
 """How old the last look at queue depths and memory may be."""
 MEMORY_SHARE: Final = 0.6
 """Of ``maxmemory``; above it acks, which need memory too, would soon fail. Source: reliability § 6.3."""
+BEHIND: Final = 2
+"""Messages of a queue that nobody has taken: with more than these, its workers have more than they can do."""
+BEHIND_FOR_S: Final = 0.25
+"""How long that is believed after it was seen last: long enough for them to catch up."""
 FILE_WAIT_S: Final = 3600
 """How long an uploaded file waits for its message before Redis forgets it."""
 
@@ -78,6 +82,7 @@ class Letterbox:
             client=self._client, namespace=namespace, middleware=[], maintenance_chance=0
         )
         self._look = _Look()
+        self._behind_until: dict[str, float] = {}
         self._trusted = False
 
     def check(self) -> None:
@@ -108,6 +113,10 @@ class Letterbox:
         except redis.RedisError as error:
             raise self._unavailable(error) from None
         self._wake(queue)
+
+    def behind(self, queue: str) -> bool:
+        """Whether the workers of a queue had more than they can do, as the latest posts saw it. From any thread."""
+        return time.monotonic() < self._behind_until.get(queue, 0.0)
 
     def depths(self) -> dict[str, int]:
         """Messages per queue, waiting and in work. Raises :class:`QueueUnavailable`."""
@@ -161,9 +170,15 @@ class Letterbox:
     def _wake(self, queue: str) -> None:
         # Consumers look by themselves every few seconds: a lost wake-up costs time, never a message.
         try:
-            self._client.publish(WAKE_CHANNEL.format(namespace=self._namespace), queue)
+            with self._client.pipeline(transaction=False) as pipe:
+                pipe.publish(WAKE_CHANNEL.format(namespace=self._namespace), queue)
+                pipe.llen(f"{self._namespace}:{queue}")
+                _, waiting = pipe.execute()
         except redis.RedisError as error:
             log.warning("wake_failed", error=type(error).__name__)
+            return
+        if waiting > BEHIND:
+            self._behind_until[queue] = time.monotonic() + BEHIND_FOR_S
 
     def _unavailable(self, error: redis.RedisError) -> QueueUnavailable:
         # Whatever came back may be another server or another configuration: check again before the next promise.

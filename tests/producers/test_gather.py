@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import redis
 
-from producers.gather import Gatherer, in_batches
-from producers.publisher import FileContent, Letterbox
+from producers import gather
+from producers.gather import ENOUGH_EVENTS, Gatherer, in_batches
+from producers.publisher import BEHIND, FileContent, Letterbox
 from schemas.envelope import MAX_BATCH_BYTES, MAX_EVENTS, Event
 from schemas.errors import QueueUnavailable
 from schemas.keyring import read_sealer
@@ -55,6 +56,36 @@ async def test_a_lone_event_leaves_at_once_and_a_burst_fills_batches(
     assert [found.id for batch in batches for found in batch.events] == [f"e-{number}" for number in range(1_200)]
     assert [batch.seq for batch in batches] == [1, 2, 3, 4]
     assert len({batch.id for batch in batches}) == 4
+
+
+class Hasty(Letterbox):
+    """Broken: never sees that the workers are behind."""
+
+    def behind(self, queue: str) -> bool:
+        return False
+
+
+@pytest.mark.parametrize(("letterbox", "last"), [(Letterbox, [2]), (Hasty, [1, 1])])
+async def test_while_workers_are_behind_small_batches_wait_for_company(
+    make_gatherer: MakeGatherer, redis_url: str, letters: Letters, letterbox: type[Letterbox], last: list[int]
+) -> None:
+    gatherer = make_gatherer(redis_url, letterbox=letterbox)
+    for number in range(BEHIND + 1):  # nobody takes them
+        await gatherer.put("consent", [event(f"e-{number}")])
+    await asyncio.gather(gatherer.put("consent", [event("one")]), gatherer.put("consent", [event("other")]))
+    assert [len(batch.events) for batch in letters.batches("consent")] == [1] * (BEHIND + 1) + last
+
+
+async def test_a_batch_that_is_large_enough_does_not_wait_for_company(
+    make_gatherer: MakeGatherer, redis_url: str, letters: Letters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gather, "STAY_S", 3_600.0)
+    gatherer = make_gatherer(redis_url)
+    for number in range(BEHIND + 1):
+        await gatherer.put("consent", [event(f"e-{number}")])
+    many = [gatherer.put("consent", [event(f"m-{number}")]) for number in range(ENOUGH_EVENTS)]
+    await asyncio.wait_for(asyncio.gather(*many), 10)
+    assert len(letters.batches("consent")[-1].events) == ENOUGH_EVENTS
 
 
 async def test_a_batch_stays_under_256_kib(make_gatherer: MakeGatherer, redis_url: str, letters: Letters) -> None:
