@@ -66,16 +66,23 @@ def redis_users(register: Register) -> tuple[RedisUser, ...]:
     """Every user of an installation; a subsidiary that is served over HTTP has none."""
     workers = [code for code, one in register.subsidiaries.items() if one.kind is SubsidiaryKind.WORKER]
     return (
-        RedisUser(OPERATOR, "~* &* +@all"),
+        RedisUser(OPERATOR, EVERYTHING),
         RedisUser(CONTROLLER, _controller()),
         RedisUser(DOOR, _door()),
         *(RedisUser(subsidiary_user(code), _subsidiary(code)) for code in workers),
     )
 
 
-def acl_file(users: Iterable[RedisUser], passwords: Mapping[str, str]) -> str:
-    """The whole file. ``passwords``: by user; only their SHA-256 stand in it. Who has none is off."""
-    default = "user default on nopass resetkeys resetchannels -@all +ping"
+ONLY_PING: Final = "resetkeys resetchannels -@all +ping"
+EVERYTHING: Final = "~* &* +@all"
+
+
+def acl_file(users: Iterable[RedisUser], passwords: Mapping[str, str], default_may: str = ONLY_PING) -> str:
+    """The whole file. ``passwords``: by user; only their SHA-256 stand in it. Who has none is off.
+
+    ``default_may``: what the user without a password may do.
+    """
+    default = f"user default on nopass {default_may}"
     return "\n".join([default, *(user.line(passwords.get(user.name)) for user in users)]) + "\n"
 
 

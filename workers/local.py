@@ -162,6 +162,8 @@ class EmbeddedValkey(EmbeddedServer):
     def __init__(self, data: Path, *, port: int | None = None, max_memory: str = VALKEY_MAX_MEMORY) -> None:
         super().__init__("redis", data, find_valkey(), port)
         self.max_memory = max_memory
+        self.users = self.data / "users.acl"
+        """Read when it is there; its user ``default`` must be able to do everything."""
 
     @property
     def url(self) -> str:
@@ -179,6 +181,7 @@ class EmbeddedValkey(EmbeddedServer):
             "maxmemory": self.max_memory,
             "maxmemory-policy": "noeviction",
             "daemonize": "no",
+            **({"aclfile": str(self.users)} if self.users.exists() else {}),
         }
         return [self.binary, *(part for key, value in settings.items() for part in (f"--{key}", value))]
 

@@ -11,12 +11,13 @@ import contextlib
 import fcntl
 import json
 import os
+import secrets
 import signal
 import socket
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -24,13 +25,14 @@ from typing import IO, Any
 
 import typer
 
+from schemas.acl import EVERYTHING, acl_file, redis_users, subsidiary_user
 from schemas.desk_accounts import FILE as DESK_ACCOUNTS
 from schemas.desk_accounts import add_account, new_account
 from schemas.errors import ConfigurationError, Fault
 from schemas.keyring import add_api_key, generate_keys, new_api_key
-from schemas.register import SHIPPED
+from schemas.register import SHIPPED, load_register
 from schemas.terms import Department
-from workers.local import HOST, EmbeddedMongo, Server, open_mongo, open_redis, start_together
+from workers.local import HOST, EmbeddedMongo, EmbeddedValkey, Server, open_mongo, open_redis, start_together
 from workers.processes import Keeper, Process, free_port, polling
 from workers.sample_group import STORE_URL, WITH_MONGODB, Office, found_group
 from workers.stores.samples import make_sales
@@ -75,6 +77,7 @@ class System:
         self._lock: IO[str] | None = None
         self.crm_api_key = ""
         self.offices: dict[str, Office] = {}
+        self._office_passwords: dict[str, str] = {}
         self.register: Path = SHIPPED
 
     def start(self) -> None:
@@ -96,6 +99,8 @@ class System:
 
     def _start_servers(self) -> None:
         self._servers = [open_redis(self.data), open_mongo(self.data)]
+        if isinstance(self._servers[0], EmbeddedValkey):
+            self._office_passwords = make_redis_users(self._servers[0].users, self.register, self.offices)
         if self.offices:
             self._office_server = EmbeddedMongo(self.offices[WITH_MONGODB].folder)
             self._office_server.name = f"mongo-{WITH_MONGODB}"
@@ -191,6 +196,7 @@ class System:
     def _office(self, office: Office) -> Child:
         port = free_port()
         env = {
+            "GREFFIER_REDIS_URL": self._redis_url_of(office),
             "GREFFIER_KEYS": str(office.keys),
             "GREFFIER_JOURNAL": str(office.journal),
             "GREFFIER_METRICS_PORT": str(port),
@@ -198,6 +204,11 @@ class System:
         }
         words = ["subsidiary", office.code, "--mapping", str(office.mapping)]
         return self._greffier(f"subsidiary-{office.code}", words, port, CONTROLLER_GRACE, env)
+
+    def _redis_url_of(self, office: Office) -> str:
+        """An office's own user of Redis, where the server is ours."""
+        url, password = self._servers[0].url, self._office_passwords.get(office.code)
+        return url.replace("://", f"://{subsidiary_user(office.code)}:{password}@", 1) if password else url
 
     def store_url(self, office: Office) -> str:
         """Where an office's own store answers."""
@@ -280,6 +291,19 @@ def make_keys(folder: Path) -> str:
     except OSError:
         fault = Fault(str(sample), "is missing: these keys were not made by `greffier up`; name another data folder")
         raise ConfigurationError("data folder", fault) from None
+
+
+def make_redis_users(file: Path, register: Path, offices: Iterable[str]) -> dict[str, str]:
+    """Write the users of an embedded Redis: each office its own, everything for whoever sits at this machine.
+
+    Returns the passwords by office, new ones at every start.
+    """
+    passwords = {code: secrets.token_urlsafe(32) for code in offices}
+    users = redis_users(load_register(register))
+    by_user = {subsidiary_user(code): password for code, password in passwords.items()}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(acl_file(users, by_user, EVERYTHING))
+    return passwords
 
 
 def _open_a_desk_account(folder: Path) -> None:
