@@ -94,7 +94,7 @@ def _controller() -> str:
 
 def _door() -> str:
     # It may load dramatiq's scripts: it must be able to take in again at once after a restart of the server.
-    queues = f"(~{NAMESPACE} %W~{NAMESPACE}:* &{NAMESPACE}:wake {_ENQUEUE} +hlen)"
+    queues = f"(~{NAMESPACE} %W~{NAMESPACE}:* &{NAMESPACE}:wake {_ENQUEUE} +hlen +llen)"
     files = "(%W~greffier:file:* +set +persist)"
     claims = "(~greffier:claim:* +set +get)"
     own = f"resetkeys resetchannels -@all {_HANDSHAKE} +info +config|get +script|load"
