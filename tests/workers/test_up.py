@@ -237,7 +237,10 @@ def test_a_port_in_use_is_said_before_anything_starts(tmp_path: Path) -> None:
 def test_a_child_that_cannot_start_stops_the_start_and_says_why(tmp_path: Path) -> None:
     """A register that is missing stops every process, by name; what had started is stopped again."""
     system = Running(tmp_path / "data", env={"GREFFIER_REGISTER": str(tmp_path / "no-register.yaml")})
-    assert system.process.wait(60) == 2
+    try:
+        assert system.process.wait(60) == 2
+    finally:
+        system.process.terminate()  # should it have started all the same, it stops what it started
     assert "no-register.yaml" in system.output.read_text()
     assert not system.ready_file.exists()
     started = [process for process in psutil.process_iter(["cmdline"]) if str(tmp_path) in str(process.info["cmdline"])]
