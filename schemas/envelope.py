@@ -12,13 +12,13 @@ import base64
 import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hpke
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from pydantic import Field
+from pydantic import Field, StringConstraints
 from pydantic_core import to_json
 
 from schemas.errors import InvalidMessage
@@ -50,6 +50,12 @@ def _whole(least: int, most: int) -> FieldType:
     return FieldType(number, number)
 
 
+def _base64(maximum: int) -> FieldType:
+    # Whether it is base64 is told when it is decoded: no need to go through a batch twice.
+    text = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=maximum)]
+    return FieldType(text, text)
+
+
 def _listed(item: FieldType, most: int) -> FieldType:
     return FieldType(
         Annotated[list[item.said], Field(min_length=1, max_length=most)],  # type: ignore[name-defined]
@@ -57,10 +63,11 @@ def _listed(item: FieldType, most: int) -> FieldType:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One event in normal form. ``body``: its JSON, cleaned; ``time``: when its source says it happened;
     ``recordedtime``: when we received it. Both are :func:`schemas.fields.wire_moment` texts.
+
+    A tuple, because they are made by the thousand: a frozen dataclass takes twice as long.
     """
 
     id: str
@@ -195,8 +202,8 @@ _BATCH: Final = Shape(
         "door": IDENTIFIER,
         "seq": _whole(1, 2**53 - 1),
         "events": _listed(ATTRIBUTES.as_field, MAX_EVENTS),
-        "sealed": pattern(r"^[A-Za-z0-9+/]+=*$", MAX_BATCH_BYTES * 2),
-        "signature": pattern(r"^[A-Za-z0-9+/]+=*$", 128),
+        "sealed": _base64(MAX_BATCH_BYTES * 2),
+        "signature": _base64(128),
     },
 )
 

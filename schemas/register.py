@@ -9,16 +9,17 @@ Source: R1 to R16; GDPR Art. 30(1).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date
-from functools import cached_property
+from datetime import date, datetime
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 from dateutil.relativedelta import relativedelta
 from pydantic import Field, ValidationError
 
+from schemas.calendar import end_after
 from schemas.durations import parse_duration
 from schemas.errors import ConfigurationError, Fault
 from schemas.register_checks import absences, declared_in, reported
@@ -110,6 +111,17 @@ class Register(Entry):
         ``purpose``: a :class:`CookiePurpose`, or its word. Raises KeyError for any other.
         """
         return self._cookie_validity[purpose, accepted]
+
+    @cached_property
+    def cookie_ends(self) -> Callable[[date], Mapping[tuple[str, bool], datetime]]:
+        """Civil day → (cookie purpose, accepted or not) → the instant from which a choice of that day holds no more."""
+        validity = self._cookie_validity.items()
+
+        @lru_cache(maxsize=64)
+        def ends(first: date) -> Mapping[tuple[str, bool], datetime]:
+            return {choice: end_after(first, period) for choice, period in validity}
+
+        return ends
 
     @property
     def covers_visits(self) -> CookiePurpose:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -110,7 +110,7 @@ class Forms:
 
     async def _post(self, taken: Taken, received_at: datetime) -> None:
         at = wire_moment(received_at)
-        event = taken.event if taken.event.recordedtime == at else replace(taken.event, recordedtime=at)
+        event = taken.event if taken.event.recordedtime == at else taken.event._replace(recordedtime=at)
         await self.gatherer.put(taken.queue, (event,), taken.files)
 
     async def _examine(self, uploads: Mapping[str, Upload]) -> dict[str, ExaminedFile]:

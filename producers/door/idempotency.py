@@ -67,7 +67,7 @@ class Claim:
 
 
 def _received(taken: Sequence[Taken], at: datetime) -> list[Taken]:
-    return [replace(one, event=replace(one.event, recordedtime=wire_moment(at))) for one in taken]
+    return [replace(one, event=one.event._replace(recordedtime=wire_moment(at))) for one in taken]
 
 
 class Idempotency:

@@ -70,7 +70,8 @@ def _refusals(services: Services, consents: Sequence[Document]) -> dict[bytes, d
 
 def _happened(one: Arrived) -> datetime:
     """The choice's own time, never later than its arrival."""
-    return min(read_moment(one.data["at"]), one.happened)
+    said = one.data["at"]
+    return one.happened if said == one.event.time else min(read_moment(said), one.happened)
 
 
 def _consent(services: Services, one: Arrived) -> Document:

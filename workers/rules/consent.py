@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
 
-from schemas.calendar import civil_day, end_after, end_of_period
+from schemas.calendar import civil_day, end_of_period
 from schemas.consent import Choice
 from schemas.register import Register
 from schemas.terms import CookiePurpose
@@ -46,5 +46,5 @@ def covers(events: Iterable[Choice], purpose: CookiePurpose, moment: datetime, r
 
 def valid_until(choices: Mapping[str, bool], happened: datetime, register: Register) -> datetime:
     """When the last of these choices ends: from then on the event is proof only."""
-    day = civil_day(happened)
-    return max([end_after(day, register.cookie_validity(purpose, accepted)) for purpose, accepted in choices.items()])
+    ends = register.cookie_ends(civil_day(happened))
+    return max([ends[choice] for choice in choices.items()])
