@@ -10,9 +10,9 @@ from tests.benchmarks import door, idle, latency, ledger, persisting
 from tests.benchmarks.report import Figures, say, show
 
 BENCHES: Final[dict[str, tuple[Callable[..., Figures], dict[str, Any]]]] = {
-    "consents": (persisting.consents, {"n": 20_000, "rounds": persisting.ROUNDS}),
-    "submissions": (persisting.submissions, {"n": 5_000, "rounds": persisting.ROUNDS}),
-    "door": (door.door, {"n": 10_000, "rounds": door.ROUNDS}),
+    "consents": (persisting.consents, {"n": 40_000, "rounds": persisting.ROUNDS}),
+    "submissions": (persisting.submissions, {"n": 3_000, "rounds": 5}),
+    "door": (door.door, {"n": 5_000, "rounds": door.ROUNDS}),
     "latency": (latency.latency, {"n": 20}),
     "idle": (idle.idle, {"n": 20}),
     "ledger": (ledger.ledger, {"n": 5_000, "rounds": ledger.ROUNDS}),

@@ -19,10 +19,10 @@ from tests.benchmarks.report import Figures, middle, rate, say
 from tests.benchmarks.samples import Samples
 from tests.benchmarks.stage import Stage, running_system
 
-ROUNDS: Final = 3
+ROUNDS: Final = 7
 CONNECTIONS: Final = 64
 WARM_UP: Final = 300
-SINGLES: Final = 1_000
+SINGLES: Final = 300
 
 
 def door(n: int, rounds: int) -> Figures:

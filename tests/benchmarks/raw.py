@@ -33,9 +33,9 @@ class Load:
     documents: Mapping[Place, Sequence[Document]]
 
 
-def best_rate(stage: Stage, loads: Sequence[Load], events: int) -> float:
-    """Events per second, the better of one and of four connections."""
-    return max(events / _seconds(stage, loads, connections) for connections in CONNECTIONS)
+def rates(stage: Stage, loads: Sequence[Load], events: int) -> list[float]:
+    """Events per second, through each number of :data:`CONNECTIONS`."""
+    return [events / _seconds(stage, loads, connections) for connections in CONNECTIONS]
 
 
 def as_loads(keys: Sequence[str], documents_of: Mapping[Place, Mapping[str, Sequence[Document]]]) -> list[Load]:
