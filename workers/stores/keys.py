@@ -193,12 +193,15 @@ class Keys:
 
     async def _destroy(self, doomed: str) -> bool:
         emptied = [{"$replaceWith": {"_id": doomed, "destroyed_at": {"$ifNull": ["$destroyed_at", "$$NOW"]}}}]
-        try:
-            with available():
-                await self._keys.update_one({"_id": doomed, "hold": {"$exists": False}}, emptied, upsert=True)
-        except DuplicateKeyError:  # it exists and did not match: held
-            return False
-        return True
+        while True:
+            try:
+                with available():
+                    await self._keys.update_one({"_id": doomed, "hold": {"$exists": False}}, emptied, upsert=True)
+                return True
+            except DuplicateKeyError:  # it is held, or was minted at this very moment: then it is destroyed next
+                with available():
+                    if await self._keys.find_one({"_id": doomed, "hold": {"$exists": True}}, {"_id": 1}):
+                        return False
 
     async def _stored(self, ids: list[str]) -> dict[str, dict[str, Any]]:
         if not ids:
