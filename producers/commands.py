@@ -22,13 +22,14 @@ def door() -> None:
     """Serve the door until SIGTERM; settings come from GREFFIER_* variables."""
     import asyncio
 
-    from producers.serve import serve
+    from producers.door.app import Door
     from producers.settings import read_door_settings
     from schemas.logs import configure_logs
+    from schemas.staying import stay_open
 
     settings = read_door_settings()
     configure_logs(settings.log_level)
-    asyncio.run(serve(settings))
+    asyncio.run(stay_open(Door(settings)))
 
 
 def publish(

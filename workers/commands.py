@@ -64,29 +64,33 @@ def controller(
 
 def desk() -> None:
     """Serve the desk until SIGTERM: staff look at cases and decide. Internal. Settings: GREFFIER_* variables."""
+    import asyncio
+
     from schemas.logs import configure_logs
+    from schemas.staying import stay_open
     from workers.correspondence.mailer import read_mail_settings
     from workers.desk.app import open_desk
     from workers.desk.settings import DeskSettings
     from workers.settings import read_settings
-    from workers.web import serve
 
     settings, mail = read_settings(DeskSettings), read_mail_settings()
     configure_logs(settings.log_level)
-    serve(lambda: open_desk(settings, mail))
+    asyncio.run(stay_open(open_desk(settings, mail)))
 
 
 def counter() -> None:
     """Serve the counter until SIGTERM: status and download by mailed link. Settings: GREFFIER_* variables."""
+    import asyncio
+
     from schemas.logs import configure_logs
+    from schemas.staying import stay_open
     from workers.counter.app import open_counter
     from workers.counter.settings import CounterSettings
     from workers.settings import read_settings
-    from workers.web import serve
 
     settings = read_settings(CounterSettings)
     configure_logs(settings.log_level)
-    serve(lambda: open_counter(settings))
+    asyncio.run(stay_open(open_counter(settings)))
 
 
 def bench(

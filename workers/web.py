@@ -1,15 +1,11 @@
-"""What desk and counter share as HTTP services: RFC 9457 problems, headers, and a life that ends on SIGTERM.
+"""What desk and counter share as HTTP services: RFC 9457 problems and headers.
 
 Source: design § 6 "Errors"; ASVS 3.4, 14.3; messaging-standards § 4.
 """
 
 from __future__ import annotations
 
-import asyncio
-import os
-import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -34,7 +30,6 @@ MAX_BODY: Final = 64 * 1024
 
 _RETRY_AFTER_S: Final = 5
 _DRAIN_S: Final = 10.0
-_PARENT_LOOK_S: Final = 1.0
 
 log = structlog.get_logger("greffier.web")
 
@@ -133,41 +128,3 @@ class Listening:
         """The port that was taken."""
         address: Any = self._runner.addresses[0]
         return int(address[1])
-
-
-def serve(opened: Callable[[], AbstractAsyncContextManager[Any]]) -> None:
-    """Be open until SIGTERM or SIGINT; a second one leaves at once. So does the end of the parent process.
-
-    Raises :class:`schemas.errors.ConfigurationError` when it cannot start.
-    """
-
-    async def run() -> None:
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, _stop_or_leave, stop)
-        _watch_parent(loop, stop)
-        async with opened():
-            await stop.wait()
-
-    asyncio.run(run())
-
-
-def _stop_or_leave(stop: asyncio.Event) -> None:
-    if stop.is_set():
-        os._exit(1)
-    stop.set()
-
-
-def _watch_parent(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
-    parent = os.environ.get("GREFFIER_PARENT_PID", "")
-    if not parent.isdigit() or os.getppid() != int(parent):
-        return
-
-    def look() -> None:
-        if os.getppid() == int(parent):
-            loop.call_later(_PARENT_LOOK_S, look)
-        else:
-            stop.set()
-
-    look()

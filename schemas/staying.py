@@ -1,7 +1,6 @@
-"""The door as a process: open until it is told to stop, then drained.
+"""How long a service stays open: until it is told to stop, or nobody is left who would tell it.
 
-The first SIGTERM or SIGINT stops accepting, answers what is held and exits with 0; a second one exits at once. A door
-whose parent process has gone (``GREFFIER_PARENT_PID``) drains too: nobody would ever stop it otherwise.
+Source: design § 6 "Commands"; reliability § 7.
 """
 
 from __future__ import annotations
@@ -9,23 +8,26 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from typing import Final
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final
 
-from producers.door.app import Door
-from producers.settings import DoorSettings
 from schemas.interpreter import collect_seldom
 
-PARENT_LOOK_S: Final = 1.0
+_PARENT_LOOK_S: Final = 1.0
 
 
-async def serve(settings: DoorSettings) -> None:
-    """Raises :class:`ConfigurationError` when it cannot start."""
+async def stay_open(service: AbstractAsyncContextManager[Any]) -> None:
+    """Hold ``service`` open until SIGTERM or SIGINT, then leave it, which drains it; a second one exits at once.
+
+    A process whose parent (``GREFFIER_PARENT_PID``) has gone leaves too: nobody would ever stop it otherwise.
+    What entering and leaving ``service`` raises passes through.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _stop_or_leave, stop)
     _watch_parent(loop, stop)
-    async with Door(settings):
+    async with service:
         collect_seldom()
         await stop.wait()
 
@@ -43,7 +45,7 @@ def _watch_parent(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
 
     def look() -> None:
         if os.getppid() == int(parent):
-            loop.call_later(PARENT_LOOK_S, look)
+            loop.call_later(_PARENT_LOOK_S, look)
         else:
             stop.set()
 
