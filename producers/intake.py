@@ -134,10 +134,15 @@ class Intake:
         event = Event(event_id, COOKIES, route.type, wire_moment(now), _normal(body), body["at"], _trace(traceparent))
         return Taken(route.queue, event)
 
-    def right(self, data: object, reference: str, traceparent: str | None = None) -> Taken:
-        """What a person asks at the door, under the case's new reference. Raises :class:`InvalidBody`."""
+    def right(self, data: object, reference: str, traceparent: str | None = None, *, crowded: bool = False) -> Taken:
+        """What a person asks at the door, under the case's new reference. Raises :class:`InvalidBody`.
+
+        ``crowded``: see :class:`producers.door.crowds.Crowds`.
+        """
         asked = ASKED.clean(data)
         whole = {**asked, "reference": reference, "channel": Channel.WEBSITE.value}
+        if crowded:
+            whole["crowded"] = "yes"
         body = self.routes[routes.RIGHTS_REQUESTED].shape.clean(whole)
         return self._rights_event(routes.RIGHTS_REQUESTED, reference, body, traceparent)
 

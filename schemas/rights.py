@@ -46,10 +46,12 @@ REQUESTED: Final = Shape(
         "received_at": MOMENT,
         "confirmed": _one_of("yes"),
         "ground": _one_of("child"),
+        "crowded": _one_of("yes"),
     },
 )
-"""A request on its way to its case. The last three come from staff alone, who enter what arrived by e-mail or letter:
-the true time of receipt, that the address was confirmed by other means (R22), and the ground of an erasure (R7)."""
+"""A request on its way to its case. From staff alone, who enter what arrived by e-mail or letter, come the true time of
+receipt, that the address was confirmed by other means (R22), and the ground of an erasure (R7). From the door alone
+comes ``crowded``: the network asked more often than a person would, so its links are mailed more slowly."""
 
 CONFIRMED: Final = Shape("rights.confirmed", required={"reference": REFERENCE, "token": IDENTIFIER, "at": MOMENT})
 """The mailed link was used. ``token``: its id, which is good once."""

@@ -13,6 +13,9 @@ BATCH_SECONDS: Final = Histogram(
     ["queue"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
+LINKS_BEHIND: Final = Gauge(
+    "greffier_links_behind_seconds", "How long a link that confirms a rights request waits to be mailed", ["lane"]
+)
 STORE_AWAY: Final = Gauge("greffier_store_away", "1 while a store does not answer and fetching is paused")
 QUEUE_MESSAGES: Final = Gauge(
     "greffier_queue_messages", "Messages waiting or in work, by queue and kind", ["queue", "kind"]

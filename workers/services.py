@@ -34,6 +34,7 @@ from workers.stores.standing import Standing
 from workers.stores.submissions import Submissions
 from workers.stores.suppression import Suppressions
 from workers.stores.tombstones import Tombstones
+from workers.stores.turns import Turns
 from workers.uploads import Uploads
 
 Clock = Callable[[], datetime]
@@ -92,6 +93,10 @@ class Services:
     @property
     def standing(self) -> Standing:
         return Standing(self.databases, self.trust.references)
+
+    @property
+    def turns(self) -> Turns:
+        return Turns(self.databases)
 
     @property
     def forgetting(self) -> Forgetting:

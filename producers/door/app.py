@@ -18,6 +18,7 @@ from producers.door import openapi
 from producers.door.bodies import BODY_S, BodyReader
 from producers.door.connection import HEADERS_S, Connections
 from producers.door.cookies import Cookies
+from producers.door.crowds import Crowds
 from producers.door.events import Events
 from producers.door.forms import MAX_UPLOADS, Forms
 from producers.door.guard import Networks, Origins, Publishers
@@ -127,7 +128,7 @@ class Door:
             Forms(*common, self._idempotency, origins, self.metrics, reader, self._examiners, slots),
             Events(*common, self._idempotency, origins, self._publishers, self.metrics, reader),
             Cookies(*common, origins, networks, self.metrics, reader),
-            Rights(*common, origins, self.metrics, reader, self._token_keys),
+            Rights(*common, origins, networks, Crowds(), self.metrics, reader, self._token_keys),
             Health(self.gatherer, openapi.describe(dict(self.intake.routes))),
         )
         for part in parts:

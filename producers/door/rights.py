@@ -17,8 +17,9 @@ from aiohttp import web
 from joserfc.jwk import OKPKey
 
 from producers.door.bodies import BodyReader
+from producers.door.crowds import Crowds
 from producers.door.form_data import read_form
-from producers.door.guard import Origins
+from producers.door.guard import Networks, Origins
 from producers.door.metrics import DoorMetrics
 from producers.door.problems import BASE_HEADERS, Refused, accepted
 from producers.gather import Gatherer
@@ -56,6 +57,8 @@ class Rights:
     intake: Intake
     gatherer: Gatherer
     origins: Origins
+    networks: Networks
+    crowds: Crowds
     metrics: DoorMetrics
     bodies: BodyReader
     token_keys: Mapping[str, OKPKey]
@@ -71,7 +74,8 @@ class Rights:
         self.origins.check(request)
         form = await read_form(request, self.bodies, files=False)
         reference = new_reference()
-        taken = self.intake.right(form.data, reference, request.headers.get("traceparent"))
+        crowded = self.crowds.crowded(self.networks.of(request), self.intake.clock())
+        taken = self.intake.right(form.data, reference, request.headers.get("traceparent"), crowded=crowded)
         await self.gatherer.put(taken.queue, (taken.event,))
         self.metrics.event(RIGHTS_REQUESTED, "accepted")
         return accepted({"reference": reference})

@@ -15,6 +15,7 @@ from schemas.terms import Proof, Right
 from schemas.tokens import TokenKind
 from workers.cases.desk import Desk
 from workers.cases.mailing import post_letter
+from workers.cases.pacing import link_turn
 from workers.correspondence.facts import (
     AnswerLetter,
     CollectionReport,
@@ -50,7 +51,7 @@ async def mail_link(desk: Desk, case: Document) -> None:
         link=f"{desk.public_url}/rights/{case['_id']}/confirm?token={token}",
         expires_at=expires_at(TokenKind.CONFIRM, now),
     )
-    await post_letter(desk, case, key, letter, desk.letterhead)
+    await post_letter(desk, case, key, letter, desk.letterhead, at=await link_turn(desk, case))
 
 
 async def answer(desk: Desk, case: Document, tasks: list[Document], package: Package | None) -> None:

@@ -18,6 +18,7 @@ from schemas.orders import CONTROLLER
 from schemas.terms import Right
 from workers.cases import answering, own_store, packaging, serving
 from workers.cases.desk import CASE, Desk
+from workers.cases.pacing import objection_turn
 from workers.rules.cases import Answer, Case, ProofState, Step, Task, TaskState, next_step, wake_at
 from workers.stores.keys import key_id
 from workers.stores.mongo import Document
@@ -65,6 +66,7 @@ def case_of(case: Document, *, owed: bool = False) -> Case:
         held_back=case.get("held_back", False),
         ended=case.get("ended", False),
         settle_at=case.get("settle_at"),
+        serve_from=case.get("serve_from"),
         mail_owed=owed,
     )
 
@@ -87,10 +89,14 @@ async def _mail_link(desk: Desk, case: Document, _: list[Document]) -> None:
 
 
 async def _accept(desk: Desk, case: Document, _: list[Document]) -> None:
+    changes: dict[str, Any] = {"answer": Answer.ACCEPTED.value}
     if case["right"] == Right.OBJECTION:
-        await own_store.suppress(desk, await _person(desk, case))  # at once, before anything else (R20)
+        person = await _person(desk, case)
+        await own_store.suppress(desk, person)  # at once, before anything else (R20)
+        if not case["confirmed"]:
+            changes["serve_from"] = await objection_turn(desk, case, person["emails"][0])
     await desk.evidence.note("request_accepted", case["_id"], "accepted", right=case["right"])
-    await desk.cases.change(case, {"answer": Answer.ACCEPTED.value})
+    await desk.cases.change(case, changes)
 
 
 async def _serve(desk: Desk, case: Document, _: list[Document]) -> None:

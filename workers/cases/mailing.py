@@ -32,10 +32,15 @@ async def put_letter(desk: Docket, case: Document, key: DataKey, letter: Letter,
     await desk.cases.put_mail(written(case, key, letter, head, desk.services.clock()))
 
 
-async def post_letter(desk: Desk, case: Document, key: DataKey, letter: Letter, head: Letterhead) -> None:
-    """The same, and have it sent at once."""
-    await put_letter(desk, case, key, letter, head)
-    await desk.wake_mail(mail_id(case, letter))
+async def post_letter(
+    desk: Desk, case: Document, key: DataKey, letter: Letter, head: Letterhead, *, at: datetime | None = None
+) -> None:
+    """The same, and have it sent at once, or ``at`` a moment."""
+    now = desk.services.clock()
+    mail = written(case, key, letter, head, now)
+    await desk.cases.put_mail({**mail, "send_at": at or now})
+    if at is None or at <= now:
+        await desk.wake_mail(mail["_id"])
 
 
 def mail_id(case: Document, letter: Letter) -> str:

@@ -80,7 +80,7 @@ async def _case(
         "wake_at": desk.services.clock(),
         "joins": joins,
         "sealed": seal_json(keys[key_id(reference, CASE)], f"cases/{reference}", person),
-        **({"ground": data["ground"]} if "ground" in data else {}),
+        **{name: data[name] for name in ("ground", "crowded") if name in data},
     }
 
 

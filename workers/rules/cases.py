@@ -105,6 +105,7 @@ class Case:
 
     ``opened_at``: when it was entered here, from which on its link may be used; a letter was received earlier.
     ``ended``: nobody needs its identifiers any more, and they are gone. ``mail_owed``: a letter has not left yet.
+    ``serve_from``: an objection that follows another one is not served before.
     """
 
     right: Right
@@ -118,6 +119,7 @@ class Case:
     ended: bool = False
     mail_owed: bool = False
     settle_at: datetime | None = None
+    serve_from: datetime | None = None
 
 
 def needs_confirmation(right: Right) -> bool:
@@ -152,7 +154,7 @@ def _opening(case: Case, now: datetime) -> Step:
 
 
 def _proving(case: Case, tasks: Sequence[Task], now: datetime) -> Step:
-    if case.held_back:
+    if case.held_back or _too_early(case, now):
         return Step.NOTHING
     match case.proof:
         case ProofState.NONE:
@@ -164,6 +166,10 @@ def _proving(case: Case, tasks: Sequence[Task], now: datetime) -> Step:
         case ProofState.RECEIPTED if _settled(case, now) and any(_to_be_looked_at(task) for task in tasks):
             return Step.LOOK
     return Step.NOTHING
+
+
+def _too_early(case: Case, now: datetime) -> bool:
+    return case.serve_from is not None and now < case.serve_from
 
 
 def _settled(case: Case, now: datetime) -> bool:
@@ -193,6 +199,7 @@ def wake_at(case: Case, now: datetime) -> datetime | None:
     moments = [case.opened_at + LINK_LIFETIME] if case.answer is Answer.RECEIVED else []
     if case.answer is Answer.ACCEPTED:
         moments.append(case.answer_by - ANSWER_MARGIN)
+        moments += [case.serve_from] if case.serve_from else []
     if case.proof is ProofState.RECEIPTED and case.settle_at is not None:
         moments.append(case.settle_at)
     return min((moment for moment in moments if moment > now), default=None)

@@ -173,9 +173,13 @@ INDEXES: Final[dict[str, dict[str, list[IndexModel]]]] = {
         "receipts": [_index("cases", "at")],
         "copies": [_index("case")],
         "mails": [_index("case"), _index("send_at", sparse=True)],
+        "turns": [_index("at", expireAfterSeconds=0)],
     },
 }
-"""Database → collection → indexes. ``batches`` holds message numbers only, which is why a TTL index may clear it."""
+"""Database → collection → indexes.
+
+A TTL index may clear ``batches`` and ``turns``: numbers of messages, and moments that are over.
+"""
 
 
 async def create_indexes(databases: Databases) -> None:

@@ -26,7 +26,6 @@ from workers.cases.engine import advance
 from workers.cases.opening import confirm, open_case
 from workers.cases.receiving import Accepted, receive
 from workers.cases.serving import dispatch
-from workers.services import utc_now
 
 Entry = dict[str, Any]
 Answer = Callable[[Entry], Entry]
@@ -69,7 +68,7 @@ class Court:
     async def ask(self, right: str, email: str, **more: Any) -> str:
         """A request at the door; its case's reference."""
         data = {"reference": new_reference(), "right": right, "email": email, "channel": "website", **more}
-        reference = await open_case(self.desk, data, utc_now())
+        reference = await open_case(self.desk, data, self.desk.services.clock())
         await advance(self.desk, reference)
         return reference
 
@@ -120,7 +119,7 @@ class Court:
         """What a store reads in an order."""
         own = self.stores[store]
         signed = open_sealed(token, own.keys).decode()
-        return verify(signed, own.controller, ORDER, audience=store, now=utc_now())
+        return verify(signed, own.controller, ORDER, audience=store, now=self.desk.services.clock())
 
     def receipt(self, store: str, token: str, **forged: Any) -> str | None:
         """What a store answers to an order. ``forged``: claims, or ``by``, ``audience``, ``kind`` of the signing."""
@@ -131,7 +130,9 @@ class Court:
         entries = []
         for asked in order["entries"]:
             said = own.answer(asked)
-            entry = {name: asked[name] for name in ("task", "attempt", "ask")} | {"at": wire_moment(utc_now())}
+            entry = {name: asked[name] for name in ("task", "attempt", "ask")} | {
+                "at": wire_moment(self.desk.services.clock())
+            }
             if "copy" in said:
                 copies[asked["task"]] = said.pop("copy")
                 entry["copy_sha256"] = hashlib.sha256(rfc8785.dumps(copies[asked["task"]])).hexdigest()
@@ -145,7 +146,7 @@ class Court:
             forged.pop("kind", RECEIPT),
             {**claims, **{name: value for name, value in forged.items() if name not in ("audience", "lifetime")}},
             audience=forged.get("audience", CONTROLLER),
-            now=utc_now(),
+            now=self.desk.services.clock(),
             lifetime=forged.get("lifetime", RECEIPT_LIFETIME),
         )
         return seal(json.dumps({"receipt": signed, "copies": dict(copies)}).encode(), own.controller)
