@@ -30,18 +30,34 @@ class Inserted:
 
 
 async def insert_events(collection: Collection, documents: Sequence[Document]) -> Inserted:
-    """Insert documents with ``_id`` (the event's key) and ``digest``; never overwrites."""
-    taken = await insert_new(collection, list(documents))
-    if not taken:
-        return Inserted(frozenset(), frozenset())
-    offered = {documents[position]["_id"]: bytes(documents[position]["digest"]) for position in taken}
+    """Insert documents with ``_id`` (the event's key) and ``digest``; never overwrites.
+
+    On return each of them stood, its own or another: one found and gone at the second glance is inserted again. It was
+    left by an attempt that died, and an erasure took it with whom it was about: this may be a fresh act of his, so
+    whether it stays is for the look after the write to say.
+    """
+    repeated, conflicting, owners = set[str](), set[str](), dict[str, str]()
+    waiting = list(documents)
+    while waiting:
+        taken = [waiting[position] for position in sorted(await insert_new(collection, waiting))]
+        stored = await _stored(collection, taken)
+        found = [document for document in taken if document["_id"] in stored]
+        waiting = [document for document in taken if document["_id"] not in stored]
+        for document in found:
+            key, one = document["_id"], stored[document["_id"]]
+            (repeated if bytes(one["digest"]) == bytes(document["digest"]) else conflicting).add(key)
+            if "person" in one:
+                owners[key] = one["person"]
+    return Inserted(frozenset(repeated), frozenset(conflicting), owners)
+
+
+async def _stored(collection: Collection, documents: Sequence[Document]) -> dict[str, Document]:
+    """What stands under these keys: digest and person."""
+    if not documents:
+        return {}
+    wanted = {"_id": {"$in": [document["_id"] for document in documents]}}
     with available():
-        fields = {"digest": 1, "person": 1}
-        stored = {one["_id"]: one async for one in collection.find({"_id": {"$in": list(offered)}}, fields)}
-    # One that is gone meanwhile was undone or erased by somebody else: the look that follows decides about it.
-    conflicting = frozenset(key for key, one in stored.items() if bytes(one["digest"]) != offered[key])
-    owners = {key: one["person"] for key, one in stored.items() if "person" in one}
-    return Inserted(frozenset(offered) - conflicting, conflicting, owners)
+        return {one["_id"]: one async for one in collection.find(wanted, {"digest": 1, "person": 1})}
 
 
 async def kept_events(databases: Databases, keys: Iterable[str]) -> set[str]:
