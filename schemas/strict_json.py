@@ -38,6 +38,21 @@ def parse(raw: bytes, *, max_nodes: int = MAX_NODES) -> Any:
     return value
 
 
+def parse_next(text: str, start: int, *, max_nodes: int = MAX_NODES) -> tuple[Any, int]:
+    """The value that begins at ``start``, and where it ends. Raises as :func:`parse`; ``not_json`` if it is cut short.
+
+    For objects, lists and texts: where a number ends cannot be told from a piece.
+    """
+    try:
+        value, end = _DECODER.raw_decode(text, start)
+    except RecursionError:
+        raise InvalidMessage("too_deep") from None
+    except ValueError:
+        raise InvalidMessage("not_json") from None
+    _check(value, max_nodes)
+    return value, end
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):

@@ -157,9 +157,9 @@ async def _end(desk: Desk, case: Document, _: list[Document]) -> None:
 
 
 async def _let_go(desk: Desk, case: Document) -> None:
-    """Nobody needs the identifiers any more: copies first, then what opens everything else."""
-    await desk.cases.drop_copies(case["_id"])
+    """Nobody needs the identifiers any more. The key goes first: no part of a copy that comes now is kept after it."""
     await desk.services.keys.destroy([key_id(case["_id"], CASE)])
+    await desk.cases.drop_copies(case["_id"])
 
 
 class KeyGone(GreffierError):

@@ -10,14 +10,14 @@ import io
 import secrets
 from collections.abc import Mapping, Sequence
 from datetime import date
-from typing import Any
 
-from schemas.errors import StoreUnavailable
+from schemas.errors import GreffierError, StoreUnavailable
 from schemas.orders import CONTROLLER
 from schemas.tokens import TokenKind
 from workers.cases import answering
+from workers.cases.copies import copy_in_parts
 from workers.cases.delivering import PACKAGE
-from workers.cases.desk import Desk, open_sealed_json
+from workers.cases.desk import Desk
 from workers.correspondence.facts import Package
 from workers.correspondence.words import Language
 from workers.package.archive import write_package
@@ -26,6 +26,10 @@ from workers.package.sources import processings, recipients, safeguard
 from workers.rules.tokens import expires_at, make_token
 from workers.stores.keys import DataKey, key_id
 from workers.stores.mongo import Document
+
+
+class CopyLost(GreffierError):
+    """A copy that a store's receipt names is not where it was kept: somebody must look at it."""
 
 
 async def put_together(desk: Desk, case: Document, tasks: Sequence[Document]) -> Package | None:
@@ -49,12 +53,23 @@ async def put_together(desk: Desk, case: Document, tasks: Sequence[Document]) ->
 
 async def _store(desk: Desk, case: Document, tasks: Sequence[Document], key: DataKey, emails: tuple[str, ...]) -> None:
     reference = case["_id"]
-    copies = {
-        copy["store"]: open_sealed_json(key, f"copies/{copy['_id']}", copy["sealed"])
-        for copy in await desk.cases.copies_of(reference)
-    }
-    archive = await asyncio.to_thread(_written, _content(desk, case, tasks, copies, emails))
+    copies = {task["store"]: await _copy(desk, key, task) for task in tasks}
+    archive = await asyncio.to_thread(lambda: _written(_content(desk, case, tasks, copies, emails)))
     await desk.packages.put(reference, (await _package_key(desk, reference)).seal(f"packages/{reference}", archive))
+
+
+async def _copy(desk: Desk, key: DataKey, task: Document) -> bytes | None:
+    """What a store gave a copy of; ``None`` where it holds nothing, refused or has not answered.
+
+    Raises :class:`CopyLost`: without it the answer would promise what the package does not hold.
+    """
+    digest = task.get("entry", {}).get("copy_sha256")
+    if digest is None:
+        return None
+    copy = await copy_in_parts(desk, key, task["_id"], digest)
+    if copy is None:
+        raise CopyLost(task["_id"])
+    return copy
 
 
 async def _again(desk: Desk, reference: str) -> Document:
@@ -76,10 +91,10 @@ def _written(content: AccessPackage) -> bytes:
 
 
 def _content(
-    desk: Desk, case: Document, tasks: Sequence[Document], copies: Mapping[str, Any], emails: tuple[str, ...]
+    desk: Desk, case: Document, tasks: Sequence[Document], copies: Mapping[str, bytes | None], emails: tuple[str, ...]
 ) -> AccessPackage:
     register, language = desk.services.trust.register, Language(case["language"])
-    told = processings(copies.get(CONTROLLER), language)
+    told = processings(collections_of(CONTROLLER, copies.get(CONTROLLER)), language)
     return AccessPackage(
         reference=case["_id"],
         language=language,
@@ -93,7 +108,7 @@ def _content(
     )
 
 
-def _part(desk: Desk, task: Document, copy: Mapping[str, Any] | None, language: Language) -> StorePart:
+def _part(desk: Desk, task: Document, copy: bytes | None, language: Language) -> StorePart:
     told = answering.report(desk, task)
     subsidiaries = desk.services.trust.register.subsidiaries
     party = subsidiaries.get(task["store"])
@@ -102,7 +117,7 @@ def _part(desk: Desk, task: Document, copy: Mapping[str, Any] | None, language: 
         company=told.company,
         country=told.country,
         state=told.state,
-        collections=collections_of(copy),
+        collections=collections_of(task["store"], copy),
         reason=told.reason,
         proof=told.proof,
         safeguard=safeguard(party.transfer, language) if party else None,

@@ -2,12 +2,14 @@
 
 What does not hold is refused with a reason that stays as evidence; what holds is kept as it was signed, whatever the
 task's state, and applied to its task. A second receipt that says something else makes the task doubtful: both are
-kept, and a person decides.
+kept, and a person decides. An entry whose access copy comes in parts waits on its task until the last part is there,
+whichever comes first; if that never comes, the store is asked again like any that is silent.
 Source: P6, P7; R25; design § 5.5; reliability § 4 rows 50, 54, 55.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,13 +18,15 @@ from typing import Any
 import rfc8785
 import structlog
 
+from schemas.copies import check_part, read_copy
 from schemas.errors import InvalidMessage
 from schemas.fields import read_moment
 from schemas.jose import MAX_TOKEN_BYTES, Peer, open_sealed, verify
 from schemas.orders import CONTROLLER, RECEIPT, RECEIPT_CLAIMS, is_consistent
 from schemas.strict_json import parse
 from schemas.terms import Proof, Right
-from workers.cases.desk import Desk, seal_json
+from workers.cases.copies import copy_in_parts, drop_others, keep_copy, keep_part
+from workers.cases.desk import Desk
 from workers.rules.cases import TaskState
 from workers.rules.receipts import look_agrees
 from workers.stores.mongo import Document
@@ -45,18 +49,27 @@ async def receive(desk: Desk, store: str, token: str) -> Accepted:
 
     Raises :class:`InvalidMessage` when nothing of it can be believed; single entries are refused by themselves.
     """
-    signed, copies = _opened(desk, token)
+    message = _opened(desk, token)
     peer = desk.peers.get(store)
     if peer is None:
         raise InvalidMessage("unknown_store")
+    if set(message) == {"part"}:
+        return await _take_part(desk, store, check_part(message["part"]))
+    signed, copies = _receipt_and_copies(message)
     return await accept(desk, store, peer, signed, copies, Proof.ATTESTED)
 
 
-def _opened(desk: Desk, token: str) -> tuple[str, Mapping[str, Any]]:
+def _opened(desk: Desk, token: str) -> dict[str, Any]:
     if len(token) > MAX_TOKEN_BYTES:
         raise InvalidMessage("too_large")
     message = parse(open_sealed(token, desk.party), max_nodes=_MAX_NODES)
-    if not isinstance(message, dict) or not isinstance(message.get("receipt"), str):
+    if not isinstance(message, dict):
+        raise InvalidMessage("malformed_receipt")
+    return message
+
+
+def _receipt_and_copies(message: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    if not isinstance(message.get("receipt"), str):
         raise InvalidMessage("malformed_receipt")
     copies = message.get("copies") or {}
     if not isinstance(copies, dict) or set(message) - {"receipt", "copies"}:
@@ -74,16 +87,22 @@ async def accept(desk: Desk, store: str, peer: Peer, signed: str, copies: Mappin
     asked = {task: (attempt, ask) for task, (attempt, ask) in order["asked"]}
     tasks = await desk.cases.tasks(entry["task"] for entry in claims["entries"])
     digest = hashlib.sha256(signed.encode()).hexdigest()
-    faults = {entry["task"]: _fault(entry, asked, copies) for entry in claims["entries"]}
+    faults = {entry["task"]: _fault(entry, asked, copies, tasks.get(entry["task"])) for entry in claims["entries"]}
     good = {entry["task"]: entry for entry in claims["entries"] if faults[entry["task"]] is None}
     accepted = Accepted(refused={name: fault for name, fault in faults.items() if fault is not None})
-    cases = sorted({task["case"] for name, task in tasks.items() if name in good})
+    waiting = {name for name, entry in good.items() if name in tasks and _awaits_parts(tasks[name], entry, copies)}
+    cases = sorted({task["case"] for name, task in tasks.items() if name in good and name not in waiting})
     await desk.cases.keep_receipt(
         {"_id": digest, "store": store, "order": claims["order"], "cases": cases, "jws": signed, "at": now}
     )
     for name, entry in good.items():
-        if name in tasks:
-            await _apply(desk, tasks[name], entry, digest, copies.get(name), proof)
+        if name in waiting:
+            await _await_parts(desk, tasks[name], entry, digest)
+            await _complete(desk, name, accepted)
+        elif name in tasks:
+            if name in copies:
+                await keep_copy(desk, tasks[name], rfc8785.dumps(copies[name]))
+            await _apply(desk, tasks[name], entry, digest, proof)
             accepted.cases.add(tasks[name]["case"])
     for name, code in accepted.refused.items():
         await desk.evidence.note(
@@ -92,7 +111,9 @@ async def accept(desk: Desk, store: str, peer: Peer, signed: str, copies: Mappin
     return accepted
 
 
-def _fault(entry: Mapping[str, Any], asked: Mapping[str, tuple[int, str]], copies: Mapping[str, Any]) -> str | None:
+def _fault(
+    entry: Mapping[str, Any], asked: Mapping[str, tuple[int, str]], copies: Mapping[str, Any], task: Document | None
+) -> str | None:
     """Why an entry is not believed; ``None`` when it is."""
     if entry["task"] not in asked:
         return "task_not_in_order"
@@ -100,24 +121,40 @@ def _fault(entry: Mapping[str, Any], asked: Mapping[str, tuple[int, str]], copie
         return "other_attempt"
     if not is_consistent(dict(entry)):
         return "counts_disagree"
-    copied = copies.get(entry["task"])
-    if (copied is None) is not ("copy_sha256" not in entry):
+    return _copy_fault(entry, copies.get(entry["task"]), task)
+
+
+def _copy_fault(entry: Mapping[str, Any], copied: Any, task: Document | None) -> str | None:
+    signed_for = entry.get("copy_sha256")
+    if copied is None:
+        in_parts = task is not None and task["right"] == Right.ACCESS and entry["ask"] == "serve"
+        return None if signed_for is None or in_parts else "copy_missing"
+    if signed_for is None:
         return "copy_missing"
-    if copied is not None and hashlib.sha256(rfc8785.dumps(copied)).hexdigest() != entry["copy_sha256"]:
+    content = rfc8785.dumps(copied)
+    if hashlib.sha256(content).hexdigest() != signed_for:
         return "copy_altered"
-    return None
+    return None if _is_readable(entry["task"], content) else "bad_copy"
 
 
-async def _apply(desk: Desk, task: Document, entry: Mapping[str, Any], digest: str, copied: Any, proof: Proof) -> None:
-    if copied is not None:
-        await _keep_copy(desk, task, copied)
-    for _ in range(10):
-        changes = _changes(task, entry, digest, proof)
-        if not changes or await desk.cases.change_task(task, changes, "send_at"):
-            break
-        task = (await desk.cases.tasks([task["_id"]]))[task["_id"]]
+def _is_readable(task: str, content: bytes) -> bool:
+    """Whether the package can be made of it: found out now, not on the day the answer is due."""
+    try:
+        read_copy(task.rpartition("/")[2], content)
+    except InvalidMessage:
+        return False
+    return True
+
+
+async def _apply(desk: Desk, task: Document, entry: Mapping[str, Any], digest: str, proof: Proof) -> None:
+    """Note the answer, then change the task by it: the case must not go on before the entry stands."""
     kind = "looked" if entry["ask"] == "look" else "receipt_accepted"
     await desk.evidence.note(kind, task["case"], f"{digest}/{task['_id']}", store=task["store"], digest=digest)
+    for _ in range(10):
+        changes = _changes(task, entry, digest, proof)
+        if not changes or await desk.cases.change_task(task, changes, "send_at", "awaits"):
+            break
+        task = (await desk.cases.tasks([task["_id"]]))[task["_id"]]
 
 
 def _changes(task: Document, entry: Mapping[str, Any], digest: str, proof: Proof) -> dict[str, Any]:
@@ -146,10 +183,62 @@ def _says_the_same(first: Mapping[str, Any] | None, second: Mapping[str, Any]) -
     return first is not None and all(first[name] == second[name] for name in told)
 
 
-async def _keep_copy(desk: Desk, task: Document, copied: Any) -> None:
-    key = await desk.case_key(task["case"])
-    if key is None:
-        return  # the case ended: nobody is waiting for it
-    place = f"copies/{task['_id']}"
-    sealed = seal_json(key, place, copied)
-    await desk.cases.keep_copy({"_id": task["_id"], "case": task["case"], "store": task["store"], "sealed": sealed})
+# ---------------------------------------------------------------------- copies in parts
+
+
+def _awaits_parts(task: Document, entry: Mapping[str, Any], copies: Mapping[str, Any]) -> bool:
+    """Whether an entry can be applied only once its copy is there. Who has answered already needs no further copy."""
+    return "copy_sha256" in entry and entry["task"] not in copies and task["state"] == TaskState.WAITING
+
+
+async def _await_parts(desk: Desk, task: Document, entry: Mapping[str, Any], digest: str) -> None:
+    """Leave an entry with its task until its copy is whole; that of the latest attempt counts."""
+    for _ in range(10):
+        before = task.get("awaits", {}).get("entry", {}).get("attempt", 0)
+        if task["state"] != TaskState.WAITING or entry["attempt"] < before:
+            return
+        if await desk.cases.change_task(task, {"awaits": {"entry": dict(entry), "receipt": digest}}):
+            return
+        task = (await desk.cases.tasks([task["_id"]]))[task["_id"]]
+
+
+async def _take_part(desk: Desk, store: str, part: Mapping[str, str]) -> Accepted:
+    """Keep a part of a copy, and apply the entry that waits for it if it was the last."""
+    accepted = Accepted()
+    try:
+        whole = await keep_part(desk, store, part)
+    except InvalidMessage as fault:
+        log.warning("part of a copy refused", store=store, code=fault.code)
+        accepted.refused[part["task"]] = fault.code
+        return accepted
+    if whole:
+        await _complete(desk, part["task"], accepted)
+    return accepted
+
+
+async def _complete(desk: Desk, name: str, accepted: Accepted) -> None:
+    """Apply the entry that waits on a task, if its copy is whole.
+
+    Called after a part was kept and after an entry began to wait: of two that run at once, the later sees both.
+    """
+    task = (await desk.cases.tasks([name]))[name]
+    awaited, key = task.get("awaits"), await desk.case_key(task["case"])
+    if awaited is None or key is None:
+        return
+    entry, digest = awaited["entry"], awaited["receipt"]
+    try:
+        content = await copy_in_parts(desk, key, name, entry["copy_sha256"])
+        if content is None:
+            return
+        await asyncio.to_thread(read_copy, task["store"], content)
+    except InvalidMessage as fault:
+        await desk.cases.drop_parts(name, [entry["copy_sha256"]])
+        await desk.cases.change_task(task, {}, "awaits")
+        accepted.refused[name] = fault.code
+        fact = f"{digest}/{name}"
+        await desk.evidence.note("receipt_refused", task["case"], fact, store=task["store"], reason=fault.code)
+        return
+    await desk.cases.receipt_speaks_of(digest, task["case"])
+    await _apply(desk, task, entry, digest, Proof.ATTESTED)
+    await drop_others(desk, name, entry["copy_sha256"])
+    accepted.cases.add(task["case"])

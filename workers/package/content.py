@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
+from schemas.copies import read_copy
 from schemas.terms import LawfulBasis, Proof, Purpose
 from workers.correspondence.compose import Letterhead
 from workers.correspondence.facts import StoreState
@@ -29,10 +30,9 @@ class Collected:
     records: Iterable[Record]
 
 
-def collections_of(copy: Mapping[str, Any] | None) -> tuple[Collected, ...]:
-    """The collections of an access copy ``{"store", "collections": [{"name", "fields", "records"}]}``."""
-    found = copy["collections"] if copy else ()
-    return tuple(Collected(one["name"], one["fields"], one["records"]) for one in found)
+def collections_of(store: str, copy: bytes | None) -> tuple[Collected, ...]:
+    """The collections of a store's access copy. Raises :class:`schemas.errors.InvalidMessage`."""
+    return tuple(Collected(one.name, one.fields, one.records) for one in read_copy(store, copy)) if copy else ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,16 +5,15 @@ Source: R10, R17; GDPR Art. 15(1)(a), (c), (d), (g), 15(2); C-154/21 (recipients
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime, timedelta
-from typing import Any
 
 from schemas.calendar import PARIS
 from schemas.register import Register
 from schemas.register_entries import Party, Processor, Transfer
 from schemas.terms import Anchor, Case, LawfulBasis, Purpose, TransferBasis
 from workers.correspondence.words import Language, words
-from workers.package.content import Processing, RecipientNamed
+from workers.package.content import Collected, Processing, RecipientNamed
 from workers.package.labels import labels
 
 OPEN_UNTIL = "open until "
@@ -41,17 +40,17 @@ def recipients(register: Register, purposes: Collection[Purpose], language: Lang
     return tuple(found)
 
 
-def processings(copy: Mapping[str, Any] | None, language: Language) -> tuple[Processing, ...]:
+def processings(own: Iterable[Collected], language: Language) -> tuple[Processing, ...]:
     """The uses of our own records, each once, from the access copy of our own store.
 
     Its records hold ``case``, ``purposes`` (``purpose``, ``lawful_basis``, ``until``) and, from the CRM, ``source``.
     """
-    return tuple(dict.fromkeys(_each(copy, language))) if copy else ()
+    return tuple(dict.fromkeys(_each(own, language)))
 
 
-def _each(copy: Mapping[str, Any], language: Language) -> Iterator[Processing]:
-    for collection in copy["collections"]:
-        for record in collection["records"]:
+def _each(own: Iterable[Collected], language: Language) -> Iterator[Processing]:
+    for collected in own:
+        for record in collected.records:
             for use in record.get("purposes", ()):
                 yield Processing(
                     purpose=Purpose(use["purpose"]),

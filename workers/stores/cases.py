@@ -188,19 +188,44 @@ class Cases:
         """A receipt as it was signed, by its digest; ``False`` when the very same was there."""
         return not await insert_new(self._receipts, [receipt])
 
+    async def receipt_speaks_of(self, digest: str, reference: str) -> None:
+        """A kept receipt speaks of one more case: what it says of that one was not believed before."""
+        with available():
+            await self._receipts.update_one({"_id": digest}, {"$addToSet": {"cases": reference}})
+
     async def receipts_of(self, reference: str) -> list[Document]:
         """Every receipt that speaks of a case, in the order they came."""
         with available():
             return await self._receipts.find({"cases": reference}).sort("at", 1).to_list(None)
 
-    async def keep_copy(self, copy: Document) -> None:
-        """An access copy, sealed under the case key, by task."""
-        await insert_new(self._copies, [copy])
+    async def keep_parts(self, parts: Sequence[Document]) -> None:
+        """Parts of access copies, sealed under the case key, by ``<task>/<digest of the copy>/<place>``."""
+        await insert_new(self._copies, list(parts))
 
-    async def copies_of(self, reference: str) -> list[Document]:
-        """A case's access copies."""
+    async def parts_of(self, task: str, digest: str) -> list[Document]:
+        """What has come of one copy, in order."""
         with available():
-            return await self._copies.find({"case": reference}).to_list(None)
+            return await self._copies.find({"task": task, "copy": digest}).sort("place", 1).to_list(None)
+
+    async def count_parts(self, task: str, digest: str) -> int:
+        """How much has come of one copy."""
+        with available():
+            return await self._copies.count_documents({"task": task, "copy": digest})
+
+    async def copies_begun(self, task: str) -> list[str]:
+        """The digests of a task's copies of which something has come, the one begun first at the beginning."""
+        grouped: list[Document] = [
+            {"$match": {"task": task}},
+            {"$group": {"_id": "$copy", "at": {"$min": "$at"}}},
+            {"$sort": {"at": 1, "_id": 1}},
+        ]
+        with available():
+            return [found["_id"] async for found in self._copies.aggregate(grouped)]
+
+    async def drop_parts(self, task: str, digests: Sequence[str]) -> None:
+        """Delete what has come of these copies."""
+        with available():
+            await self._copies.delete_many({"task": task, "copy": {"$in": list(digests)}})
 
     async def drop_copies(self, reference: str) -> None:
         """Delete a case's access copies once they were delivered or have lapsed."""

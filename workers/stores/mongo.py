@@ -171,7 +171,7 @@ INDEXES: Final[dict[str, dict[str, list[IndexModel]]]] = {
         "tasks": [_index("case", "store"), _index("store", "send_at", sparse=True)],
         "attempts": [_index("store")],
         "receipts": [_index("cases", "at")],
-        "copies": [_index("case")],
+        "copies": [_index("case"), _index("task", "copy", "place")],
         "mails": [_index("case"), _index("send_at", sparse=True)],
         "turns": [_index("at", expireAfterSeconds=0)],
     },

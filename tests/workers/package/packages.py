@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from typing import Any, Final
 
+import rfc8785
+
 from schemas.terms import Proof, Purpose
 from tests.factories import REGISTER
 from tests.workers.correspondence.letters import HEAD
@@ -73,7 +75,8 @@ def part(*collections: Collected, language: Language = Language.EN) -> StorePart
 
 def package(*stores: StorePart, language: Language = Language.EN, files: Iterable[Attached] = ()) -> AccessPackage:
     """Our own store, these, and one in each other state."""
-    own = StorePart("controller", "Fictive SA", "FR", StoreState.DONE, collections_of(OWN_COPY), proof=Proof.VERIFIED)
+    held = collections_of("controller", rfc8785.dumps(OWN_COPY))
+    own = StorePart("controller", "Fictive SA", "FR", StoreState.DONE, held, proof=Proof.VERIFIED)
     others = (
         StorePart("de", "Fictive GmbH", "DE", StoreState.NOTHING_HELD),
         StorePart("no", "Fictive AS", "NO", StoreState.REFUSED, reason="store-locked"),
@@ -88,7 +91,7 @@ def package(*stores: StorePart, language: Language = Language.EN, files: Iterabl
         emails=("testine.sample@example.org",),
         head=HEAD,
         stores=(own, *stores, *others),
-        processings=processings(OWN_COPY, language),
+        processings=processings(held, language),
         recipients=recipients(REGISTER, {Purpose.SALES_PROSPECTING, Purpose.RECRUITMENT}, language),
         files=tuple(files),
     )
