@@ -8,7 +8,6 @@ Source: R1–R3, R13, R26; P2, P5; design § 4 "P5 in one paragraph".
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from typing import Final
@@ -143,13 +142,23 @@ async def _turn_away(
     refused, parked = sorted_out[Verdict.REFUSE], sorted_out[Verdict.PARK]
     await refuse(services, [record.key for record in refused], ERASED)
     await services.uploads.clear(file for record in refused for file in record.files)
-    await _forget_said_about(services, [record.key for record in refused])
-    await _take_back(services, refused + parked)  # also what an earlier attempt wrote that did not live to look
+    held = await _held(services, refused)
+    gone = [record for record in refused if record.key not in held]
+    await _forget_said_about(services, [record.key for record in gone])
+    await _take_back(services, gone + parked)  # also what an earlier attempt wrote that did not live to look
     await park(
         services,
         [letter_of(services, record.arrived, "erased_just_before" if record.own_act else ERASED) for record in parked],
     )
     return sorted_out
+
+
+async def _held(services: Services, records: list[_Record]) -> set[str]:
+    """The events of these records whose submission a hold keeps: a repeat of its message must not remove it."""
+    found = await services.submissions.find({"_id": {"$in": [record.key for record in records]}}, "person")
+    keys = {one["_id"]: key_id(one["person"], ACTIVE) for one in found}
+    held = await services.keys.held(set(keys.values()))
+    return {event for event, key in keys.items() if key in held}
 
 
 async def _forget_said_about(services: Services, keys: list[str]) -> None:
@@ -298,13 +307,14 @@ async def _take_back(services: Services, records: list[_Record]) -> None:
             record.key for record in records if standing.get(record.key, record.arrived.digest) == record.arrived.digest
         ]
         await services.submissions.undo(own)
-        await _uproot(services, records)
+        await _uproot(services, records, coming_back=False)
 
 
-async def _uproot(services: Services, records: list[_Record]) -> None:
+async def _uproot(services: Services, records: list[_Record], *, coming_back: bool = True) -> None:
     """Move persons older than their address's erasure out of the way of whoever comes back.
 
-    The tombstone names each first: an erasure under way then still finds what is his.
+    The tombstone names each first: an erasure under way then still finds what is his. Where nobody comes back, who is
+    held stays where he is found.
     """
     stones = await services.tombstones.look(record.address for record in records)
     for lookup, address in {(record.lookup, record.address) for record in records if record.address in stones}:
@@ -312,6 +322,9 @@ async def _uproot(services: Services, records: list[_Record]) -> None:
         await services.tombstones.name_persons(address, persons)
         for person in persons:
             # The key first: who goes on being found is found again, should this break off in between.
-            with suppress(KeyHeld):  # a held person's data stays where it is, behind the tombstone
+            try:
                 await services.keys.destroy([key_id(person, ACTIVE)])
+            except KeyHeld:  # a held person's data stays where it is, behind the tombstone
+                if not coming_back:
+                    continue
             await services.people.retire(person, stones[address])

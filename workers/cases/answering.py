@@ -11,11 +11,12 @@ from datetime import date
 from typing import Any, Final
 
 from schemas.orders import CONTROLLER
-from schemas.terms import Proof, Right
+from schemas.terms import Proof, Right, StoreOutcome
 from schemas.tokens import TokenKind
 from workers.cases.desk import Desk
 from workers.cases.mailing import post_letter
 from workers.cases.pacing import link_turn
+from workers.cases.weighing import recalled
 from workers.correspondence.facts import (
     AnswerLetter,
     CollectionReport,
@@ -27,6 +28,7 @@ from workers.correspondence.facts import (
     StoreState,
 )
 from workers.rules.cases import TaskState
+from workers.rules.decisions import Decision
 from workers.rules.tokens import expires_at, make_token
 from workers.stores.mongo import Document
 
@@ -65,10 +67,19 @@ async def answer(desk: Desk, case: Document, tasks: list[Document], package: Pac
         right=Right(case["right"]),
         received_on=date.fromisoformat(case["received_on"]),
         stores=tuple(report(desk, task) for task in tasks),
+        decision=_denied(desk, case, tasks),
         package=package,
         still_held=tuple(Remainder(what) for what in _STILL_HELD[Right(case["right"])]),
     )
     await post_letter(desk, case, key, letter, desk.letterhead)
+
+
+def _denied(desk: Desk, case: Document, tasks: list[Document]) -> Decision | None:
+    """What our own store was not allowed to do, purpose by purpose; ``None`` where nothing was denied."""
+    own = next((task for task in tasks if task["store"] == CONTROLLER), {})
+    if own.get("outcome") != StoreOutcome.PARTLY_RETAINED or "decided" not in own:
+        return None
+    return recalled(desk.services.trust.register, case, own["decided"])
 
 
 def report(desk: Desk, task: Document) -> StoreReport:

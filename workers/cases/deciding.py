@@ -246,7 +246,10 @@ async def settle(docket: Docket, reference: str, store: str, decision: str, reas
     raise CannotDecide("changed_meanwhile")
 
 
-_OF_AN_ANSWER: Final = ("reason", "outcome", "entry", "receipt", "answered_at", "look", "looked", "look_asked", "found")
+_OF_AN_ANSWER: Final = (
+    *("reason", "outcome", "entry", "receipt", "answered_at", "look", "looked", "look_asked"),
+    *("found", "decided"),
+)
 
 
 def _settled(docket: Docket, task: Document, decision: str, reason: str) -> tuple[dict[str, Any], tuple[str, ...]]:

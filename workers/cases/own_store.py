@@ -1,29 +1,34 @@
 """The controller's own store, asked and signed for like any other.
 
 What is found is written to the task before anything is deleted, so that a receipt made after a crash still tells what
-the first attempt did. The look afterwards counts again, by address, what stands.
-Source: R17, R19, R20; design § 5.4 "the controller's own included".
+the first attempt did. What an erasure must leave, the table says (:mod:`workers.cases.weighing`); its key is held in
+the name of the case, as by staff, who may lift it. The look afterwards counts again, by address, what stands.
+Source: R17, R19, R20; design § 5.3, § 5.4 "the controller's own included".
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
 from typing import Any
 
 import rfc8785
 import uuid_utils
 
+from schemas.calendar import civil_day
 from schemas.fields import wire_moment
 from schemas.jose import Peer, sign
 from schemas.orders import CONTROLLER, RECEIPT, RECEIPT_LIFETIME
-from schemas.subject import ReferenceUse, clean_email
+from schemas.subject import ReferenceUse
 from schemas.terms import Proof, Right, StoreOutcome
 from workers.cases.desk import Desk
 from workers.cases.receiving import accept
+from workers.cases.weighing import Staying, holds_on, persons_of, remembered, served_by, staying, weighed
 from workers.rules.cases import TaskState
 from workers.services import Services
-from workers.stores.keys import ACTIVE, KeyHeld, key_id
+from workers.stores.forgetting import Kept
+from workers.stores.keys import ACTIVE, Hold, KeyHeld, key_id
 from workers.stores.mongo import Document
 from workers.subject_access import copy_of
 
@@ -36,7 +41,8 @@ async def serve(desk: Desk, case: Document, task: Document, person: Mapping[str,
         return
     if "found" not in task:
         found = [{"name": name, "matched": count} for name, count in (await _standing(desk, person)).items()]
-        await desk.cases.change_task(task, {"found": found, "attempt": task["attempt"] + 1})
+        decided = await _facts(desk, person)
+        await desk.cases.change_task(task, {"found": found, "decided": decided, "attempt": task["attempt"] + 1})
         task = (await desk.cases.tasks([task["_id"]]))[task["_id"]]
     copies: dict[str, Any] = {}
     match Right(case["right"]):
@@ -45,19 +51,23 @@ async def serve(desk: Desk, case: Document, task: Document, person: Mapping[str,
             copies = {task["_id"]: copy} if copy["collections"] else {}
             collections = [dict(one) for one in task["found"]]
         case Right.ERASURE:
-            collections = await _erase(desk, person, task["found"])
+            collections = await _erase(desk, case, person, task["found"])
         case Right.OBJECTION:
             await suppress(desk, person)
-            collections = [{**one, "restricted": one["matched"]} for one in task["found"]]
+            ended = {"restricted": await _prospecting(desk, person)}
+            collections = [one | ended if one["name"] == "links" else one for one in task["found"]]
     await _file(desk, task, collections, copies, "serve", Proof.VERIFIED)
 
 
 async def look(desk: Desk, task: Document, person: Mapping[str, Any]) -> None:
     """Count again what stands, with our own eyes, and file it as the second look."""
-    standing = await _standing(desk, person)
-    collections = [{"name": name, "matched": count} for name, count in standing.items()]
     if task["right"] == Right.OBJECTION:
-        collections = [one | {"restricted": one["matched"]} for one in collections if await _suppressed(desk, person)]
+        reached = await _prospecting(desk, person)
+        ended = {"restricted": reached} if await _suppressed(desk, person) else {}
+        collections = [{"name": "links", "matched": reached, **ended}] if reached else []
+    else:
+        standing = await _standing(desk, person)
+        collections = [{"name": name, "matched": count} for name, count in standing.items()]
     await _file(desk, task, collections, {}, "look", Proof.VERIFIED)
 
 
@@ -70,20 +80,80 @@ async def _standing(desk: Desk, person: Mapping[str, Any]) -> dict[str, int]:
     return {name: count for name, count in counted.items() if count}
 
 
-async def _erase(desk: Desk, person: Mapping[str, Any], found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+async def _facts(desk: Desk, person: Mapping[str, Any]) -> dict[str, Any]:
+    """What the decision rests on, for the letter: purposes and holds."""
+    services = desk.services
+    persons = await persons_of(services, person["emails"])
+    return remembered(await served_by(services, persons), await holds_on(services, persons), _today(desk))
+
+
+async def _prospecting(desk: Desk, person: Mapping[str, Any]) -> int:
+    """How many purposes an objection ends."""
+    served = await served_by(desk.services, await persons_of(desk.services, person["emails"]))
+    return sum(one.use.prospecting for one in served)
+
+
+async def _erase(
+    desk: Desk, case: Document, person: Mapping[str, Any], found: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    why: dict[str, str] = {}
+
+    async def keep(persons: Sequence[str]) -> Kept:
+        left = await _left(desk, case, persons)
+        if left is None:
+            return Kept()
+        why.update(_told(left.ground, left.until))
+        return left.kept
+
     for email in person["emails"]:
         try:
-            await desk.services.forgetting.forget(email)
+            await desk.services.forgetting.forget(email, keep)
         except KeyHeld:
-            why = await _hold_on(desk, email)
-            return [{**one, "retained": one["matched"], **why} for one in found]
-    return [{**one, "erased": one["matched"]} for one in found]
+            held = await _hold_on(desk, email)
+            return [{**one, "retained": one["matched"], **held} for one in found]
+    standing = await _standing(desk, person) if why else {}
+    return [_partly(one, min(one["matched"], standing.get(one["name"], 0)), why) for one in found]
+
+
+def _partly(one: dict[str, Any], left: int, why: Mapping[str, str]) -> dict[str, Any]:
+    """What became of a collection of which some is left, or nothing."""
+    return {**one, "erased": one["matched"] - left, **({"retained": left, **why} if left else {})}
+
+
+async def _left(desk: Desk, case: Document, persons: Sequence[str]) -> Staying | None:
+    """What the table lets nobody erase of these persons; their keys are held for it. ``None``: nothing.
+
+    Where staff hold a key everything stays, and destroying the key says so.
+    """
+    by_table = case["_id"] if case.get("hold", {}).get("by_table") else None
+    if any(hold.name != by_table for hold in await holds_on(desk.services, persons)):
+        return None
+    served = await served_by(desk.services, persons)
+    left = staying(weighed(case, [one.use for one in served], (), _today(desk)), served)
+    if left is not None:
+        await _hold(desk, case["_id"], left)
+    return left
+
+
+async def _hold(desk: Desk, reference: str, left: Staying) -> None:
+    """As staff would, so that it is shown and lifted in the same way; noted first, for whoever does this again."""
+    keys = [key_id(person, ACTIVE) for person in left.persons]
+    until = left.until and left.until.isoformat()
+    entry = {"ground": left.ground, "until": until, "keys": keys, "by_table": True}
+    while True:
+        case = await desk.cases.get(reference)
+        if case is None or "hold" in case or await desk.cases.change(case, {"hold": entry}):
+            break
+    await desk.services.keys.hold(keys, Hold(reference, left.ground, left.until))
+
+
+def _today(desk: Desk) -> date:
+    return civil_day(desk.services.clock())
 
 
 async def active_keys(services: Services, emails: Iterable[str]) -> list[str]:
     """The keys of whoever has these addresses."""
-    refs = [services.trust.references.of_email(ReferenceUse.LOOKUP, clean_email(email)) for email in emails]
-    return [key_id(person, ACTIVE) for person in (await services.people.find(refs)).values()]
+    return [key_id(person, ACTIVE) for person in await persons_of(services, emails)]
 
 
 async def _hold_on(desk: Desk, email: str) -> dict[str, str]:
@@ -91,7 +161,11 @@ async def _hold_on(desk: Desk, email: str) -> dict[str, str]:
     holds = await desk.services.keys.holds(await active_keys(desk.services, [email]))
     if not holds:
         return {"ground": HOLD_GROUND}  # lifted this very moment: what was kept is what the receipt says
-    return {"ground": holds[0].ground, "until": holds[0].until.isoformat()}
+    return _told(holds[0].ground, holds[0].until)
+
+
+def _told(ground: str, until: date | None) -> dict[str, str]:
+    return {"ground": ground} if until is None else {"ground": ground, "until": until.isoformat()}
 
 
 async def suppress(desk: Desk, person: Mapping[str, Any]) -> None:

@@ -78,9 +78,9 @@ class Files:
                 await self._chunks.delete_many({"files_id": ids})
                 await self._files.delete_many({"_id": ids})
 
-    async def erase(self, persons: Iterable[str]) -> int:
-        """Delete every file of these persons; how many there were."""
-        owned = {"metadata.person": {"$in": list(persons)}}
+    async def erase(self, persons: Iterable[str], kept: Iterable[str] = ()) -> int:
+        """Delete every file of these persons but those of the events ``kept``; how many there were."""
+        owned = {"metadata.person": {"$in": list(persons)}, "metadata.event": {"$nin": list(kept)}}
         with available():
             ids = [found["_id"] async for found in self._files.find(owned, {"_id": 1})]
             if ids:

@@ -8,6 +8,7 @@ Source: P5; R19, R26; design § 4; reliability § 7 (the other orders were measu
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -34,6 +35,23 @@ class Forgotten:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """What an erasure must leave where it is, behind the tombstones. ``links``: the purposes that it is kept for."""
+
+    submissions: frozenset[str] = frozenset()
+    links: frozenset[str] = frozenset()
+
+
+Keep = Callable[[Sequence[str]], Awaitable[Kept]]
+"""Says of these persons what must be left, and holds their keys. Asked once nothing new can come in about them."""
+
+
+async def keep_nothing(_: Sequence[str]) -> Kept:
+    """Everything goes."""
+    return Kept()
+
+
+@dataclass(frozen=True, slots=True)
 class Forgetting:
     """Erases one person from the controller's own store."""
 
@@ -47,8 +65,8 @@ class Forgetting:
     keys: Keys
     tombstones: Tombstones
 
-    async def forget(self, email: str) -> Forgotten:
-        """Erase whoever has this address. May be repeated, also after it broke off half-way.
+    async def forget(self, email: str, keep: Keep = keep_nothing) -> Forgotten:
+        """Erase whoever has this address, but for what ``keep`` says. May be repeated, also after it broke off.
 
         Raises :class:`schemas.errors.InvalidMessage` for what is no address, :class:`StoreUnavailable`, and
         :class:`workers.stores.keys.KeyHeld` when a legal hold keeps the person's key: then nothing was deleted.
@@ -62,11 +80,16 @@ class Forgetting:
         standing = await self.people.of_before(ref, erased_at)
         persons = list(dict.fromkeys([*standing, *await self.tombstones.persons_of(stone)]))
         events, devices = await self._linked(persons, erased_at)
+        kept = await keep(persons)
+        keepers = await self._owners(kept)
 
         await self.tombstones.name_persons(stone, persons)
         await self.tombstones.write([*map(of_person, persons), *map(of_event, events), *map(of_device, devices)])
-        await self.keys.destroy(key_id(person, ACTIVE) for person in persons)
-        return await self._delete(_Doomed(persons, [ref], [parked_ref], events, devices), erased_at)
+        await self.keys.destroy(key_id(person, ACTIVE) for person in persons if person not in keepers)
+        # What is kept is dated by what happened with this address.
+        refs = [] if keepers else [ref]
+        doomed = [event for event in events if event not in kept.submissions]
+        return await self._delete(_Doomed(persons, refs, [parked_ref], doomed, devices, kept, keepers), erased_at)
 
     async def complete(self, person: str) -> Forgotten | None:
         """Finish the erasure of a person whom a hold kept until now; ``None`` where no erasure of his stands.
@@ -88,25 +111,36 @@ class Forgetting:
         events = [submission["_id"] for submission in held if submission["received"] <= erased_at]
         return events, [bytes(submission["device"]) for submission in held if "device" in submission]
 
+    async def _owners(self, kept: Kept) -> frozenset[str]:
+        """Whose the kept submissions are."""
+        if not kept.submissions:
+            return frozenset()
+        held = await self.submissions.find({"_id": {"$in": list(kept.submissions)}}, "person")
+        return frozenset(one["person"] for one in held)
+
     async def _delete(self, doomed: _Doomed, erased_at: datetime) -> Forgotten:
+        kept = doomed.kept
         deleted = {
             "visits": await self.consents.erase_visits(doomed.devices),
             "confirmations": await self.confirmations.erase(doomed.events),
-            "files": await self.files.erase(doomed.persons),
+            "files": await self.files.erase(doomed.persons, kept.submissions),
             "parked": await self.parked.erase_about(doomed.parked_refs, erased_at),
             # After these: the submissions are what names the devices and events above, should this be run again.
-            **await self.submissions.erase(doomed.persons, doomed.refs, doomed.events),
+            **await self.submissions.erase(doomed.persons, doomed.refs, doomed.events, kept.submissions, kept.links),
         }
-        deleted["persons"] = sum([await self.people.retire(person, erased_at) for person in doomed.persons])
+        retiring = [person for person in doomed.persons if person not in doomed.keepers]
+        deleted["persons"] = sum([await self.people.retire(person, erased_at) for person in retiring])
         return Forgotten(deleted)
 
 
 @dataclass(frozen=True, slots=True)
 class _Doomed:
-    """What one erasure deletes."""
+    """What one erasure deletes. ``kept``: but for this; ``keepers``: whose that is."""
 
     persons: list[str]
     refs: list[bytes]
     parked_refs: list[bytes]
     events: list[str]
     devices: list[bytes]
+    kept: Kept = Kept()
+    keepers: frozenset[str] = frozenset()

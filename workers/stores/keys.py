@@ -39,11 +39,14 @@ class Unreadable(GreffierError):
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A legal hold. ``name``: the case it was set in; ``until``: when it is looked at again. It ends when lifted."""
+    """A legal hold. ``name``: the case it was set in; ``until``: when it is looked at again. It ends when lifted.
+
+    Without ``until``: what its day is counted from has not happened yet.
+    """
 
     name: str
     ground: str
-    until: date
+    until: date | None
 
 
 class KeyWrapper(Protocol):
@@ -163,7 +166,7 @@ class Keys:
         destroyed, or was never minted, is not held. Repeating changes nothing.
         """
         wanted = list(dict.fromkeys(ids))
-        entry = {"name": hold.name, "ground": hold.ground, "until": hold.until.isoformat()}
+        entry = {"name": hold.name, "ground": hold.ground, "until": hold.until and hold.until.isoformat()}
         with available():
             for held in wanted:
                 living = {"_id": held, "wrapped": {"$exists": True}, "hold.name": {"$ne": hold.name}}
@@ -185,11 +188,15 @@ class Keys:
         """The holds on these keys, the one that ends last first."""
         stored = await self._stored(list(dict.fromkeys(ids)))
         found = [
-            Hold(one["name"], one["ground"], date.fromisoformat(one["until"]))
+            Hold(one["name"], one["ground"], one["until"] and date.fromisoformat(one["until"]))
             for document in stored.values()
             for one in document.get("hold", ())
         ]
-        return sorted(found, key=lambda hold: hold.until, reverse=True)
+        return sorted(found, key=lambda hold: hold.until or date.max, reverse=True)
+
+    async def held(self, ids: Iterable[str]) -> frozenset[str]:
+        """Which of these keys a hold keeps."""
+        return frozenset(held for held, document in (await self._stored(list(ids))).items() if "hold" in document)
 
     async def _destroy(self, doomed: str) -> bool:
         emptied = [{"$replaceWith": {"_id": doomed, "destroyed_at": {"$ifNull": ["$destroyed_at", "$$NOW"]}}}]

@@ -91,17 +91,24 @@ class Submissions:
         with available():
             await self._links.delete_many({"submission": submission, "person": person})
 
-    async def erase(self, persons: Sequence[str], refs: Iterable[bytes], events: Iterable[str]) -> dict[str, int]:
-        """Delete everything of these persons; collection → how many documents went."""
+    async def erase(
+        self,
+        persons: Sequence[str],
+        refs: Iterable[bytes],
+        events: Iterable[str],
+        kept: Iterable[str] = (),
+        kept_links: Iterable[str] = (),
+    ) -> dict[str, int]:
+        """Delete everything of these persons but what is ``kept``; collection → how many documents went."""
         owned = {"person": {"$in": list(persons)}}
         about: list[dict[str, Any]] = [
             {"refs": {"$in": list(refs)}},
             {"about": {"$in": list(events)}},
         ]
         with available():
-            links = await self._links.delete_many(owned)
+            links = await self._links.delete_many({**owned, "_id": {"$nin": list(kept_links)}})
             anchors = await self._anchors.delete_many({"$or": about})
-            submissions = await self._submissions.delete_many(owned)
+            submissions = await self._submissions.delete_many({**owned, "_id": {"$nin": list(kept)}})
         return {
             "links": links.deleted_count,
             "anchors": anchors.deleted_count,
