@@ -62,6 +62,19 @@ def generate(folder: Annotated[Path, typer.Argument(help="an empty or new folder
     print(f"keys made in {folder / 'door'}, {folder / 'controller'} and {folder / 'counter'}")
 
 
+@keys_app.command("packages")
+def packages(folder: Annotated[Path, typer.Argument(help="what `keys generate` made")]) -> None:
+    """Give access packages a key of their own, where they have none yet; the counter keeps no other."""
+    from schemas.keyring import add_package_key
+
+    try:
+        add_package_key(folder)
+    except FileExistsError:
+        print(f"greffier: packages have their key in {folder} already", file=sys.stderr)
+        raise typer.Exit(1) from None
+    print(f"key made in {folder / 'controller'} and {folder / 'counter'}")
+
+
 @keys_app.command("api-key")
 def api_key(
     folder: Annotated[Path, typer.Argument(help="the door's key folder")],

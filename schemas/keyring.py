@@ -10,8 +10,9 @@ idempotency.key          door       derive event ids and fingerprints from ``Ide
 transit.private.json     controller open batches; several while one is being rotated out
 publishers.public.json   controller check publishers' signatures
 lookup.key               controller derive every keyed reference (:class:`schemas.subject.References`)
-wrapping.json            controller wrap the data keys of persons; the first one is current. The counter has it too,
-                                    with ``tokens.public.json``: it opens access packages
+wrapping.json            controller wrap the data keys of persons and cases; the first one is current
+packages.json            controller, wrap the keys of access packages, and of nothing else; with
+                         counter    ``tokens.public.json`` all that the counter has
 ======================== ========== ================================================================
 
 Secrets are files of mode 0400, never environment values, arguments or database entries.
@@ -29,6 +30,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -40,6 +42,8 @@ from schemas.party_keys import generate_controller_party
 from schemas.subject import References
 
 SECRET_BYTES = 32
+WRAPPING: Final = "wrapping.json"
+PACKAGES: Final = "packages.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +133,29 @@ def generate_keys(folder: Path) -> None:
     write_json(door / "api-keys.json", {"keys": []})
     write_text(door / "idempotency.key", _b64(secrets.token_bytes(SECRET_BYTES)))
     write_text(controller / "lookup.key", _b64(secrets.token_bytes(SECRET_BYTES)))
-    wrapping = {"kid": f"wrap-{secrets.token_hex(4)}", "key": _b64(secrets.token_bytes(SECRET_BYTES))}
-    write_json(controller / "wrapping.json", {"keys": [wrapping]})
+    write_json(controller / WRAPPING, _new_wrapping("wrap"))
     generate_controller_party(door, controller)
     generate_ledger_keys(controller)
-    for shared in (door / "tokens.public.json", controller / "wrapping.json"):
-        write_text(counter / shared.name, shared.read_text())
+    write_text(counter / "tokens.public.json", read_text(door / "tokens.public.json"))
+    add_package_key(folder)
+
+
+def add_package_key(folder: Path) -> None:
+    """Make the key of access packages for controller and counter, and take from the counter what opened far more.
+
+    For an installation that was made before packages had a key of their own. Raises FileExistsError where it has one.
+    """
+    controller, counter = folder / "controller", folder / "counter"
+    if (controller / PACKAGES).exists():
+        raise FileExistsError(controller / PACKAGES)
+    made = _new_wrapping("packages")
+    for place in (counter, controller):  # the controller's last: until it stands, this may be done again
+        write_json(place / PACKAGES, made)
+    (counter / WRAPPING).unlink(missing_ok=True)
+
+
+def _new_wrapping(name: str) -> dict[str, list[dict[str, str]]]:
+    return {"keys": [{"kid": f"{name}-{secrets.token_hex(4)}", "key": _b64(secrets.token_bytes(SECRET_BYTES))}]}
 
 
 def read_sealer(folder: Path) -> Sealer:
@@ -165,10 +186,10 @@ def read_references(folder: Path) -> References:
         return References(_unb64(read_text(folder / "lookup.key")))
 
 
-def read_wrapping_keys(folder: Path) -> dict[str, bytes]:
-    """Key-encryption keys by id, the current one first."""
-    entries = read_json(folder / "wrapping.json")
-    with naming("wrapping.json"):
+def read_wrapping_keys(folder: Path, name: str = WRAPPING) -> dict[str, bytes]:
+    """Key-encryption keys by id, the current one first. ``name``: :data:`WRAPPING` or :data:`PACKAGES`."""
+    entries = read_json(folder / name)
+    with naming(name):
         found = {entry["kid"]: _unb64(entry["key"]) for entry in entries["keys"]}
         if not found or any(len(key) != SECRET_BYTES for key in found.values()):
             raise ValueError("no key of 32 bytes")

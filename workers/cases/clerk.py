@@ -19,6 +19,7 @@ from joserfc.jwk import OKPKey
 
 from schemas.errors import QueueUnavailable
 from schemas.jose import Keys, Peer
+from schemas.keyring import PACKAGES, read_wrapping_keys
 from schemas.ledger_keys import LedgerKeys, read_ledger_keys
 from schemas.party_keys import read_party, read_subsidiaries, read_token_key
 from schemas.routes import RIGHTS
@@ -39,6 +40,7 @@ from workers.services import Services
 from workers.settings import ControllerSettings
 from workers.stores.cases import Cases
 from workers.stores.heads import Heads
+from workers.stores.keys import KeyWrapper, LocalKeyWrapper
 from workers.stores.ledger import Ledger
 from workers.stores.packages import Packages
 from workers.stores.parked import Letter
@@ -63,6 +65,7 @@ class CaseTrust:
     token_key: OKPKey
     ledger: LedgerKeys
     mail: MailSettings
+    packages: KeyWrapper
 
     @classmethod
     def read(cls, settings: ControllerSettings) -> CaseTrust:
@@ -73,6 +76,7 @@ class CaseTrust:
             token_key=read_token_key(settings.keys),
             ledger=read_ledger_keys(settings.keys),
             mail=read_mail_settings(),
+            packages=LocalKeyWrapper(read_wrapping_keys(settings.keys, PACKAGES)),
         )
 
 
@@ -120,7 +124,7 @@ class Clerk:
         return Desk(
             services=services,
             cases=Cases(services.databases),
-            packages=Packages(services.databases),
+            packages=Packages(services.databases, self.trust.packages),
             evidence=notes,
             party=self.trust.party,
             peers=self.trust.peers,

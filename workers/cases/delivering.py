@@ -11,11 +11,7 @@ from typing import Final
 
 from workers.cases.desk import Desk
 from workers.stores.cases import Cases
-from workers.stores.keys import Keys, key_id
 from workers.stores.packages import Packages
-
-PACKAGE: Final = "package"
-"""The class of the key that a package is sealed under: destroyed with its download, or when its link has ended."""
 
 _AT_ONCE: Final = 100
 
@@ -30,9 +26,8 @@ async def take(cases: Cases, reference: str, now: datetime) -> bool:
             return True
 
 
-async def fetched(cases: Cases, packages: Packages, keys: Keys, reference: str, now: datetime) -> None:
+async def fetched(cases: Cases, packages: Packages, reference: str, now: datetime) -> None:
     """A package was downloaded, or its link has ended: its key goes, then its bytes. May be repeated."""
-    await keys.destroy([key_id(reference, PACKAGE)])
     await packages.drop(reference)
     while True:
         case = await cases.get(reference)
@@ -47,5 +42,5 @@ async def sweep(desk: Desk) -> int:
     now = desk.services.clock()
     over = await desk.cases.packages_over(now, _AT_ONCE)
     for case in over:
-        await fetched(desk.cases, desk.packages, desk.services.keys, case["_id"], now)
+        await fetched(desk.cases, desk.packages, case["_id"], now)
     return len(over)

@@ -16,7 +16,6 @@ from schemas.orders import CONTROLLER
 from schemas.tokens import TokenKind
 from workers.cases import answering
 from workers.cases.copies import copy_in_parts
-from workers.cases.delivering import PACKAGE
 from workers.cases.desk import Desk
 from workers.correspondence.facts import Package
 from workers.correspondence.words import Language
@@ -24,7 +23,7 @@ from workers.package.archive import write_package
 from workers.package.content import AccessPackage, StorePart, collections_of
 from workers.package.sources import processings, recipients, safeguard
 from workers.rules.tokens import expires_at, make_token
-from workers.stores.keys import DataKey, key_id
+from workers.stores.keys import DataKey
 from workers.stores.mongo import Document
 
 
@@ -55,7 +54,7 @@ async def _store(desk: Desk, case: Document, tasks: Sequence[Document], key: Dat
     reference = case["_id"]
     copies = {task["store"]: await _copy(desk, key, task) for task in tasks}
     archive = await asyncio.to_thread(lambda: _written(_content(desk, case, tasks, copies, emails)))
-    await desk.packages.put(reference, (await _package_key(desk, reference)).seal(f"packages/{reference}", archive))
+    await desk.packages.put(reference, archive)
 
 
 async def _copy(desk: Desk, key: DataKey, task: Document) -> bytes | None:
@@ -77,11 +76,6 @@ async def _again(desk: Desk, reference: str) -> Document:
     if case is None:
         raise StoreUnavailable("case_gone")
     return case
-
-
-async def _package_key(desk: Desk, reference: str) -> DataKey:
-    name = key_id(reference, PACKAGE)
-    return (await desk.services.keys.ensure([name]))[name]
 
 
 def _written(content: AccessPackage) -> bytes:

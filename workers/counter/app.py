@@ -24,16 +24,16 @@ from joserfc.jwk import OKPKey
 
 from schemas.calendar import civil_day
 from schemas.errors import InvalidMessage, StoreUnavailable
-from schemas.keyring import read_wrapping_keys
+from schemas.keyring import PACKAGES, read_wrapping_keys
 from schemas.party_keys import read_token_keys
 from schemas.tokens import MAX_CHARS, TokenKind, read_token
-from workers.cases.delivering import PACKAGE, fetched, take
+from workers.cases.delivering import fetched, take
 from workers.counter.pages import page, status_page
 from workers.counter.settings import CounterSettings
 from workers.evidence.notes import Notes
 from workers.services import utc_now
 from workers.stores.cases import Cases
-from workers.stores.keys import Keys, LocalKeyWrapper, key_id
+from workers.stores.keys import LocalKeyWrapper
 from workers.stores.ledger import Ledger
 from workers.stores.mongo import Databases, Document, connect
 from workers.stores.packages import Packages
@@ -49,7 +49,6 @@ class Counter:
     databases: Databases
     cases: Cases
     packages: Packages
-    keys: Keys
     notes: Notes
     token_keys: Mapping[str, OKPKey]
     clock: Callable[[], datetime]
@@ -90,12 +89,9 @@ class Counter:
         case = await self._package(request)
         if isinstance(case, web.Response):
             return case
-        name = key_id(case["_id"], PACKAGE)
-        key = (await self.keys.read([name])).get(name)
-        sealed = await self.packages.get(case["_id"])
-        if key is None or sealed is None:
+        content = await self.packages.get(case["_id"])
+        if content is None:
             return page(request, "gone", 410)
-        content = key.open(f"packages/{case['_id']}", sealed)
         if not await take(self.cases, case["_id"], self.clock()):
             return page(request, "gone", 410)
         await self.notes.note("package_fetched", case["_id"], "fetched")
@@ -106,7 +102,7 @@ class Counter:
 
     async def _tidy(self, reference: str) -> None:
         try:
-            await fetched(self.cases, self.packages, self.keys, reference, self.clock())
+            await fetched(self.cases, self.packages, reference, self.clock())
         except StoreUnavailable:
             log.info("package left to the reconciler")
 
@@ -178,13 +174,12 @@ def _nothing_here() -> Refused:
 @asynccontextmanager
 async def open_counter(settings: CounterSettings, clock: Callable[[], datetime] = utc_now) -> AsyncIterator[int]:
     """A counter at work; its port. Raises :class:`schemas.errors.ConfigurationError`."""
-    token_keys, wrapper = read_token_keys(settings.keys), LocalKeyWrapper(read_wrapping_keys(settings.keys))
+    token_keys, wrapper = read_token_keys(settings.keys), LocalKeyWrapper(read_wrapping_keys(settings.keys, PACKAGES))
     databases = connect(settings)
     counter = Counter(
         databases=databases,
         cases=Cases(databases),
-        packages=Packages(databases),
-        keys=Keys(databases, wrapper),
+        packages=Packages(databases, wrapper),
         notes=Notes(Ledger(databases), clock),
         token_keys=token_keys,
         clock=clock,

@@ -18,4 +18,4 @@ class CounterSettings(StoreSettings):
     counter_port: Annotated[int, Field(ge=0, le=65535)] = 8081
     """The port to listen on; 0 takes a free one."""
     keys: Path = Path("var/keys/counter")
-    """Folder with ``tokens.public.json`` and ``wrapping.json``."""
+    """Folder with ``tokens.public.json`` and ``packages.json``."""

@@ -122,10 +122,10 @@ def key_id(owner: str, key_class: str) -> str:
 
 
 class Keys:
-    """The store of wrapped data keys."""
+    """A store of wrapped data keys. ``name``: its collection; each has credentials and a wrapper of its own."""
 
-    def __init__(self, databases: Databases, wrapper: KeyWrapper) -> None:
-        self._keys: Collection = databases.keys["keys"]
+    def __init__(self, databases: Databases, wrapper: KeyWrapper, name: str = "keys") -> None:
+        self._keys: Collection = databases.keys[name]
         self._wrapper = wrapper
 
     async def ensure(self, ids: Iterable[str]) -> dict[str, DataKey]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from schemas.keyring import PACKAGES, read_wrapping_keys
 from schemas.party_keys import (
     add_subsidiary,
     read_controller,
@@ -21,6 +22,7 @@ from workers.cases.desk import Desk
 from workers.correspondence.compose import letterhead
 from workers.evidence.notes import Notes
 from workers.stores.cases import Cases
+from workers.stores.keys import LocalKeyWrapper
 from workers.stores.ledger import Ledger
 from workers.stores.packages import Packages
 
@@ -58,7 +60,7 @@ def court(bench: Bench, subsidiary_keys: Path) -> Court:
     found.desk = Desk(
         services=services,
         cases=Cases(services.databases),
-        packages=Packages(services.databases),
+        packages=Packages(services.databases, LocalKeyWrapper(read_wrapping_keys(controller, PACKAGES))),
         evidence=Notes(ledger, services.clock),
         party=read_party(controller),
         peers=read_subsidiaries(controller),

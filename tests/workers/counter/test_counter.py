@@ -56,7 +56,7 @@ async def test_the_package_is_delivered_once(bench: Bench, window: Window) -> No
     assert (await get(window, f"/download/{token}"))[0] == 410
     assert bench.collection("packages.files", "evidence") == []
     assert bench.collection("packages.chunks", "evidence") == []
-    [key] = [one for one in bench.collection("keys", "keys") if one["_id"] == f"{reference}/package"]
+    [key] = bench.collection("package_keys", "keys")
     assert "destroyed_at" in key
     noted = [one["body"]["kind"] for one in bench.collection("ledger_pending", "evidence")]
     assert noted.count("package_fetched") == 1
