@@ -97,6 +97,13 @@ def pattern(expression: str, maximum: int) -> FieldType:
     return FieldType(kept, kept)
 
 
+def listed(item: FieldType, least: int, most: int) -> FieldType:
+    """Several of a kind, in the order they were said."""
+    said = Annotated[list[item.said], Field(min_length=least, max_length=most)]  # type: ignore[name-defined]
+    kept = Annotated[list[item.kept], Field(min_length=least, max_length=most)]  # type: ignore[name-defined]
+    return FieldType(said, kept)
+
+
 def clean_moment(value: str) -> str:
     """RFC 3339 with a zone → UTC, milliseconds, ``Z``. Raises :class:`InvalidMessage` ``not_a_moment``."""
     try:

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field
 
-from schemas.fields import EMAIL, IDENTIFIER, MOMENT, SHA256_HEX, FieldType, pattern
+from schemas.fields import EMAIL, IDENTIFIER, MOMENT, SHA256_HEX, FieldType, listed, pattern
 from schemas.shapes import Shape
 from schemas.terms import Right, StoreOutcome
 
@@ -54,16 +54,11 @@ def _one_of(*words: str) -> FieldType:
     return pattern(f"^({'|'.join(words)})$", 40)
 
 
-def _listed(item: FieldType, least: int, most: int) -> FieldType:
-    kept = Annotated[list[item.kept], Field(min_length=least, max_length=most)]  # type: ignore[name-defined]
-    return FieldType(kept, kept)
-
-
 _COUNT = FieldType(*[Annotated[int, Field(strict=True, ge=0, le=_MAX_COUNT)]] * 2)
 _ATTEMPT = FieldType(*[Annotated[int, Field(strict=True, ge=1, le=1_000_000)]] * 2)
 _TASK = pattern(r"^[A-Za-z0-9-]{1,64}/[a-z]{2,16}$", 96)
 
-PERSON: Final = Shape("person", required={"emails": _listed(EMAIL, 1, MAX_ADDRESSES)})
+PERSON: Final = Shape("person", required={"emails": listed(EMAIL, 1, MAX_ADDRESSES)})
 """Whom to look for: every address confirmed for the case."""
 
 ASKED: Final = ("serve", "look")
@@ -104,7 +99,7 @@ RECEIPT_ENTRY: Final = Shape(
         "attempt": _ATTEMPT,
         "ask": _one_of(*ASKED),
         "outcome": _one_of(*(outcome.value for outcome in StoreOutcome)),
-        "collections": _listed(COLLECTION_OUTCOME.as_field, 0, 200),
+        "collections": listed(COLLECTION_OUTCOME.as_field, 0, 200),
         "at": MOMENT,
     },
     optional={"copy_sha256": SHA256_HEX, "reason": pattern(r"^[a-z][a-z0-9_-]{0,63}$", 64)},
@@ -119,9 +114,9 @@ _CLAIMS: Final = {
     "exp": _COUNT,
 }
 
-ORDER_CLAIMS: Final = Shape("order", {**_CLAIMS, "entries": _listed(ORDER_ENTRY.as_field, 1, MAX_ENTRIES)})
+ORDER_CLAIMS: Final = Shape("order", {**_CLAIMS, "entries": listed(ORDER_ENTRY.as_field, 1, MAX_ENTRIES)})
 RECEIPT_CLAIMS: Final = Shape(
-    "receipt", {**_CLAIMS, "order": IDENTIFIER, "entries": _listed(RECEIPT_ENTRY.as_field, 1, MAX_ENTRIES)}
+    "receipt", {**_CLAIMS, "order": IDENTIFIER, "entries": listed(RECEIPT_ENTRY.as_field, 1, MAX_ENTRIES)}
 )
 """``order``: the ``jti`` of the order it answers."""
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import secrets
 from typing import Final
 
-from schemas.fields import EMAIL, IDENTIFIER, LETTER, MOMENT, FieldType, pattern
+from schemas.fields import EMAIL, IDENTIFIER, LETTER, MOMENT, FieldType, listed, pattern
+from schemas.orders import MAX_ADDRESSES
 from schemas.shapes import Shape
 from schemas.terms import Channel, Right
 
@@ -45,12 +46,14 @@ REQUESTED: Final = Shape(
         "details": LETTER,
         "received_at": MOMENT,
         "confirmed": _one_of("yes"),
+        "also": listed(EMAIL, 1, MAX_ADDRESSES - 1),
         "ground": _one_of("child"),
         "crowded": _one_of("yes"),
     },
 )
 """A request on its way to its case. From staff alone, who enter what arrived by e-mail or letter, come the true time of
-receipt, that the address was confirmed by other means (R22), and the ground of an erasure (R7). From the door alone
+receipt, that the addresses were proved by other means (R22), whose
+else besides ``email`` they are (``also``), and the ground of an erasure (R7). From the door alone
 comes ``crowded``: the network asked more often than a person would, so its links are mailed more slowly."""
 
 CONFIRMED: Final = Shape("rights.confirmed", required={"reference": REFERENCE, "token": IDENTIFIER, "at": MOMENT})

@@ -46,14 +46,18 @@ def record(  # noqa: PLR0913, PLR0917 - each is an option
     confirmed: Annotated[
         bool, typer.Option("--confirmed", help="The address was proved by other means; no link is mailed.")
     ] = False,
+    also: Annotated[
+        list[str] | None, typer.Option("--also", help="a further address of this person, proved too; may be repeated")
+    ] = None,
     ground: Annotated[str | None, typer.Option("--ground", help="child: an erasure of data given as a child.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Enter a request that came by e-mail or letter; prints its case's reference."""
     from workers.cases.entering import record as enter
 
-    said = {"right": right.value, "email": email, "channel": channel.value, "language": language}
+    said: dict[str, Any] = {"right": right.value, "email": email, "channel": channel.value, "language": language}
     said |= {"confirmed": "yes"} if confirmed else {}
+    said |= {"also": also} if also else {}
     said |= {name: value for name, value in (("details", details), ("ground", ground)) if value is not None}
     reference = _with_docket(lambda docket: enter(docket, said, received.date(), by))
     typer.echo(json.dumps({"reference": reference}) if as_json else reference)

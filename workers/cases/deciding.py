@@ -46,6 +46,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "case_ended": "the case has ended and its identifiers are gone",
     "too_late": "the last day for telling the person was missed",
     "already_served": "the stores were asked already: it cannot be taken back",
+    "served_without": "the stores were asked already, without these addresses: enter those as a request of their own",
     "not_asked": "no proof of identity was asked for",
     "nothing_held": "our own store holds nothing of this person that could be held back",
     "unknown_store": "the case has no such store",

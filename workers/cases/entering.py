@@ -17,13 +17,14 @@ from schemas.rights import REQUESTED, new_reference
 from schemas.terms import Channel, Right
 from workers.cases.dates import kept, reckoned
 from workers.cases.deciding import TRIES, CannotDecide, about, check_name, get_case
-from workers.cases.desk import Docket
+from workers.cases.desk import Docket, seal_json
 from workers.cases.mailing import put_letter
-from workers.cases.opening import open_case
+from workers.cases.opening import addresses, open_case
 from workers.correspondence.facts import Acknowledgement
-from workers.rules.cases import Answer
+from workers.rules.cases import Answer, ProofState
 from workers.rules.deadlines import end_of_day
 from workers.stores.cases import OPEN_ANSWERS
+from workers.stores.mongo import Document
 
 OLDEST: Final = timedelta(days=366)
 """How long ago a request entered now may have been received: beyond it a year was mistyped, or it is for a lawyer."""
@@ -32,8 +33,9 @@ OLDEST: Final = timedelta(days=366)
 async def record(docket: Docket, asked: Mapping[str, Any], received_on: date, by: str) -> str:
     """Enter a request that came by e-mail or letter; its case's reference, an open one's where it joins that.
 
-    ``asked``: right, email, channel, and where given language, details, ``confirmed: "yes"`` (the address was proved
-    by other means), ``ground: "child"``. ``received_on``: the true day of receipt. Raises :class:`InvalidBody`.
+    ``asked``: right, email, channel, and where given language, details, ``confirmed: "yes"`` (every address was proved
+    by other means), ``also`` (further addresses of the person), ``ground: "child"``. ``received_on``: the true day of
+    receipt. Raises :class:`InvalidBody`, and :class:`CannotDecide` for addresses that come after their case was served.
     """
     check_name(by)
     now = docket.services.clock()
@@ -61,6 +63,8 @@ def _check_entered(asked: Mapping[str, Any], received_on: date, today: date) -> 
         problems.append(Problem("unknown_channel", "/channel", "must be email or letter: the website enters its own"))
     if "ground" in asked and asked.get("right") != Right.ERASURE:
         problems.append(Problem("ground_without_erasure", "/ground", "is the ground of an erasure"))
+    if "also" in asked and asked.get("confirmed") != "yes":
+        problems.append(Problem("not_proved", "/also", "needs every address to be proved: enter it with confirmed"))
     if problems:
         raise InvalidBody(*problems)
 
@@ -71,7 +75,7 @@ async def _join(docket: Docket, reference: str, data: Mapping[str, Any], confirm
     entered = {"received_at": received_at, "received_on": civil_day(received_at).isoformat()}
     for _ in range(TRIES):
         case = await get_case(docket, reference)
-        changes: dict[str, Any] = {"wake_at": docket.services.clock()}
+        changes: dict[str, Any] = {"wake_at": docket.services.clock(), **await _more_addresses(docket, case, data)}
         if received_at < case["received_at"]:
             changes |= entered | kept(reckoned({**case, **entered}, docket.services.clock()))
         if confirmed and case["answer"] == Answer.RECEIVED:
@@ -79,6 +83,17 @@ async def _join(docket: Docket, reference: str, data: Mapping[str, Any], confirm
         if case["answer"] not in OPEN_ANSWERS or await docket.cases.change(case, changes):
             return
     raise CannotDecide("changed_meanwhile")
+
+
+async def _more_addresses(docket: Docket, case: Document, data: Mapping[str, Any]) -> dict[str, bytes]:
+    """The case's identifiers with the addresses it did not know. Raises :class:`CannotDecide` once it was served."""
+    key, person = await docket.case_key(case["_id"]), await docket.identifiers(case)
+    if key is None or person is None or set(addresses(data)) <= set(person["emails"]):
+        return {}
+    if case["proof"] != ProofState.NONE:
+        raise CannotDecide("served_without")
+    merged = {**person, "emails": list(dict.fromkeys([*person["emails"], *addresses(data)]))}
+    return {"sealed": seal_json(key, f"cases/{case['_id']}", merged)}
 
 
 async def _acknowledge(docket: Docket, reference: str, channel: Channel) -> None:

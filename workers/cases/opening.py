@@ -59,7 +59,7 @@ async def _case(
     desk: Docket, data: Mapping[str, Any], reference: str, right: Right, joins: bytes, received_at: datetime
 ) -> Document:
     keys = await desk.services.keys.ensure([key_id(reference, CASE)])
-    person = {"emails": [data["email"]], "details": data.get("details", "")}
+    person = {"emails": addresses(data), "details": data.get("details", "")}
     dates = deadlines(CaseDates(received_at), desk.services.clock())
     return {
         "_id": reference,
@@ -82,6 +82,11 @@ async def _case(
         "sealed": seal_json(keys[key_id(reference, CASE)], f"cases/{reference}", person),
         **{name: data[name] for name in ("ground", "crowded") if name in data},
     }
+
+
+def addresses(data: Mapping[str, Any]) -> list[str]:
+    """Every address of a request, once; the first is the one that is written to."""
+    return list(dict.fromkeys([data["email"], *data.get("also", ())]))
 
 
 async def confirm(desk: Docket, data: Mapping[str, Any]) -> None:

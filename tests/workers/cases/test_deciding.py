@@ -29,11 +29,11 @@ DPO = "dpo.sample"
 GROUND = "litigation, GDPR Art. 17(3)(e)"
 
 
-def asked(whom: Someone, right: str = "erasure", **more: str) -> dict[str, str]:
+def asked(whom: Someone, right: str = "erasure", **more: Any) -> dict[str, Any]:
     return {"right": right, "email": whom.email, "channel": "letter", "language": "en", **more}
 
 
-async def entered(court: Court, whom: Someone, right: str = "erasure", *, days_ago: int = 0, **more: str) -> str:
+async def entered(court: Court, whom: Someone, right: str = "erasure", *, days_ago: int = 0, **more: Any) -> str:
     today = civil_day(court.desk.services.clock())
     reference = await record(court.desk, asked(whom, right, **more), today - timedelta(days=days_ago), DPO)
     await advance(court.desk, reference)
