@@ -27,11 +27,14 @@ from typer.main import get_command
 from producers.settings import DoorSettings
 from schemas.acl import OPERATOR, acl_file, redis_users
 from schemas.commands import GROUP
+from schemas.keyfiles import write_json
 from schemas.keyring import generate_keys
 from schemas.register import load_register
 from schemas.routes import QUEUES
 from tests.waiting import until_blocking
 from workers.correspondence.mailer import MailSettings
+from workers.counter.settings import CounterSettings
+from workers.desk.settings import DeskSettings
 from workers.local import find_mongod, find_valkey
 from workers.processes import Process, free_port
 from workers.settings import ControllerSettings
@@ -48,16 +51,22 @@ EACH_OF_OURS = pytest.mark.parametrize("name", OURS)
 EACH = pytest.mark.parametrize("name", SERVICES)
 
 
-CASES_ONLY = {"party.private.json", "subsidiaries.public.json", "tokens.private.json", "ledger.private.json"}
-"""Keys that sign orders, tokens and heads: for the worker that handles cases, and for no other."""
+CASES_ONLY = {
+    *("party.private.json", "subsidiaries.public.json", "tokens.private.json", "ledger.private.json"),
+    "packages.json",
+}
+"""Keys that sign orders, tokens and heads, or seal packages: for the worker that handles cases, and for no other."""
+
+WITH_PORTS = {"door": "GREFFIER_DOOR_PORT", "desk": "GREFFIER_DESK_PORT", "counter": "GREFFIER_COUNTER_PORT"}
+WRITES_TO_PEOPLE = ("worker-rights", "desk")
 
 
 def settings_of(name: str) -> type[BaseSettings]:
-    return DoorSettings if name == "door" else ControllerSettings
+    return {"door": DoorSettings, "desk": DeskSettings, "counter": CounterSettings}.get(name, ControllerSettings)
 
 
 def variables_read_by(name: str) -> set[str]:
-    return variables_of(settings_of(name)) | (variables_of(MailSettings) if name == "worker-rights" else set())
+    return variables_of(settings_of(name)) | (variables_of(MailSettings) if name in WRITES_TO_PEOPLE else set())
 
 
 def environment_of(service: dict[str, Any]) -> dict[str, str]:
@@ -148,7 +157,7 @@ def test_every_value_is_accepted(name: str, monkeypatch: pytest.MonkeyPatch) -> 
     for variable, value in environment_of(OURS[name]).items():
         if variable.startswith("GREFFIER_"):
             monkeypatch.setenv(variable, value)
-    if name == "worker-rights":
+    if name in WRITES_TO_PEOPLE:
         assert MailSettings().smtp_starttls  # type: ignore[call-arg]
     settings = settings_of(name)()
     assert str(settings.model_dump()["keys"]) == "/run/secrets"
@@ -171,7 +180,7 @@ def test_the_door_has_no_way_to_the_database() -> None:
 def test_the_health_check_asks_the_port_the_process_listens_on(name: str) -> None:
     first, *argv = OURS[name]["healthcheck"]["test"]
     assert (first, argv[:2]) == ("CMD", ["python", "-c"])
-    assert health_url(argv[2]) == expected_health_url(environment_of(OURS[name]), door=name == "door")
+    assert health_url(argv[2]) == expected_health_url(environment_of(OURS[name]), name)
 
 
 def health_url(code: str) -> str:
@@ -181,8 +190,8 @@ def health_url(code: str) -> str:
     return found[0]
 
 
-def expected_health_url(environment: dict[str, str], *, door: bool) -> str:
-    port = environment["GREFFIER_DOOR_PORT" if door else "GREFFIER_METRICS_PORT"]
+def expected_health_url(environment: dict[str, str], name: str) -> str:
+    port = environment[WITH_PORTS.get(name, "GREFFIER_METRICS_PORT")]
     return f"http://127.0.0.1:{port}/livez"
 
 
@@ -190,10 +199,12 @@ def expected_health_url(environment: dict[str, str], *, door: bool) -> str:
 def test_every_key_file_is_a_secret_and_no_other_is_given(name: str, tmp_path: Path) -> None:
     """What `greffier keys generate secrets` makes is what is mounted, each file to the kind that may hold it."""
     generate_keys(tmp_path / "secrets")
-    kind = "door" if name == "door" else "controller"
+    kind = name if name in ("door", "counter") else "controller"
     made = {file.name: str(file.relative_to(tmp_path)) for file in (tmp_path / "secrets" / kind).iterdir()}
-    if name not in ("door", "worker-rights"):
+    if kind == "controller" and name != "worker-rights":
         made = {file: path for file, path in made.items() if file not in CASES_ONLY}
+    if name == "desk":
+        made["desk-accounts.json"] = "secrets/desk-accounts.json"
     mounted = {secret["target"]: COMPOSE["secrets"][secret["source"]]["file"] for secret in OURS[name]["secrets"]}
     assert mounted == made
 
@@ -216,15 +227,22 @@ def test_every_service_is_confined_and_has_time_to_end(name: str) -> None:
         assert not service["user"].startswith(("0", "root"))
 
 
-def test_only_the_door_is_reached_from_outside() -> None:
-    assert [name for name, service in SERVICES.items() if "ports" in service] == ["door"]
+def test_only_what_listens_for_people_is_published_and_each_on_its_own_side() -> None:
+    """On this machine alone: proxies stand in front. The desk shares no network with what is public."""
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    assert set(published) == set(WITH_PORTS)
+    for name, [port] in published.items():
+        assert port.startswith("127.0.0.1:")
+        assert port.endswith(f":{OURS[name]['environment'][WITH_PORTS[name]]}")
+    assert set(OURS["desk"]["networks"]) & set(OURS["counter"]["networks"]) == {"store"}
+    assert "carriage" not in {*OURS["desk"]["networks"], *OURS["counter"]["networks"]}
     assert COMPOSE["networks"]["carriage"]["internal"]
     assert COMPOSE["networks"]["store"]["internal"]
 
 
 @EACH_OF_OURS
 def test_every_server_it_needs_is_named_and_healthy_first(name: str) -> None:
-    environment = OURS[name]["environment"]
+    environment = environment_of(OURS[name])
     ours = ("GREFFIER_REDIS_URL", "GREFFIER_MONGO_URL")
     hosts = {urlsplit(value).hostname for variable, value in environment.items() if variable in ours}
     assert set(OURS[name]["depends_on"]) == hosts
@@ -274,7 +292,32 @@ def answers(client: redis.Redis) -> bool:
         return False
 
 
-@EACH_OF_OURS
+@pytest.mark.parametrize("name", ["desk", "counter"])
+def test_it_runs_with_what_the_compose_file_gives_it(
+    name: str, mongo_url: str, mongo_prefix: str, tmp_path: Path
+) -> None:
+    """Command, variables, secrets and health check as they stand there, with another folder, port and server."""
+    generate_keys(tmp_path / "secrets")
+    write_json(tmp_path / "secrets" / "desk-accounts.json", {"accounts": []})
+    mounted = tmp_path / "run-secrets"
+    mounted.mkdir()
+    for secret in OURS[name]["secrets"]:
+        (mounted / secret["target"]).symlink_to(tmp_path / COMPOSE["secrets"][secret["source"]]["file"])
+    port = str(free_port())
+    moved = {"GREFFIER_MONGO_URL": mongo_url, "GREFFIER_MONGO_PREFIX": mongo_prefix, WITH_PORTS[name]: port}
+    given = {key: value.replace("/run/secrets", str(mounted)) for key, value in environment_of(OURS[name]).items()}
+    code = OURS[name]["healthcheck"]["test"][-1].replace(OURS[name]["environment"][WITH_PORTS[name]], port)
+    process = Process(
+        name, [sys.executable, "-m", "schemas", *OURS[name]["command"]], env=given | moved, log=tmp_path / "log"
+    )
+    process.spawn()
+    try:
+        until_blocking(lambda: health_check_ends_with(code, tmp_path) == 0, 30)
+    finally:
+        process.kill9()
+
+
+@pytest.mark.parametrize("name", ["door", *WORKERS])
 def test_each_process_is_its_own_user_of_redis(name: str) -> None:
     """The user is one that the ACL file has, and its password is not in the compose file."""
     url = urlsplit(OURS[name]["environment"]["GREFFIER_REDIS_URL"])
@@ -297,8 +340,8 @@ def test_mongod_takes_these_settings_and_the_health_check_forms_the_set(fast_pat
     check = SERVICES["mongo"]["healthcheck"]["test"][-1]
     assert f'_id: "{SET_NAME}"' in check
     assert 'host: "mongo:27017"' in check
-    for worker in WORKERS.values():
-        assert worker["environment"]["GREFFIER_MONGO_URL"] == f"mongodb://mongo:27017/?replicaSet={SET_NAME}"
+    for name in (*WORKERS, "desk", "counter"):
+        assert environment_of(OURS[name])["GREFFIER_MONGO_URL"] == f"mongodb://mongo:27017/?replicaSet={SET_NAME}"
 
 
 def test_health_checks_of_the_servers_ask_the_port_they_listen_on() -> None:
@@ -347,4 +390,8 @@ def test_the_image_has_a_python_that_the_project_allows() -> None:
 def test_a_health_check_in_our_image_really_runs(tmp_path: Path) -> None:
     """Against a port where nobody listens it says so by its exit code, which is all an engine looks at."""
     code = OURS["door"]["healthcheck"]["test"][-1].replace("8080", str(free_port()))
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=tmp_path, check=False).returncode == 1
+    assert health_check_ends_with(code, tmp_path) == 1
+
+
+def health_check_ends_with(code: str, folder: Path) -> int:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=folder, check=False).returncode
