@@ -12,16 +12,19 @@ import contextlib
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 import redis
 from pymongo import MongoClient
 
+from schemas.acl import CONTROLLER, DOOR
 from tests.waiting import until
 from workers.local import HOST, EmbeddedMongo, EmbeddedServer, EmbeddedValkey, start_together
 from workers.processes import Keeper, Process, free_port
 from workers.up import make_keys
+
+I = TypeVar("I", bound="Installation")  # noqa: E741
 
 ROOT = Path(__file__).resolve().parent.parent
 START_S = 60.0
@@ -76,14 +79,21 @@ class Installation:
     async def start(self) -> None:
         """Start everything; return when everything is ready."""
         self.crm_api_key = make_keys(self.data / "keys")
+        self.found()
         start_together(self.valkey, self.mongod)
-        doors, controllers = self._wanted
-        self.doors = [self._door(number) for number in range(1, doors + 1)]
-        self.controllers = [self._controller(number) for number in range(1, controllers + 1)]
+        await self.staff(*self._wanted)
         for child in self.children:
             child.spawn()
         await self.all_ready()
         self.keeper.keep(*self.children)
+
+    def found(self) -> None:
+        """What must be there before the servers start, beside the keys."""
+
+    async def staff(self, doors: int, controllers: int) -> None:
+        """Make the children, now that the servers' ports are known."""
+        self.doors = [self._door(number) for number in range(1, doors + 1)]
+        self.controllers = [self._controller(number) for number in range(1, controllers + 1)]
 
     async def all_ready(self) -> None:
         """Until every child says so."""
@@ -109,6 +119,14 @@ class Installation:
     def children(self) -> list[Child]:
         return [*self.doors, *self.controllers]
 
+    def of_kind(self, kind: str) -> list[Child]:
+        """Those that do the same work."""
+        return {"door": self.doors, "controller": self.controllers}[kind]
+
+    def redis_url_for(self, user: str) -> str:
+        """Redis, as a kind of process reaches it."""
+        return self.valkey.url
+
     @property
     def servers(self) -> tuple[EmbeddedServer, EmbeddedServer]:
         return self.valkey, self.mongod
@@ -116,7 +134,7 @@ class Installation:
     def _door(self, number: int) -> Child:
         port, metrics = free_port(), free_port()
         env = {
-            "GREFFIER_REDIS_URL": self.valkey.url,
+            "GREFFIER_REDIS_URL": self.redis_url_for(DOOR),
             "GREFFIER_DOOR_HOST": HOST,
             "GREFFIER_DOOR_PORT": str(port),
             "GREFFIER_METRICS_PORT": str(metrics),
@@ -129,7 +147,7 @@ class Installation:
     def _controller(self, number: int) -> Child:
         port = free_port()
         env = {
-            "GREFFIER_REDIS_URL": self.valkey.url,
+            "GREFFIER_REDIS_URL": self.redis_url_for(CONTROLLER),
             "GREFFIER_MONGO_URL": self.mongod.url,
             "GREFFIER_METRICS_PORT": str(port),
             "GREFFIER_KEYS": str(self.data / "keys" / "controller"),
@@ -185,7 +203,13 @@ async def installed(data: Path, *, kept_alive: bool = True, **options: Any) -> A
 
     ``options``: as :class:`Installation`.
     """
-    installation = Installation(data, **options)
+    async with running(Installation(data, **options), kept_alive=kept_alive) as installation:
+        yield installation
+
+
+@contextlib.asynccontextmanager
+async def running(installation: I, *, kept_alive: bool = True) -> AsyncIterator[I]:
+    """The same, of any kind."""
     try:
         await installation.start()
         async with installation.looked_after() if kept_alive else contextlib.nullcontext():

@@ -27,21 +27,27 @@ SHOWN: Final = 5
 
 
 @dataclass
-class Findings:
-    """``faults``: sentences, empty when every promise was kept. The numbers say what the run has seen."""
+class Faults:
+    """``faults``: sentences, empty when every promise was kept."""
 
     faults: list[str] = field(default_factory=list)
-    lost: int = 0
-    events: int = 0
-    batches: int = 0
-    redelivered: int = 0
-    reposted: int = 0
 
     def blame(self, what: str, which: Iterable[object]) -> None:
         """A fault, with a few of its instances."""
         found = list(which)
         if found:
             self.faults.append(f"{len(found)} {what}, such as {found[:SHOWN]}")
+
+
+@dataclass
+class Findings(Faults):
+    """The numbers say what the run has seen."""
+
+    lost: int = 0
+    events: int = 0
+    batches: int = 0
+    redelivered: int = 0
+    reposted: int = 0
 
 
 def leftovers(server: redis.Redis) -> dict[str, int]:

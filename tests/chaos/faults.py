@@ -2,7 +2,7 @@
 
 | fault | kills | what |
 | --- | --- | --- |
-| `door`, `controller`, `redis`, `mongo` | 1 | ``kill -9`` at a random instant |
+| `door`, `controller`, `office`, `redis`, `mongo` | 1 | ``kill -9`` at a random instant |
 | `after-write` | 1 | a controller, between its write to MongoDB and its acknowledgement to Redis |
 | `after-enqueue` | 1 | a door, between Redis's confirmation and its answer |
 | `reboot` | 2 | Redis and MongoDB within three seconds of each other, as when their host restarts |
@@ -58,10 +58,11 @@ def plan(seed: int, kills: int) -> list[Fault]:
     pairs = max(1, round(kills / 6))
     kinds = ["reboot"] * pairs + [SINGLE[n % len(SINGLE)] for n in range(kills - 2 * pairs)]
     chance.shuffle(kinds)
-    return [_fault(kind, chance) for kind in kinds]
+    return [fault(kind, chance) for kind in kinds]
 
 
-def _fault(kind: str, chance: random.Random) -> Fault:
+def fault(kind: str, chance: random.Random) -> Fault:
+    """One of a kind, at an instant that chance says."""
     return Fault(
         kind,
         wait_s=chance.uniform(0.3, 2.0),
@@ -78,23 +79,12 @@ def aimed(times: int) -> list[Fault]:
 
 
 class Breaker:
-    """Commits faults. ``redelivered``: messages whose events stood already when the controller that held them died;
-    ``asked_again``: events that Redis had confirmed when the door that was to say so died.
-    """
+    """Commits faults that need no look at what is under way."""
 
-    def __init__(self, installation: Installation, load: Load, seed: int) -> None:
+    def __init__(self, installation: Installation, seed: int) -> None:
         self._installation = installation
-        self._load = load
         self._chance = random.Random(seed)
-        self._redis = installation.redis()
-        self._mongo: Reader = installation.mongo()
         self.committed: list[str] = []
-        self.redelivered = 0
-        self.asked_again = 0
-
-    def close(self) -> None:
-        self._redis.close()
-        self._mongo.close()
 
     async def commit(self, faults: Sequence[Fault]) -> None:
         """One after the other."""
@@ -104,16 +94,12 @@ class Breaker:
 
     async def _commit(self, fault: Fault) -> None:
         match fault.kind:
-            case "door" | "controller":
+            case "door" | "controller" | "office":
                 self._kill(self._chance.choice(self._children(fault.kind)))
             case "redis" | "mongo":
                 await self._keep_down(self._server(fault.kind), fault.down_s[0])
             case "reboot" | "actors-fail":
                 await self._both(fault)
-            case "after-write":
-                await self._hunt(self._children("controller"), self._written_not_acknowledged)
-            case "after-enqueue":
-                await self._hunt(self._children("door"), self._enqueued_not_answered)
 
     def _kill(self, victim: Child | EmbeddedServer) -> None:
         victim.kill9()
@@ -138,10 +124,37 @@ class Breaker:
         await asyncio.gather(self._keep_down(first, down[0]), later())
 
     def _children(self, kind: str) -> list[Child]:
-        return self._installation.doors if kind == "door" else self._installation.controllers
+        return self._installation.of_kind(kind)
 
     def _server(self, name: str) -> EmbeddedServer:
         return next(server for server in self._installation.servers if server.name == name)
+
+
+class Hunter(Breaker):
+    """Kills in the middle of a step, too. ``redelivered``: messages whose events stood already when the controller that
+    held them died; ``asked_again``: events that Redis had confirmed when the door that was to say so died.
+    """
+
+    def __init__(self, installation: Installation, load: Load, seed: int) -> None:
+        super().__init__(installation, seed)
+        self._load = load
+        self._redis = installation.redis()
+        self._mongo: Reader = installation.mongo()
+        self.redelivered = 0
+        self.asked_again = 0
+
+    def close(self) -> None:
+        self._redis.close()
+        self._mongo.close()
+
+    async def _commit(self, fault: Fault) -> None:
+        match fault.kind:
+            case "after-write":
+                await self._hunt(self._children("controller"), self._written_not_acknowledged)
+            case "after-enqueue":
+                await self._hunt(self._children("door"), self._enqueued_not_answered)
+            case _:
+                await super()._commit(fault)
 
     # ------------------------------------------------------------------ inside a transition
 

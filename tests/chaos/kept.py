@@ -23,7 +23,7 @@ from typing import Any, Final, TypeVar
 import aiohttp
 
 from tests.chaos.checker import Findings, check, leftovers, missing
-from tests.chaos.faults import Breaker, Fault, all_up, plan
+from tests.chaos.faults import Fault, Hunter, all_up, plan
 from tests.chaos.load import DEVICES, Load, Log
 from tests.installation import Installation, installed
 from tests.waiting import until
@@ -97,7 +97,7 @@ async def run(
     async with installed(data, controllers=controllers, env=env, **options) as installation:
         log = Log(data / "accepted.jsonl")
         load = Load([door.url for door in installation.doors], installation.key_header, log, seed, rate)
-        breaker = Breaker(installation, load, seed)
+        breaker = Hunter(installation, load, seed)
         try:
             return await _story(installation, load, breaker, faults, seed)
         finally:
@@ -105,9 +105,7 @@ async def run(
             breaker.close()
 
 
-async def _story(
-    installation: Installation, load: Load, breaker: Breaker, faults: Sequence[Fault], seed: int
-) -> Report:
+async def _story(installation: Installation, load: Load, breaker: Hunter, faults: Sequence[Fault], seed: int) -> Report:
     await prepare(installation, load)
     began = time.monotonic()
     publishing = asyncio.create_task(load.run())
