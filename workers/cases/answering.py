@@ -1,7 +1,7 @@
 """What the person gets: the link that proves an address, and the answer that names every store.
 
 The answer leaves by its date whatever is still open, and says which stores have not answered; what they answer later is
-proved later. It says what is still held, and for what.
+proved later, and told in a further letter once all of them have. It says what is still held, and for what.
 Source: R17, R22, R23; design § 5, § 5.7; GDPR Art. 12(3), 12(4).
 """
 
@@ -56,8 +56,11 @@ async def mail_link(desk: Desk, case: Document) -> None:
     await post_letter(desk, case, key, letter, desk.letterhead, at=await link_turn(desk, case))
 
 
-async def answer(desk: Desk, case: Document, tasks: list[Document], package: Package | None) -> None:
-    """Put the answer into the outbox. ``package``: where the access copies wait, for an access request."""
+async def answer(desk: Desk, case: Document, tasks: list[Document], package: Package | None, part: int) -> None:
+    """Put one of the answer's letters into the outbox. ``package``: where the copies wait, for an access request.
+
+    ``part``: 1 for the answer, 2 and more for the word that it promised.
+    """
     key, person = await desk.case_key(case["_id"]), await desk.identifiers(case)
     if key is None or person is None:
         return
@@ -65,6 +68,7 @@ async def answer(desk: Desk, case: Document, tasks: list[Document], package: Pac
         to=person["emails"][0],
         reference=case["_id"],
         right=Right(case["right"]),
+        part=part,
         received_on=date.fromisoformat(case["received_on"]),
         stores=tuple(report(desk, task) for task in tasks),
         decision=_denied(desk, case, tasks),
@@ -80,6 +84,15 @@ def _denied(desk: Desk, case: Document, tasks: list[Document]) -> Decision | Non
     if own.get("outcome") != StoreOutcome.PARTLY_RETAINED or "decided" not in own:
         return None
     return recalled(desk.services.trust.register, case, own["decided"])
+
+
+def as_promised(case: Document, tasks: list[Document]) -> list[Document]:
+    """The tasks as the first letter tells them: who was silent when it was begun stays so in it."""
+    return [_silent(task) if task["store"] in case.get("promised", ()) else task for task in tasks]
+
+
+def _silent(task: Document) -> Document:
+    return {name: task[name] for name in ("_id", "case", "store", "right")} | {"state": TaskState.WAITING.value}
 
 
 def report(desk: Desk, task: Document) -> StoreReport:

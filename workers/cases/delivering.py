@@ -11,30 +11,50 @@ from typing import Final
 
 from workers.cases.desk import Desk
 from workers.stores.cases import Cases
+from workers.stores.mongo import Document
 from workers.stores.packages import Packages
 
 _AT_ONCE: Final = 100
 
 
-async def take(cases: Cases, reference: str, now: datetime) -> bool:
-    """Claim the one download of a package; ``False`` when somebody has. Whoever gets ``True`` must deliver it."""
+def package_id(case: Document) -> str:
+    """The name of a case's package; that of a further letter has one of its own, and with it a key of its own."""
+    part = case["package"]["part"]
+    return str(case["_id"]) if part == 1 else f"{case['_id']}-{part}"
+
+
+async def take(cases: Cases, wanted: Document, now: datetime) -> bool:
+    """Claim the one download of a case's package; ``False`` when somebody has. Whoever gets ``True`` must deliver it.
+
+    ``wanted``: the case as it was when its package was read; another letter may have brought another since.
+    """
     while True:
-        case = await cases.get(reference)
-        if case is None or "taken_at" in case.get("package", {"taken_at": now}):
+        case = await _with_the_same(cases, wanted)
+        if case is None or not case["package"].keys().isdisjoint(("taken_at", "dropped_at")):
             return False
         if await cases.change(case, {"package.taken_at": now}):
             return True
 
 
-async def fetched(cases: Cases, packages: Packages, reference: str, now: datetime) -> None:
-    """A package was downloaded, or its link has ended: its key goes, then its bytes. May be repeated."""
-    await packages.drop(reference)
+async def fetched(cases: Cases, packages: Packages, had: Document, now: datetime) -> None:
+    """A package was downloaded, or its link has ended: its key goes, then its bytes. May be repeated.
+
+    ``had``: the case while it had that package.
+    """
+    await packages.drop(package_id(had))
     while True:
-        case = await cases.get(reference)
-        if case is None or "expires" not in case.get("package", {}):
+        case = await _with_the_same(cases, had)
+        if case is None or "expires" not in case["package"]:
             return
         if await cases.change(case, {"package.dropped_at": now}, "package.expires"):
             return
+
+
+async def _with_the_same(cases: Cases, had: Document) -> Document | None:
+    """The case as it stands, if its package is still that one."""
+    case = await cases.get(had["_id"])
+    same = case is not None and case.get("package", {}).get("token") == had["package"]["token"]
+    return case if same else None
 
 
 async def sweep(desk: Desk) -> int:
@@ -42,5 +62,5 @@ async def sweep(desk: Desk) -> int:
     now = desk.services.clock()
     over = await desk.cases.packages_over(now, _AT_ONCE)
     for case in over:
-        await fetched(desk.cases, desk.packages, case["_id"], now)
+        await fetched(desk.cases, desk.packages, case, now)
     return len(over)

@@ -67,6 +67,7 @@ def case_of(case: Document, *, owed: bool = False) -> Case:
         ended=case.get("ended", False),
         settle_at=case.get("settle_at"),
         serve_from=case.get("serve_from"),
+        promised=frozenset(case.get("promised", ())),
         mail_owed=owed,
     )
 
@@ -133,11 +134,33 @@ async def _note_verified(desk: Desk, case: Document, _: list[Document]) -> None:
 
 
 async def _answer(desk: Desk, case: Document, tasks: list[Document]) -> None:
-    package = await packaging.put_together(desk, case, tasks) if case["right"] == Right.ACCESS else None
-    await answering.answer(desk, case, tasks, package)
-    await desk.evidence.note("answered", case["_id"], "answered")
-    now = desk.services.clock()
-    await desk.cases.change(case, {"answer": Answer.ANSWERED.value, "answered_at": now}, "joins")
+    silent = [task["store"] for task in tasks if not task_of(task).answered]
+    if silent and "promised" not in case:
+        # Before the letter that promises them word, so that what is promised is what it says, whatever happens next.
+        await desk.cases.change(case, {"promised": silent})
+        return
+    if await _letter(desk, case, answering.as_promised(case, tasks), 1):
+        await desk.evidence.note("answered", case["_id"], "answered")
+        now = desk.services.clock()
+        await desk.cases.change(case, {"answer": Answer.ANSWERED.value, "answered_at": now}, "joins")
+
+
+async def _tell(desk: Desk, case: Document, tasks: list[Document]) -> None:
+    part = case.get("letters", 1) + 1
+    if await _letter(desk, case, tasks, part):
+        await desk.evidence.note("answered", case["_id"], f"answered/{part}")
+        await desk.cases.change(case, {"letters": part}, "promised")
+
+
+async def _letter(desk: Desk, case: Document, tasks: list[Document], part: int) -> bool:
+    """Put one of the answer's letters into the outbox; ``False``: its package has a link now, look at the case anew."""
+    package = None
+    if case["right"] == Right.ACCESS:
+        if not await packaging.has_link(desk, case, part):
+            return False
+        package = await packaging.put_together(desk, case, tasks)
+    await answering.answer(desk, case, tasks, package, part)
+    return True
 
 
 async def _close(desk: Desk, case: Document, _: list[Document]) -> None:
@@ -181,6 +204,7 @@ _PERFORM: Final[Mapping[Step, Perform]] = {
     Step.LOOK: _look,
     Step.NOTE_VERIFIED: _note_verified,
     Step.ANSWER: _answer,
+    Step.TELL: _tell,
     Step.CLOSE: _close,
     Step.LAPSE: _lapse,
     Step.END: _end,

@@ -11,11 +11,12 @@ import secrets
 from collections.abc import Mapping, Sequence
 from datetime import date
 
-from schemas.errors import GreffierError, StoreUnavailable
+from schemas.errors import GreffierError
 from schemas.orders import CONTROLLER
 from schemas.tokens import TokenKind
 from workers.cases import answering
 from workers.cases.copies import copy_in_parts
+from workers.cases.delivering import fetched, package_id
 from workers.cases.desk import Desk
 from workers.correspondence.facts import Package
 from workers.correspondence.words import Language
@@ -31,16 +32,29 @@ class CopyLost(GreffierError):
     """A copy that a store's receipt names is not where it was kept: somebody must look at it."""
 
 
+async def has_link(desk: Desk, case: Document, part: int) -> bool:
+    """Whether the package of this letter has its link; if not it is made now, and the case is to be read again.
+
+    That of a further letter holds all that the one before it held, which goes whether it was fetched or not.
+    """
+    before = case.get("package")
+    if before is not None and before["part"] == part:
+        return True
+    if before is not None and "dropped_at" not in before:
+        await fetched(desk.cases, desk.packages, case, desk.services.clock())
+        return False
+    now, former = desk.services.clock(), [*before.get("former", ()), before["token"]] if before else []
+    link = {"token": secrets.token_hex(16), "part": part, "made": now, "former": former}
+    await desk.cases.change(case, {"package": {**link, "expires": expires_at(TokenKind.DOWNLOAD, now)}})
+    return False
+
+
 async def put_together(desk: Desk, case: Document, tasks: Sequence[Document]) -> Package | None:
-    """Build, seal and store the package, and make its link. Repeating it after a crash makes the same one again."""
-    reference, now = case["_id"], desk.services.clock()
+    """Build, seal and store the package that the case has a link for. Repeating it makes the same one again."""
+    reference = case["_id"]
     key, person = await desk.case_key(reference), await desk.identifiers(case)
     if key is None or person is None:
         return None
-    if "package" not in case:
-        link = {"token": secrets.token_hex(16), "made": now, "expires": expires_at(TokenKind.DOWNLOAD, now)}
-        await desk.cases.change(case, {"package": link})
-        case = await _again(desk, reference)
     link = case["package"]
     if "taken_at" not in link and "dropped_at" not in link:
         await _store(desk, case, tasks, key, tuple(person["emails"]))
@@ -51,10 +65,9 @@ async def put_together(desk: Desk, case: Document, tasks: Sequence[Document]) ->
 
 
 async def _store(desk: Desk, case: Document, tasks: Sequence[Document], key: DataKey, emails: tuple[str, ...]) -> None:
-    reference = case["_id"]
     copies = {task["store"]: await _copy(desk, key, task) for task in tasks}
     archive = await asyncio.to_thread(lambda: _written(_content(desk, case, tasks, copies, emails)))
-    await desk.packages.put(reference, archive)
+    await desk.packages.put(package_id(case), archive)
 
 
 async def _copy(desk: Desk, key: DataKey, task: Document) -> bytes | None:
@@ -69,13 +82,6 @@ async def _copy(desk: Desk, key: DataKey, task: Document) -> bytes | None:
     if copy is None:
         raise CopyLost(task["_id"])
     return copy
-
-
-async def _again(desk: Desk, reference: str) -> Document:
-    case = await desk.cases.get(reference)
-    if case is None:
-        raise StoreUnavailable("case_gone")
-    return case
 
 
 def _written(content: AccessPackage) -> bytes:

@@ -27,7 +27,7 @@ from schemas.errors import InvalidMessage, StoreUnavailable
 from schemas.keyring import PACKAGES, read_wrapping_keys
 from schemas.party_keys import read_token_keys
 from schemas.tokens import MAX_CHARS, TokenKind, read_token
-from workers.cases.delivering import fetched, take
+from workers.cases.delivering import fetched, package_id, take
 from workers.counter.pages import page, status_page
 from workers.counter.settings import CounterSettings
 from workers.evidence.notes import Notes
@@ -89,20 +89,20 @@ class Counter:
         case = await self._package(request)
         if isinstance(case, web.Response):
             return case
-        content = await self.packages.get(case["_id"])
+        content = await self.packages.get(package_id(case))
         if content is None:
             return page(request, "gone", 410)
-        if not await take(self.cases, case["_id"], self.clock()):
+        if not await take(self.cases, case, self.clock()):
             return page(request, "gone", 410)
         await self.notes.note("package_fetched", case["_id"], "fetched")
         try:
             return await _send(request, case["_id"], content)
         finally:
-            await self._tidy(case["_id"])
+            await self._tidy(case)
 
-    async def _tidy(self, reference: str) -> None:
+    async def _tidy(self, case: Document) -> None:
         try:
-            await fetched(self.cases, self.packages, reference, self.clock())
+            await fetched(self.cases, self.packages, case, self.clock())
         except StoreUnavailable:
             log.info("package left to the reconciler")
 
@@ -113,6 +113,8 @@ class Counter:
             return found
         case, token_id = found
         package = case.get("package", {})
+        if token_id in package.get("former", ()):
+            return page(request, "gone", 410)
         if package.get("token") != token_id:
             raise _nothing_here()
         return page(request, "gone", 410) if "taken_at" in package or "dropped_at" in package else case

@@ -8,7 +8,7 @@ state             admitted by                                     then
 received          a request                                       the link is mailed; objection needs none
 identity_pending  staff asked for proof, on reasonable doubt      the clock stands still; never by default
 accepted          the link, or staff                              decided and served
-answered          every store answered, or the date is near       final
+answered          every store answered, or the date is near       final; word follows of whom it called silent
 refused           staff, with a ground                            final: its identifiers go with the letter
 withdrawn         the person, or a link not used in seven days    final: its identifiers go
 ================= =============================================== =========================================
@@ -60,6 +60,7 @@ class Step(StrEnum):
     LOOK = "look"
     NOTE_VERIFIED = "note_verified"
     ANSWER = "answer"
+    TELL = "tell"
     CLOSE = "close"
     LAPSE = "lapse"
     END = "end"
@@ -105,7 +106,8 @@ class Case:
 
     ``opened_at``: when it was entered here, from which on its link may be used; a letter was received earlier.
     ``ended``: nobody needs its identifiers any more, and they are gone. ``mail_owed``: a letter has not left yet.
-    ``serve_from``: an objection that follows another one is not served before.
+    ``serve_from``: an objection that follows another one is not served before. ``promised``: the stores of which the
+    person was told that word will follow.
     """
 
     right: Right
@@ -120,6 +122,7 @@ class Case:
     mail_owed: bool = False
     settle_at: datetime | None = None
     serve_from: datetime | None = None
+    promised: frozenset[str] = frozenset()
 
 
 def needs_confirmation(right: Right) -> bool:
@@ -140,9 +143,19 @@ def next_step(case: Case, tasks: Sequence[Task], now: datetime) -> Step:
         return proving
     if case.answer is Answer.ACCEPTED and _may_answer(case, tasks, now):
         return Step.ANSWER
-    if case.answer is Answer.ANSWERED and case.proof is ProofState.VERIFIED and not case.mail_owed:
-        return Step.CLOSE
-    return Step.NOTHING
+    return _after_the_answer(case, tasks) if case.answer is Answer.ANSWERED else Step.NOTHING
+
+
+def _after_the_answer(case: Case, tasks: Sequence[Task]) -> Step:
+    """What was promised is told before anything is closed."""
+    if case.promised:
+        return Step.TELL if all(_can_be_told(task) for task in tasks if task.store in case.promised) else Step.NOTHING
+    return Step.CLOSE if case.proof is ProofState.VERIFIED and not case.mail_owed else Step.NOTHING
+
+
+def _can_be_told(task: Task) -> bool:
+    """Whether what a store did is known: of one in doubt it will be when somebody has decided."""
+    return task.state not in (TaskState.WAITING, TaskState.DOUBTFUL)
 
 
 def _opening(case: Case, now: datetime) -> Step:

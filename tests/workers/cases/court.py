@@ -26,6 +26,7 @@ from workers.cases.engine import advance
 from workers.cases.opening import confirm, open_case
 from workers.cases.receiving import Accepted, receive
 from workers.cases.serving import dispatch
+from workers.correspondence.compose import read_mail
 
 Entry = dict[str, Any]
 Answer = Callable[[Entry], Entry]
@@ -150,6 +151,25 @@ class Court:
             lifetime=forged.get("lifetime", RECEIPT_LIFETIME),
         )
         return seal(json.dumps({"receipt": signed, "copies": dict(copies)}).encode(), own.controller)
+
+
+async def mails_leave(court: Court, reference: str) -> None:
+    """A mail server has taken every letter."""
+    for mail in await court.desk.cases.mails_of(reference):
+        await court.desk.cases.mail_done(mail["_id"], "sent", court.desk.services.clock())
+
+
+async def letters(court: Court, reference: str) -> dict[str, str]:
+    """Kind and part → what the person is written, its lines joined; of the letters that have not left yet."""
+    key = await court.desk.case_key(reference)
+    assert key is not None
+    found = {}
+    for mail in await court.desk.cases.mails_of(reference):
+        whole = await court.desk.cases.mail(mail["_id"])
+        if whole is not None:
+            body = read_mail(key.open(f"mails/{mail['_id']}", bytes(whole["sealed"]))).get_content()
+            found[mail["_id"].partition("/")[2]] = " ".join(body.split())
+    return found
 
 
 async def settled(court: Court, reference: str) -> dict[str, Any]:

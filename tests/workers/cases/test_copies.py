@@ -109,11 +109,9 @@ def kept(bench: Bench) -> list[dict[str, Any]]:
 
 async def packaged(court: Court, reference: str, store: str = "de") -> list[dict[str, Any]]:
     """The collections of a store in the package, as whoever downloads it sees them."""
-    sealed = await court.desk.packages.get(reference)
-    assert sealed is not None
-    name = f"{reference}/package"
-    key = (await court.desk.services.keys.read([name]))[name]
-    with zipfile.ZipFile(io.BytesIO(key.open(f"packages/{reference}", sealed))) as archive:
+    package = await court.desk.packages.get(reference)
+    assert package is not None
+    with zipfile.ZipFile(io.BytesIO(package)) as archive:
         data = json.loads(archive.read("data.json"))
     (found,) = [one for one in data["stores"] if one["code"] == store]
     return list(found["collections"])

@@ -6,7 +6,6 @@ import asyncio
 import json
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from email import message_from_bytes, policy
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ from schemas.jose import seal
 from schemas.terms import Case, Purpose
 from tests.factories import Someone, form, someone
 from tests.workers.bench import Bench
-from tests.workers.cases.court import Court, erased, settled
+from tests.workers.cases.court import Court, erased, letters, mails_leave, settled
 from workers.cases import deciding, own_store
 from workers.cases.deciding import CannotDecide
 from workers.cases.engine import advance
@@ -40,29 +39,10 @@ async def entered(court: Court, whom: Someone, right: str = "erasure", *, days_a
     return reference
 
 
-async def letters(court: Court, reference: str) -> dict[str, str]:
-    """Kind and part → what the person is written, opened with the case's key."""
-    key = await court.desk.case_key(reference)
-    assert key is not None
-    found = {}
-    for mail in await court.desk.cases.mails_of(reference):
-        whole = await court.desk.cases.mail(mail["_id"])
-        assert whole is not None
-        raw = key.open(f"mails/{mail['_id']}", bytes(whole["sealed"]))
-        body = message_from_bytes(raw, policy=policy.SMTPUTF8).get_content()
-        found[mail["_id"].partition("/")[2]] = " ".join(body.split())
-    return found
-
-
 def noted(bench: Bench, reference: str) -> list[tuple[str, dict[str, Any]]]:
     """What was noted of a case, in an independent client's eyes; nothing gives the entries their place here."""
     bodies = [one["body"] for one in bench.collection("ledger_pending", "evidence")]
     return [(one["kind"], one["details"]) for one in bodies if one.get("case") == reference]
-
-
-async def mails_leave(court: Court, reference: str) -> None:
-    for mail in await court.desk.cases.mails_of(reference):
-        await court.desk.cases.mail_done(mail["_id"], "sent", court.desk.services.clock())
 
 
 # ---------------------------------------------------------------------- entering

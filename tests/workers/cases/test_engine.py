@@ -14,7 +14,7 @@ from pymongo import MongoClient
 from schemas.terms import Case, Purpose, TransferBasis
 from tests.factories import form, someone
 from tests.workers.bench import Bench
-from tests.workers.cases.court import Court, erased, settled
+from tests.workers.cases.court import Court, erased, mails_leave, settled
 
 ADA = someone("Ada")
 BO = someone("Bo")
@@ -31,7 +31,7 @@ async def test_an_erasure_is_served_everywhere_and_closes_on_proof(bench: Bench,
     case = await court.run(reference)
     assert (case["answer"], case["proof"]) == ("answered", "receipted")
 
-    await _mails_leave(court, reference)
+    await mails_leave(court, reference)
     case = await settled(court, reference)
     assert (case["answer"], case["proof"]) == ("answered", "closed")
     tasks = await court.tasks(reference)
@@ -42,11 +42,6 @@ async def test_an_erasure_is_served_everywhere_and_closes_on_proof(bench: Bench,
     assert tasks["de"]["proof"] == "attested"
     assert tasks["controller"]["entry"]["outcome"] == "done"
     assert await court.desk.identifiers(case) is None, "the case key is destroyed at the end"
-
-
-async def _mails_leave(court: Court, reference: str) -> None:
-    for mail in await court.desk.cases.mails_of(reference):
-        await court.desk.cases.mail_done(mail["_id"], "sent", court.desk.services.clock())
 
 
 async def test_a_silent_store_keeps_the_case_open(court: Court) -> None:

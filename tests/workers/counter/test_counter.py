@@ -7,6 +7,7 @@ import io
 import json
 import zipfile
 from datetime import timedelta
+from typing import Any
 
 import aiohttp
 import pytest
@@ -18,6 +19,7 @@ from tests.workers.bench import Bench
 from tests.workers.cases.court import Court
 from tests.workers.counter.conftest import Window
 from workers.cases import delivering
+from workers.cases.engine import advance
 from workers.stores.cases import Cases
 from workers.stores.packages import Packages
 
@@ -72,8 +74,8 @@ async def test_the_variant_that_only_looks_delivers_twice(window: Window, monkey
     """Looking and marking in two calls lets several through: the test above would see it."""
     everybody_has_looked = asyncio.Barrier(8)
 
-    async def only_look(cases: Cases, reference: str, now: object) -> bool:
-        case = await cases.get(reference)
+    async def only_look(cases: Cases, wanted: dict[str, Any], now: object) -> bool:
+        case = await cases.get(wanted["_id"])
         assert case is not None
         await everybody_has_looked.wait()
         return "taken_at" not in case["package"]
@@ -82,6 +84,52 @@ async def test_the_variant_that_only_looks_delivers_twice(window: Window, monkey
     token = await window.download_token(await window.answered())
     outcomes = await asyncio.gather(*(post(window, token) for _ in range(8)))
     assert [status for status, _, _ in outcomes].count(200) == 8
+
+
+@pytest.mark.parametrize("first_was_fetched", [True, False])
+async def test_the_word_that_was_promised_brings_a_package_of_its_own(
+    window: Window, bench: Bench, first_was_fetched: bool
+) -> None:
+    """A store was silent on the answer's date; what it holds comes with the second letter, and the first link ends."""
+    court, ada = window.court, someone()
+    court.stores["us"].answer = None
+    reference = await court.ask("access", ada.email)
+    await court.confirm(reference)
+    await court.run(reference)
+    await court.desk.cases.change(await court.case(reference), {"answer_by": court.desk.services.clock()})
+    await advance(court.desk, reference)
+    first = await window.download_token(reference)
+    if first_was_fetched:
+        status, content, _ = await post(window, first)
+        assert (status, state_of("us", content)) == (200, "silent")
+
+    held = {"outcome": "done", "collections": [{"name": "leads", "matched": 1}]}
+    leads = {"name": "leads", "fields": {}, "records": [{"name": ada.last_name}]}
+    court.stores["us"].answer = lambda _: {**held, "copy": {"store": "us", "collections": [leads]}}
+    task = (await court.tasks(reference))["us"]
+    await court.desk.cases.change_task(task, {"send_at": court.desk.services.clock()})
+    await court.run(reference, 2)
+
+    second = await window.download_token(reference)
+    assert second != first
+    assert (await post(window, first))[0] == 410
+    status, content, _ = await post(window, second)
+    assert (status, state_of("us", content)) == (200, "done")
+    assert ada.last_name.encode() in content_of(content)
+    assert (await post(window, second))[0] == 410
+    assert bench.collection("packages.files", "evidence") == []
+    assert ["destroyed_at" in key for key in bench.collection("package_keys", "keys")] == [True, True]
+
+
+def content_of(archive: bytes) -> bytes:
+    with zipfile.ZipFile(io.BytesIO(archive)) as opened:
+        return opened.read("data.json")
+
+
+def state_of(store: str, archive: bytes) -> str:
+    """What a package says of a store."""
+    (found,) = [one for one in json.loads(content_of(archive))["stores"] if one["code"] == store]
+    return str(found["state"])
 
 
 async def test_a_package_whose_link_has_ended_is_gone(bench: Bench, court: Court, window: Window) -> None:
@@ -100,7 +148,7 @@ async def test_a_package_that_was_taken_when_the_counter_died_is_dropped(bench: 
     reference = await court.ask("access", ada.email)
     await court.confirm(reference)
     await court.run(reference)
-    assert await delivering.take(court.desk.cases, reference, court.desk.services.clock())
+    assert await delivering.take(court.desk.cases, await court.case(reference), court.desk.services.clock())
     assert await delivering.sweep(court.desk) == 1
     assert bench.collection("packages.files", "evidence") == []
 
