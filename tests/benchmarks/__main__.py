@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any, Final
 
-from tests.benchmarks import door, idle, latency, ledger, persisting
+from tests.benchmarks import door, idle, latency, ledger, persisting, rights
 from tests.benchmarks.report import Figures, say, show
 
 BENCHES: Final[dict[str, tuple[Callable[..., Figures], dict[str, Any]]]] = {
@@ -15,6 +15,7 @@ BENCHES: Final[dict[str, tuple[Callable[..., Figures], dict[str, Any]]]] = {
     "door": (door.door, {"n": 5_000, "rounds": door.ROUNDS}),
     "latency": (latency.latency, {"n": 20}),
     "idle": (idle.idle, {"n": 20}),
+    "rights": (rights.rights, {"n": 60, "rounds": rights.ROUNDS}),
     "ledger": (ledger.ledger, {"n": 5_000, "rounds": ledger.ROUNDS}),
 }
 """Name → what measures it, and how much of it by default."""

@@ -44,6 +44,8 @@ class Stage:
         self.door_port = system.port
         self.mongo_url: str = facts["mongo"]
         self.redis_url: str = facts["redis"]
+        self.mailbox = Path(facts["mail"])
+        self.offices = {code: (office, system.store_url(office)) for code, office in system.offices.items()}
         self.pids: dict[str, int] = facts["pids"]
         self.redis = redis.Redis.from_url(self.redis_url)
         self.mongo: MongoClient[dict[str, Any]] = MongoClient(self.mongo_url, tz_aware=True)
@@ -105,16 +107,19 @@ class Stage:
 
 
 @contextmanager
-def running_system(*, whole: bool = False) -> Iterator[Stage]:
+def running_system(*, whole: bool = False, register: Callable[[Path], Path] | None = None) -> Iterator[Stage]:
     """The system, ready, gone afterwards with its folder.
 
     ``whole``: exactly as ``greffier up`` starts it, the sample subsidiaries included. Else without them, and with a
     MongoDB whose cache is not a laptop's: at 0.25 GB it soon writes pages out instead of answering.
+    ``register``: makes another register than the shipped one for the data folder it is given, before the start.
     """
     with tempfile.TemporaryDirectory(prefix="greffier-bench-") as folder, ExitStack() as kept:
         kept.enter_context(_operators_servers_ignored())
         if not whole:
             os.environ["MONGO_URL"] = kept.enter_context(_roomy_mongo(Path(folder))).url
+        if register is not None:
+            os.environ["GREFFIER_REGISTER"] = str(register(Path(folder)))
         system = System(Path(folder), port=0, offices=whole)
         kept.callback(system.stop)
         system.start()
@@ -135,7 +140,7 @@ def _roomy_mongo(folder: Path) -> Iterator[EmbeddedMongo]:
 @contextmanager
 def _operators_servers_ignored() -> Iterator[None]:
     """A benchmark counts whole collections: it never runs on servers that hold anything else."""
-    given = {name: os.environ.pop(name, None) for name in ("REDIS_URL", "MONGO_URL")}
+    given = {name: os.environ.pop(name, None) for name in ("REDIS_URL", "MONGO_URL", "GREFFIER_REGISTER")}
     try:
         yield
     finally:
