@@ -25,7 +25,7 @@ from workers.actors.rights import keep_rights
 from workers.actors.submissions import keep_submissions
 from workers.actors.work import TIME_LIMIT_S, work
 from workers.broker import HardenedBroker, Hooks, Tuning, build_broker
-from workers.cases.clerk import ADVANCE, DISPATCH, MAIL, CaseTrust, Clerk
+from workers.cases.clerk import ADVANCE, MAIL, CaseTrust, Clerk
 from workers.consume import run_worker
 from workers.health import serve_health
 from workers.services import Services, Trust, open_services
@@ -145,7 +145,7 @@ def declare_actors(broker: dramatiq.Broker, controller: Controller) -> None:
 
 
 def declare_case_actors(broker: dramatiq.Broker, controller: Controller, clerk: Clerk) -> None:
-    """The queue of cases: events from the door, and cases, stores and mails that want looking at, by id."""
+    """The queue of cases: events from the door, and cases and mails that want looking at, by id."""
 
     async def rights(batch: dict[str, Any]) -> None:
         await work(controller.services, RIGHTS, batch, keep_rights(clerk.desk))
@@ -154,14 +154,10 @@ def declare_case_actors(broker: dramatiq.Broker, controller: Controller, clerk: 
         async with asyncio.timeout(TIME_LIMIT_S):
             await clerk.advance(reference)
 
-    async def dispatch(store: str) -> None:
-        async with asyncio.timeout(TIME_LIMIT_S):
-            await clerk.dispatch(store)
-
     async def mail(mail: str) -> None:
         await clerk.mail(mail)
 
-    for name, function in ((RIGHTS, rights), (ADVANCE, advance), (DISPATCH, dispatch), (MAIL, mail)):
+    for name, function in ((RIGHTS, rights), (ADVANCE, advance), (MAIL, mail)):
         dramatiq.actor(broker=broker, queue_name=RIGHTS, actor_name=name)(function)
 
 

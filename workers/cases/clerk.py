@@ -25,7 +25,8 @@ from schemas.party_keys import read_party, read_subsidiaries, read_token_key
 from schemas.routes import RIGHTS
 from workers.broker import HardenedBroker, Tuning
 from workers.cases.desk import Desk
-from workers.cases.engine import advance
+from workers.cases.dispatching import Dispatcher
+from workers.cases.engine import advance, with_a_step
 from workers.cases.inbox import Inbox
 from workers.cases.mailing import send
 from workers.cases.posting import Posting
@@ -51,7 +52,6 @@ MAIL_LEASE: Final = timedelta(minutes=2)
 """How long one worker has for one mail: longer than any SMTP timeout."""
 
 ADVANCE: Final = "advance"
-DISPATCH: Final = "dispatch"
 MAIL: Final = "mail"
 """Actors of the queue ``rights`` whose messages carry an id and nothing else."""
 
@@ -91,6 +91,7 @@ class Clerk:
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _inbox: Inbox | None = None
     _posting: Posting | None = None
+    _dispatcher: Dispatcher | None = None
     _desk: Desk | None = None
     _mailer: Mailer | None = None
 
@@ -105,11 +106,12 @@ class Clerk:
         """Open in the running event loop; receipts, due cases and the ledger are looked after from now on."""
         redis_url = self.settings.redis_url.get_secret_value()
         self._posting = Posting(redis_url, self.tuning)
+        self._dispatcher = Dispatcher(lambda store: dispatch(self.desk, store))
         self._mailer = SmtpMailer(self.trust.mail)
         ledger = Ledger(services.databases)
         notes = Notes(ledger, services.clock)
         head = letterhead(services.trust.register.controller, self.trust.mail.mail_from)
-        self._desk = self._new_desk(services, notes, head)
+        self._desk = self._new_desk(services, notes, head, self._dispatcher)
         await notes.note_keys(self.trust.peers)
         keeper = Keeper(ledger, Heads(services.databases, ledger, self.trust.ledger, services.clock), services.clock)
         loop = asyncio.get_running_loop()
@@ -120,7 +122,7 @@ class Clerk:
         self._inbox = Inbox(redis_url, services.trust.register.subsidiaries, self._take, self._park, self.tuning)
         self.broker.watched.append(self._inbox.start())
 
-    def _new_desk(self, services: Services, notes: Notes, head: Letterhead) -> Desk:
+    def _new_desk(self, services: Services, notes: Notes, head: Letterhead, dispatcher: Dispatcher) -> Desk:
         return Desk(
             services=services,
             cases=Cases(services.databases),
@@ -131,7 +133,7 @@ class Clerk:
             token_key=self.trust.token_key,
             send=self._send,
             wake_case=self._wake(ADVANCE),
-            wake_store=self._wake(DISPATCH),
+            wake_store=dispatcher.wake,
             wake_mail=self._wake(MAIL),
             settle=timedelta(seconds=services.trust.register.second_look_after.value),
             public_url=self.trust.mail.public_url,
@@ -146,17 +148,14 @@ class Clerk:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._dispatcher is not None:
+            await self._dispatcher.close()
         if self._posting is not None:
             self._posting.close()
 
     async def advance(self, reference: str) -> None:
         """The actor of one case."""
         await advance(self.desk, reference)
-
-    async def dispatch(self, store: str) -> None:
-        """The actor of one store's orders: until none is due."""
-        while await dispatch(self.desk, store):
-            pass
 
     async def mail(self, mail: str) -> None:
         """The actor of one mail."""
@@ -191,7 +190,10 @@ class Clerk:
         self.broker.run(self._taken(store, token))
 
     async def _taken(self, store: str, token: str) -> None:
-        for reference in (await receive(self.desk, store, token)).cases:
+        accepted = await receive(self.desk, store, token)
+        if self._dispatcher is not None:
+            self._dispatcher.answered(store)
+        for reference in await with_a_step(self.desk, accepted.cases):
             await self.desk.wake_case(reference)
 
     def _park(self, store: str, reason: str, raw: bytes) -> None:
@@ -205,4 +207,4 @@ class Clerk:
         self.broker.run(park())
 
 
-_ARGUMENT: Final = {ADVANCE: "reference", DISPATCH: "store", MAIL: "mail"}
+_ARGUMENT: Final = {ADVANCE: "reference", MAIL: "mail"}

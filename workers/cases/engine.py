@@ -8,7 +8,8 @@ Source: design § 5; P6, P11; reliability § 7 "Zombies".
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Final
 
 import structlog
@@ -36,7 +37,7 @@ async def advance(desk: Desk, reference: str) -> None:
         case = await desk.cases.get(reference)
         if case is None:
             return
-        tasks = await desk.cases.tasks_of(reference)
+        tasks = await desk.cases.tasks_of(reference) if case["answer"] != Answer.RECEIVED else []
         facts = case_of(case, owed=_may_end(case) and await desk.cases.mails_waiting(reference))
         step = next_step(facts, [task_of(task) for task in tasks], desk.services.clock())
         if step is Step.NOTHING:
@@ -45,6 +46,19 @@ async def advance(desk: Desk, reference: str) -> None:
         log.info("case takes a step", case=reference, step=step)
         await _PERFORM[step](desk, case, tasks)
     await desk.wake_case(reference)
+
+
+async def with_a_step(desk: Desk, references: Collection[str]) -> list[str]:
+    """Those of these cases that a receipt moves: no other is awaited beside it.
+
+    One that is still being served is left to whoever serves it, who looks at what has come in when he has done.
+    """
+    tasks: defaultdict[str, list[Task]] = defaultdict(list)
+    for task in await desk.cases.tasks_of(*references):
+        tasks[task["case"]].append(task_of(task))
+    now = desk.services.clock()
+    served = [case for case in await desk.cases.whole(list(references)) if case["proof"] != ProofState.NONE]
+    return [case["_id"] for case in served if next_step(case_of(case), tasks[case["_id"]], now) is not Step.NOTHING]
 
 
 def _may_end(case: Document) -> bool:

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import rfc8785
 import structlog
@@ -33,7 +33,8 @@ from workers.stores.mongo import Document
 
 log = structlog.get_logger("greffier.cases")
 
-_MAX_NODES = 2_000_000
+_MAX_NODES: Final = 2_000_000
+_TRIES: Final = 10
 
 
 @dataclass(slots=True)
@@ -95,15 +96,15 @@ async def accept(desk: Desk, store: str, peer: Peer, signed: str, copies: Mappin
     await desk.cases.keep_receipt(
         {"_id": digest, "store": store, "order": claims["order"], "cases": cases, "jws": signed, "at": now}
     )
-    for name, entry in good.items():
-        if name in waiting:
-            await _await_parts(desk, tasks[name], entry, digest)
-            await _complete(desk, name, accepted)
-        elif name in tasks:
-            if name in copies:
-                await keep_copy(desk, tasks[name], rfc8785.dumps(copies[name]))
-            await _apply(desk, tasks[name], entry, digest, proof)
-            accepted.cases.add(tasks[name]["case"])
+    known = [(tasks[name], entry) for name, entry in good.items() if name in tasks and name not in waiting]
+    for task, _ in known:
+        if task["_id"] in copies:
+            await keep_copy(desk, task, rfc8785.dumps(copies[task["_id"]]))
+    await _apply(desk, known, digest, proof)
+    accepted.cases |= {task["case"] for task, _ in known}
+    for name in waiting:
+        await _await_parts(desk, tasks[name], good[name], digest)
+        await _complete(desk, name, accepted)
     for name, code in accepted.refused.items():
         await desk.evidence.note(
             "receipt_refused", name.partition("/")[0], f"{digest}/{name}", store=store, reason=code
@@ -146,15 +147,20 @@ def _is_readable(task: str, content: bytes) -> bool:
     return True
 
 
-async def _apply(desk: Desk, task: Document, entry: Mapping[str, Any], digest: str, proof: Proof) -> None:
-    """Note the answer, then change the task by it: the case must not go on before the entry stands."""
-    kind = "looked" if entry["ask"] == "look" else "receipt_accepted"
-    await desk.evidence.note(kind, task["case"], f"{digest}/{task['_id']}", store=task["store"], digest=digest)
-    for _ in range(10):
-        changes = _changes(task, entry, digest, proof)
-        if not changes or await desk.cases.change_task(task, changes, "send_at", "awaits"):
-            break
-        task = (await desk.cases.tasks([task["_id"]]))[task["_id"]]
+async def _apply(desk: Desk, told: Sequence[tuple[Document, Mapping[str, Any]]], digest: str, proof: Proof) -> None:
+    """Note what a receipt tells of tasks, then change them by it: no case may go on before its entry stands."""
+
+    async def note(task: Document, entry: Mapping[str, Any]) -> None:
+        kind = "looked" if entry["ask"] == "look" else "receipt_accepted"
+        await desk.evidence.note(kind, task["case"], f"{digest}/{task['_id']}", store=task["store"], digest=digest)
+
+    await asyncio.gather(*(note(task, entry) for task, entry in told))  # all of them in one write
+    for _ in range(_TRIES):
+        changed = [(task, changes) for task, entry in told if (changes := _changes(task, entry, digest, proof))]
+        if await desk.cases.change_tasks(changed, "send_at", "awaits"):
+            return
+        fresh = await desk.cases.tasks(task["_id"] for task, _ in told)
+        told = [(fresh[task["_id"]], entry) for task, entry in told]
 
 
 def _changes(task: Document, entry: Mapping[str, Any], digest: str, proof: Proof) -> dict[str, Any]:
@@ -193,7 +199,7 @@ def _awaits_parts(task: Document, entry: Mapping[str, Any], copies: Mapping[str,
 
 async def _await_parts(desk: Desk, task: Document, entry: Mapping[str, Any], digest: str) -> None:
     """Leave an entry with its task until its copy is whole; that of the latest attempt counts."""
-    for _ in range(10):
+    for _ in range(_TRIES):
         before = task.get("awaits", {}).get("entry", {}).get("attempt", 0)
         if task["state"] != TaskState.WAITING or entry["attempt"] < before:
             return
@@ -239,6 +245,6 @@ async def _complete(desk: Desk, name: str, accepted: Accepted) -> None:
         await desk.evidence.note("receipt_refused", task["case"], fact, store=task["store"], reason=fault.code)
         return
     await desk.cases.receipt_speaks_of(digest, task["case"])
-    await _apply(desk, task, entry, digest, Proof.ATTESTED)
+    await _apply(desk, [(task, entry)], digest, Proof.ATTESTED)
     await drop_others(desk, name, entry["copy_sha256"])
     accepted.cases.add(task["case"])

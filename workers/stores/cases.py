@@ -127,10 +127,10 @@ class Cases:
         """Insert tasks by ``<reference>/<store>``; those that are there stay as they are."""
         await insert_new(self._tasks, [{**task, "version": 1} for task in tasks])
 
-    async def tasks_of(self, reference: str) -> list[Document]:
-        """A case's tasks, by store."""
+    async def tasks_of(self, *references: str) -> list[Document]:
+        """The tasks of these cases, by store."""
         with available():
-            return await self._tasks.find({"case": reference}).sort("store", 1).to_list(None)
+            return await self._tasks.find({"case": {"$in": references}}).sort("store", 1).to_list(None)
 
     async def tasks(self, ids: Iterable[str]) -> dict[str, Document]:
         """Tasks by id."""
@@ -156,6 +156,22 @@ class Cases:
         with available():
             result = await self._tasks.update_one({"_id": task["_id"], "version": task["version"]}, update)
         return bool(result.modified_count)
+
+    async def change_tasks(self, changed: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], *unset: str) -> bool:
+        """The same for several tasks, each with its changes, in one write; ``False`` when somebody changed any."""
+        gone = {"$unset": dict.fromkeys(unset, "")} if unset else {}
+        writes = [
+            UpdateOne(
+                {"_id": task["_id"], "version": task["version"]},
+                {"$set": dict(changes), "$inc": {"version": 1}, **gone},
+            )
+            for task, changes in changed
+        ]
+        if not writes:
+            return True
+        with available():
+            result = await self._tasks.bulk_write(writes, ordered=False)
+        return result.modified_count == len(writes)
 
     async def claim_tasks(self, tasks: Sequence[Document], order: str, again_at: datetime) -> list[Document]:
         """Take tasks for one order: each counts up its attempt and names it. Those somebody else took are left."""

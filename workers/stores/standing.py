@@ -40,6 +40,11 @@ class Standing:
             "files.files": {"metadata.person": {"$in": persons}},
             "parked": {"refs": parked, "reason": {"$ne": "erased"}},
         }
-        with available():
-            counted = {name: await self._active[name].count_documents(query) for name, query in wanted.items()}
-        return {name: count for name, count in counted.items() if count}
+        counts = [
+            [{"$match": query}, {"$group": {"_id": name, "documents": {"$sum": 1}}}] for name, query in wanted.items()
+        ]
+        first, *others = zip(wanted, counts, strict=True)
+        joined = [{"$unionWith": {"coll": name, "pipeline": stages}} for name, stages in others]
+        with available():  # all of them in one round trip
+            found = self._active[first[0]].aggregate([*first[1], *joined])
+            return {one["_id"]: one["documents"] async for one in found}
