@@ -27,7 +27,6 @@ from tests.workers.bench import Bench
 from tests.workers.cases.court import Court, erased, settled
 from workers.cases import receiving
 from workers.cases.serving import dispatch
-from workers.services import utc_now
 
 ADA = someone("ada")
 Part = dict[str, str]
@@ -63,7 +62,7 @@ class Coming:
         order = self.court.order("de", self.order)
         (asked,) = order["entries"]
         entry = {name: asked[name] for name in ("task", "attempt", "ask")} | {
-            "at": wire_moment(utc_now()),
+            "at": wire_moment(self.court.desk.services.clock()),
             "outcome": "done",
             "collections": [{"name": "visits", "matched": len(json.loads(copy)["collections"][0]["records"])}],
             "copy_sha256": hashlib.sha256(copy).hexdigest(),
@@ -88,13 +87,14 @@ class Coming:
 
     async def asked_again(self) -> None:
         """Time goes by, the store has not answered, and gets another order."""
-        await self.court.desk.cases.change_task(await self.state(), {"send_at": utc_now()})
+        await self.court.desk.cases.change_task(await self.state(), {"send_at": self.court.desk.services.clock()})
         await dispatch(self.court.desk, "de")
         self.order = self.court.posted[-1][1]
 
 
 @pytest.fixture
-async def coming(court: Court) -> Coming:
+async def coming(bench: Bench, court: Court) -> Coming:
+    bench.clock.at = bench.clock()  # a slow machine must not make a store be asked again
     reference = await court.ask("access", ADA.email)
     await court.confirm(reference)
     await court.post()
@@ -306,7 +306,7 @@ async def test_a_signed_copy_that_no_package_can_be_made_of_is_refused_at_once(c
     order = coming.court.order("de", coming.order)
     (asked,) = order["entries"]
     entry = {name: asked[name] for name in ("task", "attempt", "ask")} | held
-    entry |= {"at": wire_moment(utc_now()), "copy_sha256": hashlib.sha256(content).hexdigest()}
+    entry |= {"at": wire_moment(coming.court.desk.services.clock()), "copy_sha256": hashlib.sha256(content).hexdigest()}
     claims = {"jti": str(uuid_utils.uuid7()), "order": order["jti"], "entries": [entry]}
     await coming.send(*coming.parts(content))
     assert await coming.refused(coming.court.seal(coming.court.stores["de"], claims, {})) == "bad_copy"
