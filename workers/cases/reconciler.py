@@ -33,7 +33,7 @@ async def reconcile(desk: Desk) -> int:
     stores = await desk.cases.stores_to_send(now)
     for store in stores:
         await desk.wake_store(store)
-    mails = await desk.cases.mails_due(now, _AT_ONCE)
+    mails = await desk.cases.mails_due(now, now + _LEASE, _AT_ONCE)
     for mail in mails:
         await desk.wake_mail(mail)
     return len(cases) + len(stores) + len(mails) + await sweep(desk)

@@ -254,10 +254,18 @@ class Cases:
         """A mail by ``<reference>/<kind>``: one of each kind, whatever is repeated."""
         await insert_new(self._mails, [mail])
 
-    async def mails_due(self, now: datetime, limit: int) -> list[str]:
-        """The ids of mails that are to be sent now."""
+    async def mails_due(self, now: datetime, lease_until: datetime, limit: int) -> list[str]:
+        """The ids of mails that are to be sent now, each handed to one caller until ``lease_until``."""
+        due = {"send_at": {"$lte": now}, "handed_until": {"$not": {"$gt": now}}}
+        handed: list[str] = []
         with available():
-            return [mail["_id"] async for mail in self._mails.find({"send_at": {"$lte": now}}, {"_id": 1}).limit(limit)]
+            async for mail in self._mails.find(due, {"_id": 1}).limit(limit):
+                taken = await self._mails.update_one(
+                    {"_id": mail["_id"], **due}, {"$set": {"handed_until": lease_until}}
+                )
+                if taken.modified_count:
+                    handed.append(mail["_id"])
+        return handed
 
     async def mail(self, mail: str) -> Document | None:
         """One mail that has not left yet."""
@@ -285,7 +293,10 @@ class Cases:
     async def mail_later(self, mail: str, send_at: datetime) -> None:
         """A mail could not be sent now."""
         with available():
-            await self._mails.update_one({"_id": mail, "sealed": {"$exists": True}}, {"$set": {"send_at": send_at}})
+            await self._mails.update_one(
+                {"_id": mail, "sealed": {"$exists": True}},
+                {"$set": {"send_at": send_at}, "$unset": {"handed_until": ""}},
+            )
 
     async def mails_of(self, reference: str) -> list[Document]:
         """What was mailed about a case, without content."""

@@ -15,6 +15,7 @@ from schemas.terms import Case, Purpose, TransferBasis
 from tests.factories import form, someone
 from tests.workers.bench import Bench
 from tests.workers.cases.court import Court, erased, mails_leave, settled
+from workers.cases.reconciler import reconcile
 
 ADA = someone("Ada")
 BO = someone("Bo")
@@ -155,3 +156,16 @@ async def test_an_access_package_holds_every_store_s_copy(bench: Bench, court: C
     assert ADA.street in json.dumps(data, ensure_ascii=False)
     assert "Lyon" in json.dumps(stores["de"])
     assert stores["gb"]["state"] == "nothing-held"
+
+
+async def test_a_mail_that_is_due_is_handed_out_once_however_far_workers_are_behind(court: Court) -> None:
+    """Handed out at each pass, what is due would fill the queue faster than workers that are behind can empty it."""
+    reference = await court.ask("erasure", "ada@example.com")
+    court.woken.clear()
+    for _ in range(3):
+        await reconcile(court.desk)
+    mails = [one for one in court.woken if one.startswith(f"{reference}/")]
+    assert len(mails) == 1
+    await court.desk.cases.mail_later(mails[0], court.desk.services.clock())
+    await reconcile(court.desk)
+    assert court.woken.count(mails[0]) == 2  # it is due anew
