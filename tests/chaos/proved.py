@@ -276,7 +276,9 @@ async def run(
 async def play(cases: int, offices: int, kills: int, pace: float, seed: int, data: Path | None = None) -> Report:
     """One run; in a temporary folder unless told otherwise."""
     with tempfile.TemporaryDirectory(prefix="greffier-chaos-") as folder:
-        return await run(data or Path(folder), plan(seed, kills, pace), seed=seed, cases=cases, offices=offices)
+        return await run(
+            data or Path(folder), plan(seed, kills, pace), seed=seed, cases=cases, offices=offices, controllers=2
+        )
 
 
 def main() -> int:
