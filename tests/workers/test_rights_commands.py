@@ -70,7 +70,9 @@ async def test_a_letter_is_entered_listed_shown_extended_and_refused(bench: Benc
     said = await staff("refuse", reference, "--ground", "others_rights", "--text", "They would be named.", *by)
     assert (said.exit_code, "answer refused" in said.stdout) == (0, True)
     shown = json.loads((await staff("show", reference, "--json")).stdout)
-    assert {mail["kind"] for mail in shown["mails"]} == {"acknowledgement", "extension", "refusal"}
+    assert {mail["kind"] for mail in shown["mails"]} == {"extension", "refusal"}, (
+        "what bears a link waits for a controller"
+    )
     assert not [word for word in ada.canaries if word in said.output + json.dumps(shown)]
 
 

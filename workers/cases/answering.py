@@ -1,4 +1,4 @@
-"""What the person gets: the link that proves an address, and the answer that names every store.
+"""What the person gets: word that a request came, the link that proves an address, the answer that names every store.
 
 The answer leaves by its date whatever is still open, and says which stores have not answered; what they answer later is
 proved later, and told in a further letter once all of them have. It says what is still held, and for what.
@@ -11,13 +11,14 @@ from datetime import date
 from typing import Any, Final
 
 from schemas.orders import CONTROLLER
-from schemas.terms import Proof, Right, StoreOutcome
+from schemas.terms import Channel, Proof, Right, StoreOutcome
 from schemas.tokens import TokenKind
 from workers.cases.desk import Desk
 from workers.cases.mailing import post_letter
 from workers.cases.pacing import link_turn
 from workers.cases.weighing import recalled
 from workers.correspondence.facts import (
+    Acknowledgement,
     AnswerLetter,
     CollectionReport,
     ConfirmationLink,
@@ -52,8 +53,33 @@ async def mail_link(desk: Desk, case: Document) -> None:
         right=Right(case["right"]),
         link=f"{desk.public_url}/rights/{case['_id']}/confirm?token={token}",
         expires_at=expires_at(TokenKind.CONFIRM, now),
+        status=_status_link(desk, case),
     )
     await post_letter(desk, case, key, letter, desk.letterhead, at=await link_turn(desk, case))
+
+
+async def acknowledge(desk: Desk, case: Document) -> None:
+    """Say that a request which staff entered was received, and by when it is answered."""
+    key, person = await desk.case_key(case["_id"]), await desk.identifiers(case)
+    if key is None or person is None:
+        return
+    letter = Acknowledgement(
+        to=person["emails"][0],
+        reference=case["_id"],
+        right=Right(case["right"]),
+        received_on=date.fromisoformat(case["received_on"]),
+        channel=Channel(case["acknowledge"]),
+        due=date.fromisoformat(case["due_on"]),
+        status=_status_link(desk, case),
+    )
+    await post_letter(desk, case, key, letter, desk.letterhead)
+
+
+def _status_link(desk: Desk, case: Document) -> str:
+    """Where the counter shows how the case stands."""
+    now = desk.services.clock()
+    token = make_token(desk.token_key, TokenKind.STATUS, case["_id"], token_id=case["status"], now=now)
+    return f"{desk.counter_url or desk.public_url}/status/{token}"
 
 
 async def answer(desk: Desk, case: Document, tasks: list[Document], package: Package | None, part: int) -> None:

@@ -81,6 +81,7 @@ def case_of(case: Document, *, owed: bool = False) -> Case:
         ended=case.get("ended", False),
         settle_at=case.get("settle_at"),
         serve_from=case.get("serve_from"),
+        unacknowledged="acknowledge" in case,
         promised=frozenset(case.get("promised", ())),
         mail_owed=owed,
     )
@@ -96,6 +97,11 @@ async def _rest(desk: Desk, case: Document, facts: Case) -> None:
     if moment != case.get("wake_at"):
         changed = {"wake_at": moment} if moment else {}
         await desk.cases.change(case, changed, *([] if moment else ["wake_at"]))
+
+
+async def _acknowledge(desk: Desk, case: Document, _: list[Document]) -> None:
+    await answering.acknowledge(desk, case)
+    await desk.cases.change(case, {}, "acknowledge")
 
 
 async def _mail_link(desk: Desk, case: Document, _: list[Document]) -> None:
@@ -211,6 +217,7 @@ async def _person(desk: Desk, case: Document) -> Mapping[str, Any]:
 
 
 _PERFORM: Final[Mapping[Step, Perform]] = {
+    Step.ACKNOWLEDGE: _acknowledge,
     Step.MAIL_LINK: _mail_link,
     Step.ACCEPT: _accept,
     Step.SERVE: _serve,

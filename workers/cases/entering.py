@@ -16,11 +16,9 @@ from schemas.fields import read_moment, wire_moment
 from schemas.rights import REQUESTED, new_reference
 from schemas.terms import Channel, Right
 from workers.cases.dates import kept, reckoned
-from workers.cases.deciding import TRIES, CannotDecide, about, check_name, get_case
+from workers.cases.deciding import TRIES, CannotDecide, check_name, get_case
 from workers.cases.desk import Docket, seal_json
-from workers.cases.mailing import put_letter
 from workers.cases.opening import addresses, open_case
-from workers.correspondence.facts import Acknowledgement
 from workers.rules.cases import Answer, ProofState
 from workers.rules.deadlines import end_of_day
 from workers.stores.cases import OPEN_ANSWERS
@@ -49,7 +47,6 @@ async def record(docket: Docket, asked: Mapping[str, Any], received_on: date, by
         await docket.evidence.note("request_confirmed", reference, f"staff/{data['reference']}", by=by)
     if reference != data["reference"]:
         await _join(docket, reference, data, confirmed)
-    await _acknowledge(docket, reference, Channel(data["channel"]))
     return reference
 
 
@@ -75,7 +72,8 @@ async def _join(docket: Docket, reference: str, data: Mapping[str, Any], confirm
     entered = {"received_at": received_at, "received_on": civil_day(received_at).isoformat()}
     for _ in range(TRIES):
         case = await get_case(docket, reference)
-        changes: dict[str, Any] = {"wake_at": docket.services.clock(), **await _more_addresses(docket, case, data)}
+        told = {"acknowledge": data["channel"], "wake_at": docket.services.clock()}
+        changes: dict[str, Any] = {**told, **await _more_addresses(docket, case, data)}
         if received_at < case["received_at"]:
             changes |= entered | kept(reckoned({**case, **entered}, docket.services.clock()))
         if confirmed and case["answer"] == Answer.RECEIVED:
@@ -94,12 +92,3 @@ async def _more_addresses(docket: Docket, case: Document, data: Mapping[str, Any
         raise CannotDecide("served_without")
     merged = {**person, "emails": list(dict.fromkeys([*person["emails"], *addresses(data)]))}
     return {"sealed": seal_json(key, f"cases/{case['_id']}", merged)}
-
-
-async def _acknowledge(docket: Docket, reference: str, channel: Channel) -> None:
-    case = await get_case(docket, reference)
-    key, person = await docket.case_key(reference), await docket.identifiers(case)
-    if key is None or person is None:
-        return
-    letter = Acknowledgement(**await about(docket, case), channel=channel, due=date.fromisoformat(case["due_on"]))
-    await put_letter(docket, case, key, letter, docket.letterhead)

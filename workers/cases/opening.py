@@ -55,6 +55,11 @@ async def open_case(desk: Docket, data: Mapping[str, Any], arrived_at: datetime,
     return open_already or reference
 
 
+def _by_website(data: Mapping[str, Any]) -> bool:
+    """Whether the person asked here, and so knows that we have it; who wrote is told by a letter."""
+    return bool(data.get("channel", Channel.WEBSITE) == Channel.WEBSITE)
+
+
 async def _case(
     desk: Docket, data: Mapping[str, Any], reference: str, right: Right, joins: bytes, received_at: datetime
 ) -> Document:
@@ -81,6 +86,7 @@ async def _case(
         "joins": joins,
         "sealed": seal_json(keys[key_id(reference, CASE)], f"cases/{reference}", person),
         **{name: data[name] for name in ("ground", "crowded") if name in data},
+        **({} if _by_website(data) else {"acknowledge": data["channel"]}),
     }
 
 

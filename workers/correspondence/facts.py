@@ -100,11 +100,15 @@ class Letter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfirmationLink(Letter):
-    """The link that proves an address. Holds nothing that was typed: strangers may have typed it. Source: R22."""
+    """The link that proves an address. Holds nothing that was typed: strangers may have typed it. Source: R22.
+
+    ``status``: the link that shows where the request stands.
+    """
 
     kind: ClassVar[str] = "confirmation"
 
     link: str
+    status: str
     expires_at: datetime
 
 
@@ -118,12 +122,13 @@ class NamedLetter(Letter):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acknowledgement(NamedLetter):
-    """The request was received, by which channel, and the date that counts."""
+    """The request was received, by which channel, and the date that counts. ``status``: as in the confirmation."""
 
     kind: ClassVar[str] = "acknowledgement"
 
     channel: Channel
     due: date
+    status: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,6 +53,7 @@ class ProofState(StrEnum):
 class Step(StrEnum):
     """What is to be done with a case now."""
 
+    ACKNOWLEDGE = "acknowledge"
     MAIL_LINK = "mail_link"
     ACCEPT = "accept"
     SERVE = "serve"
@@ -107,7 +108,7 @@ class Case:
     ``opened_at``: when it was entered here, from which on its link may be used; a letter was received earlier.
     ``ended``: nobody needs its identifiers any more, and they are gone. ``mail_owed``: a letter has not left yet.
     ``serve_from``: an objection that follows another one is not served before. ``promised``: the stores of which the
-    person was told that word will follow.
+    person was told that word will follow. ``unacknowledged``: staff entered it, and the person has no word of that yet.
     """
 
     right: Right
@@ -123,6 +124,10 @@ class Case:
     settle_at: datetime | None = None
     serve_from: datetime | None = None
     promised: frozenset[str] = frozenset()
+    unacknowledged: bool = False
+
+
+_OPEN: Final = (Answer.RECEIVED, Answer.IDENTITY_PENDING, Answer.ACCEPTED)
 
 
 def needs_confirmation(right: Right) -> bool:
@@ -132,6 +137,8 @@ def needs_confirmation(right: Right) -> bool:
 
 def next_step(case: Case, tasks: Sequence[Task], now: datetime) -> Step:
     """The one step a case's facts ask for at ``now``; :attr:`Step.NOTHING` until one of them changes."""
+    if case.unacknowledged and case.answer in _OPEN:
+        return Step.ACKNOWLEDGE
     if case.answer is Answer.RECEIVED:
         return _opening(case, now)
     if case.answer in (Answer.REFUSED, Answer.WITHDRAWN):

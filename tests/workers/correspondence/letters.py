@@ -31,6 +31,7 @@ RECEIVED: Final = date(2026, 11, 2)
 HEAD: Final = letterhead(REGISTER.controller, "rights@example.org")
 REFERENCE: Final = "R-4F7K-9Q2M"
 LINK: Final = "https://rights.example.org/rights/confirm?token=" + "eyJ-hbGciOiJ_FZERTQSJ9." * 12 + "end"
+STATUS: Final = "https://rights.example.org/status/" + "eyJ-hbGciOiJ_FZERTQSJ9." * 9 + "end"
 SHARED: Final[dict[str, Any]] = {"to": "Testine.Sample@example.org", "reference": REFERENCE}
 NAMED: Final[dict[str, Any]] = {**SHARED, "name": "Testine Sample", "received_on": RECEIVED}
 
@@ -54,7 +55,13 @@ STORES: Final = (
 
 
 def confirmation(**changed: Any) -> ConfirmationLink:
-    return ConfirmationLink(**{**SHARED, "right": Right.ERASURE, "link": LINK, "expires_at": NOW, **changed})
+    return ConfirmationLink(
+        **{**SHARED, "right": Right.ERASURE, "link": LINK, "status": STATUS, "expires_at": NOW, **changed}
+    )
+
+
+def acknowledgement() -> Acknowledgement:
+    return Acknowledgement(**NAMED, due=date(2026, 12, 2), right=Right.ACCESS, channel=Channel.LETTER, status=STATUS)
 
 
 def answer(right: Right = Right.ERASURE, **changed: Any) -> AnswerLetter:
@@ -78,7 +85,7 @@ def every_letter() -> list[Letter]:
     due = {"due": date(2026, 12, 2)}
     return [
         confirmation(),
-        Acknowledgement(**NAMED, **due, right=Right.ACCESS, channel=Channel.LETTER),
+        acknowledgement(),
         IdentityRequest(**NAMED, right=Right.ACCESS, why="Two people use this address."),
         ExtensionNotice(
             **NAMED,

@@ -24,7 +24,9 @@ from tests.workers.correspondence.letters import (
     NAMED,
     NOW,
     REFERENCE,
+    STATUS,
     STORES,
+    acknowledgement,
     answer,
     confirmation,
     every_letter,
@@ -85,7 +87,10 @@ def test_the_bytes_are_plain_ascii_lines() -> None:
 
 @BOTH
 def test_a_link_stays_whole(language: Language) -> None:
-    assert f"    {LINK}\n" in compose(confirmation(), language, HEAD, NOW).get_content()
+    text = compose(confirmation(), language, HEAD, NOW).get_content()
+    assert f"    {LINK}\n" in text
+    assert text.index(LINK) < text.index(f"    {STATUS}\n"), "what is to be done comes first"
+    assert f"    {STATUS}\n" in compose(acknowledgement(), language, HEAD, NOW).get_content()
 
 
 @BOTH

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import re
 import zipfile
 from datetime import timedelta
 from typing import Any
@@ -12,14 +13,16 @@ from typing import Any
 import aiohttp
 import pytest
 
+from schemas.calendar import civil_day
 from schemas.errors import StoreUnavailable
 from schemas.tokens import TokenKind
 from tests.factories import someone
 from tests.workers.bench import Bench
-from tests.workers.cases.court import Court
+from tests.workers.cases.court import Court, letters
 from tests.workers.counter.conftest import Window
 from workers.cases import delivering
 from workers.cases.engine import advance
+from workers.cases.entering import record
 from workers.stores.cases import Cases
 from workers.stores.packages import Packages
 
@@ -200,6 +203,27 @@ async def test_the_status_says_state_and_dates_and_nothing_else(window: Window) 
     status, page = await get(window, f"/status/{token}", **{"Accept-Language": "en-GB"})
     assert (status, "answer sent" in page, told["due_on"] in page) == (200, True, True)
     assert not [word for word in ada.canaries if word in text + page]
+
+
+@pytest.mark.parametrize(("language", "words"), [("en", "where it stands"), ("fr", "où elle en est")])
+async def test_the_first_letter_brings_the_link(window: Window, language: str, words: str) -> None:
+    """To whoever asks on the website with the link to confirm, to whoever wrote with the acknowledgement."""
+    court, ada, bo = window.court, someone(), someone()
+    online = await court.ask("erasure", ada.email, language=language)
+    by_letter = await record(
+        court.desk,
+        {"right": "access", "email": bo.email, "channel": "letter", "language": language, "confirmed": "yes"},
+        civil_day(court.desk.services.clock()),
+        "dpo.sample",
+    )
+    await advance(court.desk, by_letter)
+    for reference, kind in ((online, "confirmation-1"), (by_letter, "acknowledgement-1")):
+        told = (await letters(court, reference))[kind]
+        found = re.search(r"https://rights\.example\.com(/status/\S+)", told)
+        assert found
+        assert words in told
+        status, text = await get(window, found[1], Accept="application/json")
+        assert (status, json.loads(text)["reference"]) == (200, reference)
 
 
 async def test_a_status_link_may_be_revoked_and_fetches_nothing(window: Window) -> None:
