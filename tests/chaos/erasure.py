@@ -29,7 +29,8 @@ from tests.chaos.acts import (
     subscription,
 )
 from tests.chaos.aftermath import loose_ends, standing_of
-from tests.chaos.interleaving import Baton, Chooser, Life, Schedule
+from tests.chaos.interleaving import Chooser, Life, Schedule
+from tests.chaos.stepping import Baton
 from tests.factories import Someone
 from tests.waiting import until
 from tests.workers.bench import Bench, Dump, purposes_of
@@ -219,6 +220,9 @@ class World:
             if act.wire is not None:
                 await self.bench.deliver(act.wire, act.queue)
         return [f"after a replay: {fault}" for fault in await self._faults_left()]
+
+    def clear(self) -> None:
+        self.bench.wipe()
 
     # --- what must be true --------------------------------------------------------------------------------------
 

@@ -1,8 +1,8 @@
 """Interleavings of store operations: whoever waits for a store waits for his turn first, and a seeded chooser gives it.
 
 The code under test is the shipped one and so are the servers. Only the handles to the databases (and to Redis) are
-wrapped: each operation stops before it is sent until its actor is chosen, and one operation is in flight at a time.
-So a schedule, which is the list of who was chosen when, decides everything, and it can be played again.
+wrapped (`stepping`): each operation stops before it is sent until its actor is chosen, and one operation is in flight
+at a time. So a schedule, which is the list of who was chosen when, decides everything, and it can be played again.
 
 An actor may die at a step: nothing of it runs any more, as after ``kill -9`` between two operations.
 Source: P5; reliability § 7 rule 10 ("prove by enumerating interleavings, not by luck").
@@ -14,18 +14,14 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Protocol
-
-from motor.motor_asyncio import AsyncIOMotorDatabase
-
-from workers.stores.mongo import Databases
 
 _SETTLING = 8
 """Turns of the event loop that code needs between two operations: it awaits nothing else, so a few are plenty."""
 
-_MAX_STEPS = 1_500
+_MAX_STEPS = 4_000
 
 
 @dataclass
@@ -36,6 +32,8 @@ class Life:
     dies_at: int | None = None
     steps: int = 0
     dead: bool = False
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    """What it has in hand at this moment."""
 
 
 @dataclass
@@ -162,28 +160,36 @@ class Schedule:
         self._watch = watch
         self._waiting: list[Turn] = []
         self._in_flight: asyncio.Future[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self.trace: list[str] = []
 
     async def run(self, **actors: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run the actors until all are done. An actor's own failure ends the run and is raised."""
-        tasks = [asyncio.create_task(actor(), name=name) for name, actor in actors.items()]
+        for name, actor in actors.items():
+            self.spawn(name, actor)
         try:
             while True:
                 await self._settle()
-                for task in tasks:
+                for task in self._tasks:
                     if task.done():
                         task.result()
-                if all(task.done() for task in tasks):
+                self._tasks = [task for task in self._tasks if not task.done()]
+                if not self._tasks:
                     return
                 await self._grant_one()
         finally:
-            for task in tasks:
+            for task in self._tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def spawn(self, name: str, actor: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """One more actor from now on: a message that somebody has sent, for one. It is nobody's child."""
+        self._tasks.append(asyncio.create_task(actor(), name=name, context=Context()))
 
     async def live(self, life: Life, body: Awaitable[None]) -> bool:
-        """Run one process of an actor; ``False`` when it died on the way."""
+        """Let one process of an actor do something; ``False`` when it died on the way."""
         task = asyncio.create_task(_in_life(life, body))
+        life.tasks.add(task)
         try:
             await task
         except asyncio.CancelledError:
@@ -191,7 +197,24 @@ class Schedule:
                 task.cancel()
                 raise
             return False
+        except Exception:
+            if not life.dead:
+                raise
+            return False  # nobody hears what a dead process complains of
+        finally:
+            life.tasks.discard(task)
         return True
+
+    def kill(self, life: Life) -> None:
+        """End a process from outside, whatever it has in hand."""
+        if not life.dead:
+            self.trace.append(f"{life.actor}: dies")
+        life.dead = True
+        for turn in self._waiting:
+            if turn.life is life:
+                turn.granted.cancel()
+        for task in life.tasks:
+            task.cancel()
 
     async def step(self, what: str, ready: Callable[[], bool] = _always) -> None:
         """Wait for a turn that is no operation, at the earliest when ``ready``."""
@@ -206,7 +229,8 @@ class Schedule:
             yield
             return
         if life.dead or life.steps == life.dies_at:
-            self._kill(life)
+            self.kill(life)
+            raise asyncio.CancelledError
         life.steps += 1
         turn = Turn(life, what, asyncio.get_running_loop().create_future(), ready)
         self._waiting.append(turn)
@@ -221,15 +245,6 @@ class Schedule:
         finally:
             if self._in_flight and not self._in_flight.done():
                 self._in_flight.set_result(None)
-
-    def _kill(self, life: Life) -> None:
-        if not life.dead:
-            self.trace.append(f"{life.actor}: dies")
-        life.dead = True
-        for turn in self._waiting:
-            if turn.life is life:
-                turn.granted.cancel()
-        raise asyncio.CancelledError
 
     async def _grant_one(self) -> None:
         ready = [turn for turn in self._waiting if turn.ready()]
@@ -251,91 +266,3 @@ class Schedule:
 async def _in_life(life: Life, body: Awaitable[None]) -> None:
     _life.set(life)
     await body
-
-
-class Baton:
-    """What the wrapped handles ask for a turn: the schedule of the moment, if any."""
-
-    def __init__(self) -> None:
-        self.schedule: Schedule | None = None
-
-    @asynccontextmanager
-    async def operation(self, what: str) -> AsyncIterator[None]:
-        if self.schedule is None:
-            yield
-            return
-        async with self.schedule.operation(what):
-            yield
-
-
-class SteppedHandle:
-    """Any client whose coroutine methods are operations."""
-
-    def __init__(self, real: Any, name: str, baton: Baton) -> None:
-        self._real = real
-        self._name = name
-        self._baton = baton
-
-    def __getattr__(self, method: str) -> Any:
-        real = getattr(self._real, method)
-
-        async def stepped(*args: Any, **options: Any) -> Any:
-            async with self._baton.operation(f"{self._name}.{method}"):
-                return await real(*args, **options)
-
-        return stepped
-
-
-class SteppedCollection(SteppedHandle):
-    """A collection whose every operation is a step. A cursor is read whole in one: ours fit in one reply."""
-
-    def find(self, *args: Any, **options: Any) -> SteppedCursor:
-        return SteppedCursor(self._real.find(*args, **options), f"{self._name}.find", self._baton)
-
-    def aggregate(self, *args: Any, **options: Any) -> SteppedCursor:
-        return SteppedCursor(self._real.aggregate(*args, **options), f"{self._name}.aggregate", self._baton)
-
-
-class SteppedCursor:
-    """A cursor whose first fetch is the step."""
-
-    def __init__(self, real: Any, name: str, baton: Baton) -> None:
-        self._real = real
-        self._name = name
-        self._baton = baton
-
-    def sort(self, *args: Any) -> SteppedCursor:
-        return SteppedCursor(self._real.sort(*args), self._name, self._baton)
-
-    def limit(self, number: int) -> SteppedCursor:
-        return SteppedCursor(self._real.limit(number), self._name, self._baton)
-
-    async def to_list(self, length: int | None = None) -> list[Any]:
-        async with self._baton.operation(self._name):
-            found: list[Any] = await self._real.to_list(length)
-        return found
-
-    async def __aiter__(self) -> AsyncIterator[Any]:
-        for document in await self.to_list(None):
-            yield document
-
-
-class SteppedDatabase(AsyncIOMotorDatabase):  # type: ignore[type-arg]
-    """A database that hands out stepped collections; a real one for whoever needs that (GridFS)."""
-
-    def __init__(self, real: Any, baton: Baton) -> None:
-        super().__init__(real.client, real.name, _delegate=real.delegate)
-        self._baton = baton
-
-    def __getitem__(self, name: str) -> Any:
-        return SteppedCollection(super().__getitem__(name), name, self._baton)
-
-
-def stepped(databases: Databases, baton: Baton) -> Databases:
-    """The same databases, operation by operation."""
-    return Databases(
-        *(
-            SteppedDatabase(real, baton)
-            for real in (databases.active, databases.archive, databases.evidence, databases.keys)
-        )
-    )

@@ -17,15 +17,8 @@ from tests import factories
 from tests.chaos import broken
 from tests.chaos.acts import application, contact_form
 from tests.chaos.erasure import World, draw
-from tests.chaos.interleaving import (
-    Baton,
-    Chooser,
-    Priorities,
-    SteppedHandle,
-    Uniform,
-    first_bounded,
-    stepped,
-)
+from tests.chaos.exploring import Found, chooser, exhaust, play
+from tests.chaos.stepping import Baton, SteppedHandle, stepped
 from tests.workers.bench import Bench, open_bench, settings_for
 from workers.services import Trust
 from workers.stores.mongo import connect
@@ -71,20 +64,6 @@ async def stage(
             yield Stage(bench, baton)
 
 
-def chooser(rng: random.Random) -> Chooser:
-    """Mostly priorities: they let one actor stand still for long, which is what races are made of."""
-    return Uniform(rng) if rng.random() < 0.3 else Priorities(rng, changes=rng.randrange(1, 6))
-
-
-class Found(Exception):
-    """A schedule that broke a promise: its seed, what it broke, and who did what in which order."""
-
-    def __init__(self, seed: int, faults: list[str], trace: list[str]) -> None:
-        self.seed, self.faults, self.trace = seed, faults, trace
-        story = "\n".join(f"  {line}" for line in trace)
-        super().__init__(f"GREFFIER_SEED={seed} GREFFIER_SCHEDULES=1\n" + "\n".join(faults) + "\n" + story)
-
-
 async def explore(stage: Stage, schedules: int, *, seed: int = SEED, redelivered: bool = True) -> int:
     """Play schedules of consecutive seeds; how many operations they had. Raises `Found` at the first broken promise."""
     operations = 0
@@ -95,29 +74,6 @@ async def explore(stage: Stage, schedules: int, *, seed: int = SEED, redelivered
         draw(world, rng)
         operations += await play(world, chooser(rng), number, replayed=rng.random() < 0.2)
     return operations
-
-
-async def play(world: World, chosen: Chooser, seed: int, *, replayed: bool = False) -> int:
-    """Play one schedule and look; how many operations it had. Raises `Found`."""
-    faults = await world.play(chosen)
-    if replayed and not faults:
-        faults = await world.replay()
-    world.bench.wipe()
-    if faults:
-        raise Found(seed, faults, world.schedule.trace)
-    return len(world.schedule.trace)
-
-
-async def exhaust(stage: Stage, cast: Callable[[World], None], preemptions: int) -> int:
-    """Play every schedule of a cast with at most that many preemptions; how many there are."""
-    played, chosen = 0, first_bounded(preemptions)
-    while chosen is not None:
-        world = stage.world()
-        cast(world)
-        await play(world, chosen, seed=played)
-        played += 1
-        chosen = chosen.restart()
-    return played
 
 
 def form_and_erasure(world: World) -> None:
@@ -147,7 +103,7 @@ async def test_erased_stays_erased(stage: Stage) -> None:
     ("cast", "preemptions"), [(form_and_erasure, 2), (application_and_erasure, 1)], ids=["form", "application"]
 )
 async def test_every_order_of_two(stage: Stage, cast: Callable[[World], None], preemptions: int) -> None:
-    played = await exhaust(stage, cast, preemptions)
+    played = await exhaust(stage.world, cast, preemptions)
     print(f"{cast.__name__}: {played} schedules")
     assert played > 20
 
@@ -163,7 +119,7 @@ async def test_erased_stays_erased_at_length(stage: Stage) -> None:
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("cast", [form_and_erasure, fresh_form_and_erasure, application_and_erasure])
 async def test_every_order_of_few_at_length(stage: Stage, cast: Callable[[World], None]) -> None:
-    played = await exhaust(stage, cast, 2 if cast is application_and_erasure else 3)
+    played = await exhaust(stage.world, cast, 2 if cast is application_and_erasure else 3)
     print(f"{cast.__name__}: {played} schedules")
 
 

@@ -1,0 +1,155 @@
+"""Handles whose every operation is a step of the schedule of the moment: databases, Redis, a journal, an outbox.
+
+See `interleaving`. Without a schedule, and outside of any actor, they are the handles that they wrap.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from motor.motor_asyncio import AsyncIOMotorDatabase
+
+from tests.chaos.interleaving import Schedule
+from workers.stores.mongo import Databases
+
+
+class Baton:
+    """What the wrapped handles ask for a turn: the schedule of the moment, if any."""
+
+    def __init__(self) -> None:
+        self.schedule: Schedule | None = None
+
+    @asynccontextmanager
+    async def operation(self, what: str) -> AsyncIterator[None]:
+        if self.schedule is None:
+            yield
+            return
+        async with self.schedule.operation(what):
+            yield
+
+
+@dataclass
+class Blocking:
+    """A call that blocks on a disk or a queue, and so is an operation: `AtOnce` gives it its turn."""
+
+    what: str
+    call: Callable[..., Any]
+
+    def __call__(self, *args: Any) -> Any:
+        return self.call(*args)
+
+
+class AtOnce(ThreadPoolExecutor):
+    """Does at once what code gives to a thread, so that no thread's pace decides anything."""
+
+    def __init__(self, baton: Baton) -> None:
+        super().__init__(max_workers=1)
+        self._baton = baton
+        self._steps: set[asyncio.Task[None]] = set()
+
+    def submit(self, work: Any, /, *args: Any, **options: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        called = next((one for one in getattr(work, "args", ()) if isinstance(one, Blocking)), None)
+        if called is None:
+            _settle_by(done, lambda: work(*args, **options))
+        else:
+            step = asyncio.get_running_loop().create_task(self._step(done, called.what, work))
+            self._steps.add(step)
+            step.add_done_callback(self._steps.discard)
+        return done
+
+    async def _step(self, done: Future[Any], what: str, work: Callable[[], Any]) -> None:
+        try:
+            async with self._baton.operation(what):
+                _settle_by(done, work)
+        finally:
+            done.cancel()  # of a process that died: nobody hears of it
+
+
+def _settle_by(done: Future[Any], work: Callable[[], Any]) -> None:
+    try:
+        done.set_result(work())
+    except Exception as error:
+        done.set_exception(error)
+
+
+class SteppedHandle:
+    """Any client whose coroutine methods are operations."""
+
+    def __init__(self, real: Any, name: str, baton: Baton) -> None:
+        self._real = real
+        self._name = name
+        self._baton = baton
+
+    def __getattr__(self, method: str) -> Any:
+        real = getattr(self._real, method)
+
+        async def stepped(*args: Any, **options: Any) -> Any:
+            async with self._baton.operation(f"{self._name}.{method}"):
+                return await real(*args, **options)
+
+        return stepped
+
+
+class SteppedCollection(SteppedHandle):
+    """A collection whose every operation is a step. A cursor is read whole in one: ours fit in one reply."""
+
+    def with_options(self, **options: Any) -> SteppedCollection:
+        return SteppedCollection(self._real.with_options(**options), self._name, self._baton)
+
+    def find(self, *args: Any, **options: Any) -> SteppedCursor:
+        return SteppedCursor(self._real.find(*args, **options), f"{self._name}.find", self._baton)
+
+    def aggregate(self, *args: Any, **options: Any) -> SteppedCursor:
+        return SteppedCursor(self._real.aggregate(*args, **options), f"{self._name}.aggregate", self._baton)
+
+
+class SteppedCursor:
+    """A cursor whose first fetch is the step."""
+
+    def __init__(self, real: Any, name: str, baton: Baton) -> None:
+        self._real = real
+        self._name = name
+        self._baton = baton
+
+    def sort(self, *args: Any) -> SteppedCursor:
+        return SteppedCursor(self._real.sort(*args), self._name, self._baton)
+
+    def limit(self, number: int) -> SteppedCursor:
+        return SteppedCursor(self._real.limit(number), self._name, self._baton)
+
+    async def to_list(self, length: int | None = None) -> list[Any]:
+        async with self._baton.operation(self._name):
+            found: list[Any] = await self._real.to_list(length)
+        return found
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        for document in await self.to_list(None):
+            yield document
+
+
+class SteppedDatabase(AsyncIOMotorDatabase):  # type: ignore[type-arg]
+    """A database that hands out stepped collections; a real one for whoever needs that (GridFS)."""
+
+    def __init__(self, real: Any, baton: Baton, whose: str = "") -> None:
+        super().__init__(real.client, real.name, _delegate=real.delegate)
+        self._baton = baton
+        self._whose = whose
+
+    def __getitem__(self, name: str) -> Any:
+        return SteppedCollection(super().__getitem__(name), self._whose + name, self._baton)
+
+
+def stepped(databases: Databases, baton: Baton) -> Databases:
+    """The same databases, operation by operation."""
+    return Databases(
+        *(
+            SteppedDatabase(real, baton)
+            for real in (databases.active, databases.archive, databases.evidence, databases.keys)
+        )
+    )
