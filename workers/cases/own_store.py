@@ -66,16 +66,17 @@ async def look(desk: Desk, task: Document, person: Mapping[str, Any]) -> None:
         ended = {"restricted": reached} if await _suppressed(desk, person) else {}
         collections = [{"name": "links", "matched": reached, **ended}] if reached else []
     else:
-        standing = await _standing(desk, person)
+        standing = await _standing(desk, person, erased=task["right"] == Right.ERASURE)
         collections = [{"name": name, "matched": count} for name, count in standing.items()]
     await _file(desk, task, collections, {}, "look", Proof.VERIFIED)
 
 
-async def _standing(desk: Desk, person: Mapping[str, Any]) -> dict[str, int]:
+async def _standing(desk: Desk, person: Mapping[str, Any], *, erased: bool = False) -> dict[str, int]:
     """Collection → how many documents about these addresses; those with none are left out."""
+    standing = desk.services.standing
     counted: dict[str, int] = {}
     for email in person["emails"]:
-        for name, count in (await desk.services.standing.of(email)).items():
+        for name, count in (await (standing.left(email) if erased else standing.of(email))).items():
             counted[name] = counted.get(name, 0) + count
     return {name: count for name, count in counted.items() if count}
 

@@ -63,7 +63,7 @@ class People:
     async def of_before(self, ref: bytes, erased_at: datetime) -> list[str]:
         """The persons of this reference who are not known to be younger than an erasure at ``erased_at``."""
         with available():
-            found = self._persons.find({"refs": ref, **_not_younger(erased_at)}, {"_id": 1})
+            found = self._persons.find({"refs": ref, **not_younger(erased_at)}, {"_id": 1})
             return [person["_id"] async for person in found]
 
     async def younger(self, persons: Iterable[str], erased_at: datetime) -> frozenset[str]:
@@ -75,9 +75,10 @@ class People:
     async def retire(self, person: str, erased_at: datetime) -> bool:
         """Remove the document of a person older than an erasure at ``erased_at``; ``False`` where there is none."""
         with available():
-            result = await self._persons.delete_one({"_id": person, **_not_younger(erased_at)})
+            result = await self._persons.delete_one({"_id": person, **not_younger(erased_at)})
         return bool(result.deleted_count)
 
 
-def _not_younger(erased_at: datetime) -> dict[str, Any]:
+def not_younger(erased_at: datetime) -> dict[str, Any]:
+    """The condition of a person who is not known to be younger than an erasure."""
     return {"$or": [{"after": {"$exists": False}}, {"after": {"$lt": erased_at}}]}

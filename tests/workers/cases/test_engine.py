@@ -6,6 +6,7 @@ import io
 import json
 import zipfile
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import bson
@@ -16,6 +17,7 @@ from tests.factories import form, someone
 from tests.workers.bench import Bench
 from tests.workers.cases.court import Court, erased, mails_leave, settled
 from workers.cases.reconciler import reconcile
+from workers.services import utc_now
 
 ADA = someone("Ada")
 BO = someone("Bo")
@@ -43,6 +45,21 @@ async def test_an_erasure_is_served_everywhere_and_closes_on_proof(bench: Bench,
     assert tasks["de"]["proof"] == "attested"
     assert tasks["controller"]["entry"]["outcome"] == "done"
     assert await court.desk.identifiers(case) is None, "the case key is destroyed at the end"
+
+
+async def test_who_comes_back_before_the_look_is_no_leftover(bench: Bench, court: Court) -> None:
+    """The look asks what the erasure left behind, not whether anybody of that address is there again."""
+    await bench.send(form(Case.CONTACT, ADA))
+    reference = await court.ask("erasure", ADA.email)
+    await court.confirm(reference)
+    await court.run(reference)
+    await bench.send(form(Case.CONTACT, ADA, received=utc_now() + timedelta(minutes=1)))
+    assert await bench.read(ADA.email)
+
+    await settled(court, reference)
+    own = (await court.tasks(reference))["controller"]
+    assert (own["state"], own["look"]["collections"]) == ("proved", [])
+    assert await bench.read(ADA.email), "and nobody was erased for it"
 
 
 async def test_a_silent_store_keeps_the_case_open(court: Court) -> None:
