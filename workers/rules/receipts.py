@@ -26,7 +26,7 @@ def look_agrees(right: Right, served: Entry, look: Entry) -> bool:
         case Right.OBJECTION:
             return all(one.get("restricted", 0) == one["matched"] for one in look["collections"])
         case Right.ACCESS:
-            return _matched(served) == _matched(look)
+            return _shown(served, look)
 
 
 def _nothing_but_retained(served: Entry, look: Entry) -> bool:
@@ -34,5 +34,7 @@ def _nothing_but_retained(served: Entry, look: Entry) -> bool:
     return all(one["matched"] <= allowed.get(one["name"], 0) for one in look["collections"])
 
 
-def _matched(entry: Entry) -> dict[str, int]:
-    return {one["name"]: one["matched"] for one in entry["collections"] if one["matched"]}
+def _shown(served: Entry, look: Entry) -> bool:
+    """Whether the copy held all that stands. What went since, by an erasure or at the end of its time, was in it."""
+    copied = {one["name"]: one["matched"] for one in served["collections"]}
+    return all(one["matched"] <= copied.get(one["name"], 0) for one in look["collections"])
