@@ -93,8 +93,11 @@ def task_of(task: Document) -> Task:
 
 
 async def _rest(desk: Desk, case: Document, facts: Case) -> None:
-    moment = wake_at(facts, desk.services.clock())
-    if moment != case.get("wake_at"):
+    now, current = desk.services.clock(), case.get("wake_at")
+    moment = wake_at(facts, now)
+    if moment and current and now + (moment - now) / 2 <= current <= moment:
+        return  # it is looked at soon enough: not every receipt is worth a write
+    if moment != current:
         changed = {"wake_at": moment} if moment else {}
         await desk.cases.change(case, changed, *([] if moment else ["wake_at"]))
 

@@ -83,6 +83,9 @@ ANSWER_MARGIN: Final = timedelta(days=2)
 """How long before the due date an answer leaves that stores still owe something to."""
 
 
+PROOF_LOOK: Final = timedelta(hours=1)
+"""How often a case that waits for its stores is looked at, should word of a receipt be lost."""
+
 MAIL_LOOK: Final = timedelta(minutes=5)
 """How often a case that only waits for a letter to leave is looked at, should word of its leaving be lost."""
 
@@ -222,4 +225,6 @@ def wake_at(case: Case, now: datetime) -> datetime | None:
         moments += [case.serve_from] if case.serve_from else []
     if case.proof is ProofState.RECEIPTED and case.settle_at is not None:
         moments.append(case.settle_at)
+    if case.proof in (ProofState.SERVED, ProofState.RECEIPTED):
+        moments.append(now + PROOF_LOOK)
     return min((moment for moment in moments if moment > now), default=None)

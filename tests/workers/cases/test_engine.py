@@ -16,6 +16,7 @@ from schemas.terms import Case, Purpose, TransferBasis
 from tests.factories import form, someone
 from tests.workers.bench import Bench
 from tests.workers.cases.court import Court, erased, mails_leave, settled
+from workers.cases.receiving import receive
 from workers.cases.reconciler import reconcile
 from workers.services import utc_now
 
@@ -69,6 +70,22 @@ async def test_a_silent_store_keeps_the_case_open(court: Court) -> None:
     case = await court.run(reference)
     assert (case["answer"], case["proof"]) == ("accepted", "served")
     assert (await court.tasks(reference))["us"]["state"] == "waiting"
+
+
+async def test_word_of_a_receipt_may_be_lost(court: Court) -> None:
+    """Nobody wakes the case when the last answer is in: the reconciler finds it all the same, within the day."""
+    reference = await court.ask("erasure", ADA.email)
+    await court.confirm(reference)
+    await court.post()
+    for store, token in court.posted:
+        await receive(court.desk, store, str(court.receipt(store, token)))
+    assert (await court.case(reference))["proof"] == "served"
+
+    court.woken.clear()
+    services = court.desk.services
+    court.desk = replace(court.desk, services=replace(services, clock=lambda: utc_now() + timedelta(hours=2)))
+    await reconcile(court.desk)
+    assert reference in court.woken
 
 
 async def test_a_lying_store_keeps_the_case_open(court: Court) -> None:
