@@ -268,7 +268,7 @@ async def _look_soon(docket: Docket, case: Document, reopened: str | None) -> No
     """Have the case looked at; where a store is asked again, its proof goes back to when it was asked."""
     for _ in range(TRIES):
         changes: dict[str, Any] = {"wake_at": docket.services.clock()}
-        if reopened is not None and case["proof"] in (ProofState.RECEIPTED, ProofState.SERVED):
+        if reopened is not None and case["proof"] not in (ProofState.NONE, ProofState.CLOSED):
             served_again = ProofState.NONE if reopened == CONTROLLER else ProofState.SERVED
             changes["proof"] = served_again.value
         if await docket.cases.change(case, changes):

@@ -160,7 +160,7 @@ def _after_the_answer(case: Case, tasks: Sequence[Task]) -> Step:
     """What was promised is told before anything is closed."""
     if case.promised:
         return Step.TELL if all(_can_be_told(task) for task in tasks if task.store in case.promised) else Step.NOTHING
-    return Step.CLOSE if case.proof is ProofState.VERIFIED and not case.mail_owed else Step.NOTHING
+    return Step.CLOSE if _may_close(case, tasks) else Step.NOTHING
 
 
 def _can_be_told(task: Task) -> bool:
@@ -205,6 +205,11 @@ def _to_be_looked_at(task: Task) -> bool:
 
 def _is_proved(task: Task) -> bool:
     return task.state in (TaskState.PROVED, TaskState.BARRED)
+
+
+def _may_close(case: Case, tasks: Sequence[Task]) -> bool:
+    """Whether nothing is owed any more. A store may have contradicted itself since all were found proved."""
+    return case.proof is ProofState.VERIFIED and not case.mail_owed and all(_is_proved(task) for task in tasks)
 
 
 def _may_answer(case: Case, tasks: Sequence[Task], now: datetime) -> bool:

@@ -16,6 +16,7 @@ from schemas.terms import Case, Purpose, TransferBasis
 from tests.factories import form, someone
 from tests.workers.bench import Bench
 from tests.workers.cases.court import Court, erased, mails_leave, settled
+from workers.cases.deciding import settle
 from workers.cases.receiving import receive
 from workers.cases.reconciler import reconcile
 from workers.services import utc_now
@@ -203,3 +204,22 @@ async def test_a_mail_that_is_due_is_handed_out_once_however_far_workers_are_beh
     await court.desk.cases.mail_later(mails[0], court.desk.services.clock())
     await reconcile(court.desk)
     assert court.woken.count(mails[0]) == 2  # it is due anew
+
+
+async def test_a_store_that_contradicts_itself_at_the_last_moment_keeps_the_case_open(court: Court) -> None:
+    """All were found proved and only a letter was owed; then another account of what was done came in."""
+    reference = await court.ask("erasure", ADA.email)
+    await court.confirm(reference)
+    await court.post()
+    order = dict(court.posted)["gb"]
+    await court.run(reference)
+    assert (await settled(court, reference))["proof"] == "verified"
+
+    court.stores["gb"].answer = erased(3)
+    await court.take("gb", str(court.receipt("gb", order)))
+    await mails_leave(court, reference)
+    assert (await court.run(reference))["proof"] == "verified"
+
+    await settle(court.desk, reference, "gb", "again", "restored backup found", "dpo.sample")
+    assert (await court.run(reference))["proof"] == "receipted"
+    assert (await settled(court, reference))["proof"] == "closed"
