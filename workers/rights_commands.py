@@ -256,8 +256,8 @@ def _show(case: dict[str, Any], as_json: bool) -> None:
         print(f"held until {case['hold']['until']}: {case['hold']['ground']}")
     table = Table("store", "country", "state", "outcome", "proof", "answered", "due", "standing", "why")
     for store in case["stores"]:
-        names = ("store", "country", "state", "outcome", "proof", "answered_at", "answer_due", "standing", "reason")
-        table.add_row(*(str(store[name] or "") for name in names))
+        names = ("store", "country", "state", "outcome", "proof", "answered_at", "answer_due", "standing")
+        table.add_row(*(str(store[name] or "") for name in names), str(store["reason"] or store["unseen"] or ""))
     Console().print(table)
     for mail in case["mails"]:
         print(f"mail {mail['kind']}: {mail['outcome']}")

@@ -48,6 +48,8 @@ class ControllerSettings(StoreSettings):
     keys: Path = Path("var/keys/controller")
     register_file: Path | None = Field(None, validation_alias="GREFFIER_REGISTER")
     """The register's file; the shipped one when absent."""
+    eyes: Path | None = None
+    """Folder with ``<code>.yaml`` for each office whose store the controller may read: :mod:`workers.cases.eyes`."""
     queues: str = ",".join(QUEUES)
     """Comma list: which queues this process serves, so that ops scale each kind on its own (R29)."""
     threads: Annotated[int, Field(ge=1, le=64)] = 4

@@ -7,7 +7,7 @@ Source: design § 5; house-style § 4.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
@@ -27,6 +27,7 @@ from workers.broker import HardenedBroker, Tuning
 from workers.cases.desk import Desk
 from workers.cases.dispatching import Dispatcher
 from workers.cases.engine import advance, with_a_step
+from workers.cases.eyes import Sight, read_eyes
 from workers.cases.inbox import Inbox
 from workers.cases.mailing import send
 from workers.cases.posting import Posting
@@ -66,17 +67,20 @@ class CaseTrust:
     ledger: LedgerKeys
     mail: MailSettings
     packages: KeyWrapper
+    eyes: Mapping[str, Sight]
 
     @classmethod
     def read(cls, settings: ControllerSettings) -> CaseTrust:
         """Raises :class:`schemas.errors.ConfigurationError` naming every fault."""
+        peers = read_subsidiaries(settings.keys)
         return cls(
             party=read_party(settings.keys),
-            peers=read_subsidiaries(settings.keys),
+            peers=peers,
             token_key=read_token_key(settings.keys),
             ledger=read_ledger_keys(settings.keys),
             mail=read_mail_settings(),
             packages=LocalKeyWrapper(read_wrapping_keys(settings.keys, PACKAGES)),
+            eyes=read_eyes(settings.eyes, peers),
         )
 
 
@@ -139,6 +143,7 @@ class Clerk:
             public_url=self.trust.mail.public_url,
             counter_url=self.trust.mail.counter_url,
             letterhead=head,
+            eyes={code: sight.open() for code, sight in self.trust.eyes.items()},
         )
 
     async def close(self) -> None:
@@ -150,6 +155,8 @@ class Clerk:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._dispatcher is not None:
             await self._dispatcher.close()
+        if self._desk is not None:
+            await asyncio.gather(*(store.close() for store in self._desk.eyes.values()))
         if self._posting is not None:
             self._posting.close()
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final, Protocol
 
@@ -20,6 +20,7 @@ from workers.stores.cases import Cases
 from workers.stores.keys import DataKey, key_id
 from workers.stores.mongo import Document
 from workers.stores.packages import Packages
+from workers.stores.subsidiaries.adapter import StoreAdapter
 
 CASE: Final = "case"
 """The class of a case's key: it opens the identifiers, the mails and the copies, and is destroyed at the end."""
@@ -64,6 +65,7 @@ class Desk(Docket):
     """One per controller process. ``settle``: the longest time anything may be in flight before the second look.
 
     ``public_url``: how people reach the door; ``counter_url``: the counter, where it is reached otherwise.
+    ``eyes``: the offices' stores that the controller may read itself, by code.
     """
 
     packages: Packages
@@ -76,6 +78,7 @@ class Desk(Docket):
     settle: timedelta
     public_url: str
     counter_url: str | None = None
+    eyes: Mapping[str, StoreAdapter] = field(default_factory=dict)
 
 
 def seal_json(key: DataKey, place: str, value: Any) -> bytes:

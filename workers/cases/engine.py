@@ -8,6 +8,7 @@ Source: design § 5; P6, P11; reliability § 7 "Zombies".
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Final
@@ -17,7 +18,7 @@ import structlog
 from schemas.errors import GreffierError
 from schemas.orders import CONTROLLER
 from schemas.terms import Right
-from workers.cases import answering, own_store, packaging, serving
+from workers.cases import answering, eyes, own_store, packaging, serving
 from workers.cases.desk import CASE, Desk
 from workers.cases.pacing import objection_turn
 from workers.rules.cases import Answer, Case, ProofState, Step, Task, TaskState, next_step, wake_at
@@ -140,15 +141,19 @@ async def _note_receipts(desk: Desk, case: Document, _: list[Document]) -> None:
 
 
 async def _look(desk: Desk, case: Document, tasks: list[Document]) -> None:
-    now = desk.services.clock()
+    now, person, looks = desk.services.clock(), await _person(desk, case), []
     for task in tasks:
         if task["state"] != TaskState.RECEIPTED or task.get("look_asked"):
             continue
         if task["store"] == CONTROLLER:
-            await own_store.look(desk, task, await _person(desk, case))
+            await own_store.look(desk, task, person)
+        elif eyes.can_see(desk, task):
+            looks.append(eyes.look(desk, case, task, person))
         else:
             await desk.cases.change_task(task, {"ask": "look", "look_asked": True, "send_at": now})
             await desk.wake_store(task["store"])
+    if not all(await asyncio.gather(*looks)):
+        await desk.cases.change(case, {"settle_at": now + eyes.AGAIN_AFTER})
 
 
 async def _note_verified(desk: Desk, case: Document, _: list[Document]) -> None:

@@ -56,7 +56,7 @@ async def serve(desk: Desk, case: Document, task: Document, person: Mapping[str,
             await suppress(desk, person)
             ended = {"restricted": await _prospecting(desk, person)}
             collections = [one | ended if one["name"] == "links" else one for one in task["found"]]
-    await _file(desk, task, collections, copies, "serve", Proof.VERIFIED)
+    await _file(desk, task, collections, copies, "serve")
 
 
 async def look(desk: Desk, task: Document, person: Mapping[str, Any]) -> None:
@@ -68,7 +68,12 @@ async def look(desk: Desk, task: Document, person: Mapping[str, Any]) -> None:
     else:
         standing = await _standing(desk, person, erased=task["right"] == Right.ERASURE)
         collections = [{"name": name, "matched": count} for name, count in standing.items()]
-    await _file(desk, task, collections, {}, "look", Proof.VERIFIED)
+    await file_what_we_saw(desk, task, collections)
+
+
+async def file_what_we_saw(desk: Desk, task: Document, collections: list[dict[str, Any]]) -> None:
+    """Sign what our own eyes counted in a store, ours or an office's, and file it as the second look."""
+    await _file(desk, task, collections, {}, "look")
 
 
 async def _standing(desk: Desk, person: Mapping[str, Any], *, erased: bool = False) -> dict[str, int]:
@@ -187,12 +192,7 @@ async def _suppressed(desk: Desk, person: Mapping[str, Any]) -> bool:
 
 
 async def _file(
-    desk: Desk,
-    task: Document,
-    collections: list[dict[str, Any]],
-    copies: Mapping[str, Any],
-    ask: str,
-    proof: Proof,
+    desk: Desk, task: Document, collections: list[dict[str, Any]], copies: Mapping[str, Any], ask: str
 ) -> None:
     """Sign what was done or seen and file it like any store's receipt."""
     now = desk.services.clock()
@@ -214,7 +214,7 @@ async def _file(
     claims = {"jti": str(uuid_utils.uuid7()), "order": order, "entries": [entry]}
     signed = sign(desk.party, RECEIPT, claims, audience=CONTROLLER, now=now, lifetime=RECEIPT_LIFETIME)
     itself = Peer(CONTROLLER, {str(desk.party.signing.kid): desk.party.signing}, desk.party.opening)
-    await accept(desk, CONTROLLER, itself, signed, copies, proof)
+    await accept(desk, CONTROLLER, itself, signed, copies, Proof.VERIFIED)
 
 
 def _outcome(collections: list[dict[str, Any]]) -> StoreOutcome:

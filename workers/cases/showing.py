@@ -153,7 +153,7 @@ def _store(task: Document, case: Document, register: Register, now: datetime) ->
         "standing": _standing(task, answer_due, now),
         "answered_at": _moment_or_none(task.get("answered_at")),
     }
-    shown |= {name: task.get(name) for name in ("outcome", "proof", "reason", "receipt", "looked", "settled")}
+    shown |= {name: task.get(name) for name in ("outcome", "proof", "reason", "unseen", "receipt", "looked", "settled")}
     return shown | {"collections": task.get("entry", {}).get("collections", [])}
 
 
