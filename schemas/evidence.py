@@ -113,7 +113,7 @@ _DETAILS: Final[Mapping[str, tuple[Mapping[str, FieldType], Mapping[str, FieldTy
     "doubt_settled": ({"store": STORE, "decision": one_of("again", "accept"), "ground": GROUND}, {"by": ACTOR}),
     "answered": ({}, {"silent": _STORES, "digest": SHA256_HEX}),
     "hold_set": ({"ground": GROUND}, {"until": DAY, "by": ACTOR}),
-    "hold_lifted": ({}, {"ground": GROUND, "by": ACTOR}),
+    "hold_lifted": ({}, {"ground": GROUND, "by": ACTOR, "store": STORE}),
     "package_fetched": ({}, {}),
     "closed": ({}, {}),
     "key_known": ({"store": STORE, "key": THUMBPRINT}, {"kid": IDENTIFIER}),

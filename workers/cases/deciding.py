@@ -21,6 +21,7 @@ from schemas.orders import CONTROLLER
 from schemas.terms import Right
 from workers.cases.dates import kept, reckoned
 from workers.cases.desk import Docket
+from workers.cases.lifting import OF_AN_ANSWER, reopen_what_was_held
 from workers.cases.mailing import written
 from workers.cases.own_store import active_keys
 from workers.correspondence.facts import (
@@ -192,7 +193,7 @@ async def hold(docket: Docket, reference: str, ground: str, until: date, by: str
 
 
 async def lift(docket: Docket, reference: str, by: str) -> Document:
-    """End the hold; an erasure that it kept from being done is done now. Raises :class:`CannotDecide`."""
+    """End the hold; an erasure that it kept from being done is done now, and told. Raises :class:`CannotDecide`."""
     check_name(by)
     case = await get_case(docket, reference)
     held = case.get("hold") or case.get("lifted")
@@ -211,7 +212,9 @@ async def lift(docket: Docket, reference: str, by: str) -> Document:
         told = {"ground": case["hold"]["ground"], "by": by}
         return _Step({"lifted": case["hold"]}, ("hold_lifted", f"{case['hold']['until']}/{by}", told), ("hold",))
 
-    return await _decide(docket, reference, by, weigh)
+    await _decide(docket, reference, by, weigh)
+    await reopen_what_was_held(docket, held["keys"], held["ground"], by)
+    return await get_case(docket, reference)
 
 
 # ---------------------------------------------------------------------- doubt
@@ -247,12 +250,6 @@ async def settle(docket: Docket, reference: str, store: str, decision: str, reas
     raise CannotDecide("changed_meanwhile")
 
 
-_OF_AN_ANSWER: Final = (
-    *("reason", "outcome", "entry", "receipt", "answered_at", "look", "looked", "look_asked"),
-    *("found", "decided"),
-)
-
-
 def _settled(docket: Docket, task: Document, decision: str, reason: str) -> tuple[dict[str, Any], tuple[str, ...]]:
     """What becomes of a doubtful task."""
     said = {"settled": {"decision": decision, "reason": reason, "doubt": task["reason"]}}
@@ -261,7 +258,7 @@ def _settled(docket: Docket, task: Document, decision: str, reason: str) -> tupl
     changes = {**said, "state": TaskState.WAITING.value, "ask": "serve", "void_attempts": task["attempt"]}
     if task["store"] != CONTROLLER:
         changes["send_at"] = docket.services.clock()
-    return changes, _OF_AN_ANSWER
+    return changes, OF_AN_ANSWER
 
 
 async def _look_soon(docket: Docket, case: Document, reopened: str | None) -> None:

@@ -51,7 +51,7 @@ async def serve(desk: Desk, case: Document, task: Document, person: Mapping[str,
             copies = {task["_id"]: copy} if copy["collections"] else {}
             collections = [dict(one) for one in task["found"]]
         case Right.ERASURE:
-            collections = await _erase(desk, case, person, task["found"])
+            collections = await _erase(desk, case, task, person)
         case Right.OBJECTION:
             await suppress(desk, person)
             ended = {"restricted": await _prospecting(desk, person)}
@@ -99,13 +99,14 @@ async def _prospecting(desk: Desk, person: Mapping[str, Any]) -> int:
     return sum(one.use.prospecting for one in served)
 
 
-async def _erase(
-    desk: Desk, case: Document, person: Mapping[str, Any], found: list[dict[str, Any]]
-) -> list[dict[str, Any]]:
+async def _erase(desk: Desk, case: Document, task: Document, person: Mapping[str, Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = task["found"]
+    if task.get("lifted"):
+        return [_partly(one, 0, {}) for one in found]  # it went with the hold
     why: dict[str, str] = {}
 
     async def keep(persons: Sequence[str]) -> Kept:
-        left = await _left(desk, case, persons)
+        left = await _left(desk, case, task, persons)
         if left is None:
             return Kept()
         why.update(_told(left.ground, left.until))
@@ -115,8 +116,7 @@ async def _erase(
         try:
             await desk.services.forgetting.forget(email, keep)
         except KeyHeld:
-            held = await _hold_on(desk, email)
-            return [{**one, "retained": one["matched"], **held} for one in found]
+            return await _all_kept(desk, task, email)
     standing = await _standing(desk, person) if why else {}
     return [_partly(one, min(one["matched"], standing.get(one["name"], 0)), why) for one in found]
 
@@ -126,7 +126,24 @@ def _partly(one: dict[str, Any], left: int, why: Mapping[str, str]) -> dict[str,
     return {**one, "erased": one["matched"] - left, **({"retained": left, **why} if left else {})}
 
 
-async def _left(desk: Desk, case: Document, persons: Sequence[str]) -> Staying | None:
+async def _all_kept(desk: Desk, task: Document, email: str) -> list[dict[str, Any]]:
+    """What is told of an address whose keys are held; whoever lifts the hold finds the task by them."""
+    keys = await active_keys(desk.services, [email])
+    why = await _hold_on(desk, email)
+    await _note_held(desk, task, keys)
+    if await desk.services.keys.held(keys):
+        return [{**one, "retained": one["matched"], **why} for one in task["found"]]
+    for key in keys:  # lifted this very moment, perhaps before it could be found
+        await desk.services.forgetting.complete(key.partition("/")[0])
+    return [_partly(one, 0, {}) for one in task["found"]]
+
+
+async def _note_held(desk: Desk, task: Document, keys: Sequence[str]) -> None:
+    while not await desk.cases.change_task(task, {"held": list(keys)}):
+        task = (await desk.cases.tasks([task["_id"]]))[task["_id"]]
+
+
+async def _left(desk: Desk, case: Document, task: Document, persons: Sequence[str]) -> Staying | None:
     """What the table lets nobody erase of these persons; their keys are held for it. ``None``: nothing.
 
     Where staff hold a key everything stays, and destroying the key says so.
@@ -137,6 +154,7 @@ async def _left(desk: Desk, case: Document, persons: Sequence[str]) -> Staying |
     served = await served_by(desk.services, persons)
     left = staying(weighed(case, [one.use for one in served], (), _today(desk)), served)
     if left is not None:
+        await _note_held(desk, task, [key_id(person, ACTIVE) for person in left.persons])
         await _hold(desk, case["_id"], left)
     return left
 

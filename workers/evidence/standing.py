@@ -65,8 +65,12 @@ class Part:
 
 
 def since_asked_again(about: Sequence[Leaf], answers: Iterable[Statement], looks: Iterable[Statement]) -> Part:
-    """What counts: once staff have asked a store again, nothing from before, nor late answers to orders from before."""
-    again = [leaf["seq"] for leaf in _decided(about, "again")]
+    """What counts: once staff have asked a store again, nothing from before, nor late answers to orders from before.
+
+    The end of a hold asks our own store again.
+    """
+    lifted = [leaf for leaf in about if leaf["kind"] == "hold_lifted"]
+    again = sorted(leaf["seq"] for leaf in [*_decided(about, "again"), *lifted])
     if not again:
         return Part(list(answers), list(looks))
     orders = [leaf for leaf in about if leaf["kind"] == "order_issued" and leaf["seq"] < again[-1]]

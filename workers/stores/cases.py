@@ -173,6 +173,37 @@ class Cases:
             result = await self._tasks.bulk_write(writes, ordered=False)
         return result.modified_count == len(writes)
 
+    async def tasks_held(self, keys: Sequence[str]) -> list[Document]:
+        """Our own store's tasks of which a hold on one of these keys kept something."""
+        with available():
+            return await self._tasks.find({"held": {"$in": list(keys)}}).to_list(None)
+
+    async def change_with_task(
+        self,
+        case: Mapping[str, Any],
+        changes: Mapping[str, Any],
+        task: Mapping[str, Any],
+        task_changes: Mapping[str, Any],
+        task_unset: Sequence[str],
+    ) -> bool:
+        """Change a case and one of its tasks: both, or neither where somebody changed one since it was read."""
+        case_update = {"$set": dict(changes), "$inc": {"version": 1}}
+        task_update = {"$set": dict(task_changes), "$inc": {"version": 1}, "$unset": dict.fromkeys(task_unset, "")}
+
+        async def together(session: Any) -> bool:
+            found = {"_id": case["_id"], "version": case["version"]}
+            if not (await self._cases.update_one(found, case_update, session=session)).modified_count:
+                return False
+            found = {"_id": task["_id"], "version": task["version"]}
+            if not (await self._tasks.update_one(found, task_update, session=session)).modified_count:
+                await session.abort_transaction()
+                return False
+            return True
+
+        with available():
+            async with await self._cases.database.client.start_session() as session:
+                return bool(await session.with_transaction(together))
+
     async def claim_tasks(self, tasks: Sequence[Document], order: str, again_at: datetime) -> list[Document]:
         """Take tasks for one order: each counts up its attempt and names it. Those somebody else took are left."""
         writes = [

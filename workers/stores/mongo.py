@@ -168,7 +168,7 @@ INDEXES: Final[dict[str, dict[str, list[IndexModel]]]] = {
             _index("due_on"),
             _index("package.expires", sparse=True),
         ],
-        "tasks": [_index("case", "store"), _index("store", "send_at", sparse=True)],
+        "tasks": [_index("case", "store"), _index("store", "send_at", sparse=True), _index("held", sparse=True)],
         "attempts": [_index("store")],
         "receipts": [_index("cases", "at")],
         "copies": [_index("case"), _index("task", "copy", "place")],
