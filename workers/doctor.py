@@ -19,6 +19,8 @@ from redis.exceptions import RedisError
 from schemas.calendar import PARIS
 from schemas.errors import StoreUnavailable
 from workers.services import Services
+from workers.status import ledger_alarms
+from workers.stores.heads import at_one_look
 
 _REDIS_SETTINGS: Final = {
     "appendonly": ("yes", "without it a restart of Redis loses accepted messages (P1)"),
@@ -80,6 +82,9 @@ async def _mongo(services: Services) -> AsyncIterator[Finding]:
     yield _clock("MongoDB", ahead, services.skew)
     slowest = max([sequence.ahead_ms for sequence in await services.bookkeeping.sequences()], default=0)
     bound = services.skew // timedelta(milliseconds=1)
+    ledger = await at_one_look(services.databases)
+    wrong = ledger_alarms(services, ledger)
+    yield Finding("ledger (P12)", not wrong, wrong[0] if wrong else f"{ledger.signed} of {ledger.size} entries signed")
     yield Finding("doors' clocks (P5)", slowest <= bound, f"at most {slowest} ms ahead of a worker; bound {bound} ms")
 
 

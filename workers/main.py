@@ -81,8 +81,9 @@ class Controller:
         return self._services
 
     def ready(self) -> bool:
-        """Booted, and the stores answer."""
-        return self._services is not None and not self.broker.store_pause.closed
+        """Booted, the stores answer, and what cases do can be noted."""
+        sound = self._clerk is None or self._clerk.sound
+        return self._services is not None and not self.broker.store_pause.closed and sound
 
     def refresh_metrics(self) -> None:
         """Queue depths from Redis, for a scrape; left as they were when Redis is away."""

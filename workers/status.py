@@ -1,4 +1,4 @@
-"""The state of an installation at one look: queues, dead letters, parked letters, doors' numbers, stores.
+"""The state of an installation at one look: queues, dead letters, parked letters, doors' numbers, stores, ledger.
 
 Source: R29; I8, I9.
 """
@@ -7,14 +7,19 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from schemas.errors import StoreUnavailable
+from schemas.fields import read_moment
 from schemas.routes import NAMESPACE, QUEUES
 from workers.services import Services
+from workers.stores.heads import LedgerState, at_one_look
+
+HEAD_OVERDUE: Final = timedelta(minutes=1)
+"""How long an entry may wait for a signed head: keepers sign every few seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,7 @@ class Status:
     parked: dict[str, int]
     doors: tuple[dict[str, Any], ...]
     alarms: tuple[str, ...]
+    ledger: LedgerState | None = None
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -51,8 +57,9 @@ async def look_around(services: Services, redis: Redis) -> Status:
     try:
         parked = await services.parked.count_by_reason()
         sequences = await services.bookkeeping.sequences()
+        ledger = await at_one_look(services.databases)
     except StoreUnavailable as error:
-        parked, sequences = {}, []
+        parked, sequences, ledger = {}, [], None
         alarms.append(f"MongoDB does not answer ({error})")
     waiting = any(state.messages or state.delayed for state in queues)
     # While messages wait, a door's newest numbers may still be among them: only then is a gap no alarm.
@@ -68,8 +75,20 @@ async def look_around(services: Services, redis: Redis) -> Status:
         if sequence.ahead_ms > bound
     ]
     alarms += [f"queue {state.queue}: {state.dead} dead letter(s) not parked yet" for state in queues if state.dead]
+    alarms += ledger_alarms(services, ledger) if ledger is not None else []
     doors = tuple({**asdict(sequence), "missing": sequence.missing} for sequence in sequences)
-    return Status(queues, parked, doors, tuple(alarms))
+    return Status(queues, parked, doors, tuple(alarms), ledger)
+
+
+def ledger_alarms(services: Services, ledger: LedgerState) -> list[str]:
+    """What is wrong with the ledger: that it is not what was signed, or that nobody signs what is new."""
+    if ledger.fault is not None:
+        return [f"ledger: {ledger.fault}; nothing more is proved before somebody has looked: greffier evidence check"]
+    since = ledger.waiting_since
+    if since is None or services.clock() - read_moment(since) <= HEAD_OVERDUE:
+        return []
+    newest = ledger.newest_head_at or "never"
+    return [f"ledger: entries wait since {since} for a signed head, the newest is of {newest}: no worker keeps it"]
 
 
 async def _queue(redis: Redis, queue: str) -> QueueState:

@@ -97,6 +97,7 @@ class Clerk:
     _posting: Posting | None = None
     _dispatcher: Dispatcher | None = None
     _desk: Desk | None = None
+    _ledger: Ledger | None = None
     _mailer: Mailer | None = None
 
     @property
@@ -106,13 +107,18 @@ class Clerk:
             raise RuntimeError("the clerk is not at his desk")
         return self._desk
 
+    @property
+    def sound(self) -> bool:
+        """Whether what it does can be noted: not once the ledger was found to be other than what was signed."""
+        return self._ledger is None or self._ledger.sound
+
     async def open(self, services: Services) -> None:
         """Open in the running event loop; receipts, due cases and the ledger are looked after from now on."""
         redis_url = self.settings.redis_url.get_secret_value()
         self._posting = Posting(redis_url, self.tuning)
         self._dispatcher = Dispatcher(lambda store: dispatch(self.desk, store))
         self._mailer = SmtpMailer(self.trust.mail)
-        ledger = Ledger(services.databases)
+        ledger = self._ledger = Ledger(services.databases)
         notes = Notes(ledger, services.clock)
         head = letterhead(services.trust.register.controller, self.trust.mail.mail_from)
         self._desk = self._new_desk(services, notes, head, self._dispatcher)

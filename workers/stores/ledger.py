@@ -92,6 +92,11 @@ class Ledger:
         """From now on this process writes nothing more to the ledger."""
         self._broken = why
 
+    @property
+    def sound(self) -> bool:
+        """Whether this process may still write to it."""
+        return self._broken is None
+
     def require_sound(self) -> None:
         """Raises :class:`LedgerBroken` once :meth:`stop` was called."""
         if self._broken is not None:
@@ -226,6 +231,19 @@ class Ledger:
         """How many entries wait for their place, or contradict their leaf."""
         with available():
             return await self._pending.count_documents({"conflict": {"$exists": conflicting}})
+
+    async def waiting_since(self, signed: int) -> str | None:
+        """When the oldest entry was noted that is not among the first ``signed`` leaves; ``None``: there is none."""
+        oldest: list[Document] = [
+            {"$match": {"conflict": {"$exists": False}}},
+            {"$group": {"_id": None, "at": {"$min": "$body.at"}}},
+        ]
+        with available():
+            leaf = await self._leaves.find_one({"_id": signed}, {"leaf": 1})
+            moments = [found["at"] async for found in self._pending.aggregate(oldest)]
+        if leaf is not None:
+            moments.append(json.loads(leaf["leaf"])["at"])
+        return min(moments, default=None)
 
 
 def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
