@@ -33,12 +33,12 @@ def test_a_benchmark_prints_one_json_object_with_its_figures(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_so_does_the_one_that_starts_a_whole_group() -> None:
-    figures = measured("rights", patience_s=580)
-    assert {"n", "tasks_per_s", "confirmed_to_answered_p50_ms"} <= figures.keys()
+    figures = measured("rights", "--people", "20000", patience_s=580)
+    assert {"n", "tasks_per_s", "confirmed_to_answered_p50_ms", "scaling"} <= figures.keys()
 
 
-def measured(name: str, patience_s: float) -> dict[str, Any]:
-    argv = [sys.executable, "-m", "schemas", "bench", name, "--json", "--n", "1", "--rounds", "1"]
+def measured(name: str, *options: str, patience_s: float) -> dict[str, Any]:
+    argv = [sys.executable, "-m", "schemas", "bench", name, "--json", "--n", "1", "--rounds", "1", *options]
     ran = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=patience_s, check=False)
     assert ran.returncode == 0, ran.stderr
     (line,) = ran.stdout.splitlines()

@@ -94,17 +94,20 @@ def counter() -> None:
 
 
 def bench(
-    name: Annotated[str, typer.Argument(help="consents, submissions, door, latency, idle, or all")] = "all",
+    name: Annotated[
+        str, typer.Argument(help="consents, submissions, door, latency, rights, ledger, idle, or all")
+    ] = "all",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     n: Annotated[int | None, typer.Option(min=1, help="Events in a round; of latency and idle, seconds.")] = None,
     rounds: Annotated[int | None, typer.Option(min=1, help="How often ours and the comparison alternate.")] = None,
+    people: Annotated[int | None, typer.Option(min=1, help="rights: how many the larger stores hold.")] = None,
     long: Annotated[bool, typer.Option(help="consents, submissions: memory over a million events too.")] = False,
 ) -> None:
     """How fast, beside what the servers themselves can do in the same run. From a checkout only."""
     from workers.bench import run_bench
 
     chosen = {"--json": as_json, "--long": long}
-    numbers = {"--n": n, "--rounds": rounds}
+    numbers = {"--n": n, "--rounds": rounds, "--people": people}
     options = [option for option, wanted in chosen.items() if wanted]
     options += [part for option, value in numbers.items() if value for part in (option, str(value))]
     raise typer.Exit(run_bench(name, options))

@@ -15,7 +15,7 @@ BENCHES: Final[dict[str, tuple[Callable[..., Figures], dict[str, Any]]]] = {
     "door": (door.door, {"n": 5_000, "rounds": door.ROUNDS}),
     "latency": (latency.latency, {"n": 20}),
     "idle": (idle.idle, {"n": 20}),
-    "rights": (rights.rights, {"n": 60, "rounds": rights.ROUNDS}),
+    "rights": (rights.rights, {"n": 60, "rounds": rights.ROUNDS, "people": 1_000_000}),
     "ledger": (ledger.ledger, {"n": 5_000, "rounds": ledger.ROUNDS}),
 }
 """Name → what measures it, and how much of it by default."""
@@ -28,6 +28,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object a line, on standard output")
     parser.add_argument("--n", type=int, help="how many events (of latency and idle: how many seconds)")
     parser.add_argument("--rounds", type=int, help="how often ours and the comparison alternate")
+    parser.add_argument("--people", type=int, help="rights: how many people the larger stores hold")
     parser.add_argument("--long", action="store_true", help="consents, submissions: memory over a million events too")
     given = parser.parse_args()
     for name in BENCHES if given.name == "all" else (given.name,):

@@ -21,6 +21,7 @@ from tests.benchmarks.load import as_fast_as_answered, request
 from tests.benchmarks.offices import CODES, Group
 from tests.benchmarks.report import Figures, middle, rate, say
 from tests.benchmarks.samples import Samples
+from tests.benchmarks.scaling import scaling
 from tests.benchmarks.stage import Stage, running_system
 from workers.sample_group import OFFICES
 from workers.stores import samples
@@ -33,9 +34,13 @@ _PATIENCE_S: Final = 300.0
 _ANSWERED: Final = {"$in": ["receipted", "proved"]}
 
 
-def rights(n: int, rounds: int) -> Figures:
-    """``n``: erasure cases open at once in each of ``rounds``; as many as that, at most 20, one by one."""
-    return {"bench": "rights", "n": n, "rounds": rounds, **_many_at_once(n, rounds), **_one_by_one(min(n, _ONE_BY_ONE))}
+def rights(n: int, rounds: int, people: int) -> Figures:
+    """``n``: erasure cases open at once in each of ``rounds``; as many as that, at most 20, one by one.
+
+    ``people``: held in the larger stores of :mod:`tests.benchmarks.scaling`.
+    """
+    figures = {"bench": "rights", "n": n, "rounds": rounds, **_many_at_once(n, rounds)}
+    return {**figures, **_one_by_one(min(n, _ONE_BY_ONE)), **scaling(people)}
 
 
 def _many_at_once(n: int, rounds: int) -> Figures:
@@ -84,10 +89,10 @@ class _Cases:
     def _links(self, before: set[str]) -> dict[str, str]:
         """Reference → token, from the mailbox where mail lands."""
         for mail in mailbox.Maildir(self._stage.mailbox).values():
-            text = str(mail.get_payload(decode=True), "utf-8")
-            found = re.search(r"/rights/([^/]+)/confirm\?token=(\S+)", text)
-            if found is not None and found[1] not in before:
-                self._tokens[found[1]] = found[2]
+            content = mail.get_payload(decode=True)
+            found = re.search(rb"/rights/([^/]+)/confirm\?token=(\S+)", content if isinstance(content, bytes) else b"")
+            if found is not None and found[1].decode() not in before:
+                self._tokens[found[1].decode()] = found[2].decode()
         return self._tokens
 
     def served_together(self, stores: Sequence[str]) -> float:
