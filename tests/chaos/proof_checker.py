@@ -14,6 +14,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from email.message import EmailMessage
 from typing import Any, Final
 
 from cryptography.exceptions import InvalidSignature
@@ -32,7 +33,7 @@ EVIDENCE: Final = "greffier_evidence"
 KEYS: Final = "greffier_keys"
 SAMPLE: Final = 10
 PLACED_S: Final = 30.0
-ONCE: Final = ("request_received", "request_accepted", "all_receipts", "verified", "answered", "closed")
+ONCE: Final = ("request_received", "request_accepted", "all_receipts", "verified", "closed")
 
 Document = dict[str, Any]
 
@@ -217,15 +218,22 @@ def _check_order_of_facts(proved: Proved, reader: Reader, scene: Scene, stores: 
     proved.blame("facts without a place", reader[EVIDENCE]["ledger_pending"].find({}, {"_id": 1}))
     for name, case in scene.cases.items():
         if case["proof"] == "closed":
-            proved.blame(f"faults in the order of facts of {name}", _disorder(facts[name], stores))
+            answers = _answers(scene.whose.get(name))
+            proved.blame(f"faults in the order of facts of {name}", _disorder(facts[name], stores, answers))
 
 
-def _disorder(facts: Sequence[Document], stores: set[str]) -> Iterable[str]:
+def _answers(asked: Asked | None) -> int:
+    """How often somebody is answered: once, and once more when the office that was silent has answered."""
+    return 2 if asked and asked.silent else 1
+
+
+def _disorder(facts: Sequence[Document], stores: set[str], answers: int) -> Iterable[str]:
     kinds = [one["kind"] for one in facts]
-    yield from (f"{kind} {kinds.count(kind)} times" for kind in ONCE if kinds.count(kind) != 1)
-    if any(kind not in kinds for kind in ONCE):
+    wanted = {**dict.fromkeys(ONCE, 1), "answered": answers}
+    yield from (f"{kind} {kinds.count(kind)} times" for kind, count in wanted.items() if kinds.count(kind) != count)
+    if any(kind not in kinds for kind in wanted):
         return
-    place = {kind: kinds.index(kind) for kind in ONCE}
+    place = {kind: kinds.index(kind) for kind in wanted}
     heard = {one["details"]["store"] for one in facts[: place["all_receipts"]] if one["kind"] == "receipt_accepted"}
     seen = {one["details"]["store"] for one in facts[: place["verified"]] if one["kind"] == "looked"}
     yield from (f"all_receipts before {store} was heard" for store in stores - heard)
@@ -255,16 +263,24 @@ def _everything(reader: Reader, database: str) -> Iterable[Document]:
 
 def _check_letters(proved: Proved, scene: Scene, mailbox: Mailbox) -> None:
     """Of each kind one letter to a case, however often it was handed over; each to the one who asked."""
-    names = Counter(name.rpartition("@")[0] for name in mailbox.letters)
     proved.letters = len(mailbox.letters)
     proved.letters_again = sum(len(found) - 1 for found in mailbox.letters.values())
-    kinds = Counter((name.partition(".")[0], name.partition(".")[2].partition("-")[0]) for name in names)
-    proved.blame("letters of one kind sent twice", [each for each, count in kinds.items() if count > 1])
-    proved.blame("cases without one answer", [one for one in scene.cases if len(mailbox.of(one, "answer")) != 1])
+    for name in scene.cases:
+        wanted = {"answer": _answers(scene.whose.get(name))}
+        kinds = Counter(map(_kind, mailbox.of(name)))
+        proved.blame(
+            f"kinds of letters about {name} that are too few or too many",
+            [(kind, kinds[kind]) for kind in {*kinds, *wanted} if kinds[kind] != wanted.get(kind, 1)],
+        )
     misled = [
         name for name, one in scene.whose.items() for letter in mailbox.of(name) if letter["To"] != one.person.email
     ]
     proved.blame("letters to somebody else", misled)
+
+
+def _kind(letter: EmailMessage) -> str:
+    """What a letter is: its Message-ID says its case, its kind and perhaps its number."""
+    return str(letter["Message-ID"]).partition("@")[0].split(".")[1]
 
 
 # ---------------------------------------------------------------------- as an auditor

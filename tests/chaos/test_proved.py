@@ -42,7 +42,7 @@ async def test_a_thousand_cases_over_ten_subsidiaries(fast_path: Path) -> None:
 
 
 async def caught(data: Path, fault: Fault, **broken: tuple[str, ...]) -> str:
-    report = await run(data, [fault], seed=SEED, cases=12, offices=2, silent=0, **broken)
+    report = await run(data, [fault], seed=SEED, cases=24, offices=2, silent=0, **broken)
     print(report)
     assert not report.held, report
     return "\n".join(report.proved.faults)
