@@ -14,16 +14,19 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
 from schemas.errors import ConfigurationError, StoreUnavailable
+from schemas.ledger_keys import LedgerKeys
 from schemas.terms import StoreOutcome
 from tests.factories import Someone, someone
 from tests.guarded import guarded_mongo
-from tests.workers.cases.court import Court, Entry, settled
-from tests.workers.cases.test_deciding import mails_leave
+from tests.workers.cases.court import Court, Entry, mails_leave, settled
+from tests.workers.cases.test_evidence_of_cases import checked, ledger_keys, standings
 from tests.workers.subsidiary.kits import COLLECTIONS, Kit, MongoKit, SqliteKit, mapping_of
 from workers.cases.engine import advance
 from workers.cases.eyes import AGAIN_AFTER, AWAY, Sight, read_eyes
 from workers.cases.showing import whole
 from workers.stores.subsidiaries.adapter import StoreRefuses, Subject
+
+__all__ = ["ledger_keys"]
 
 AT = datetime(2026, 10, 1, tzinfo=UTC)
 
@@ -91,7 +94,7 @@ async def asked_and_answered(court: Court, whom: Someone) -> str:
     return reference
 
 
-async def test_who_did_what_it_says_is_verified(watched: Court, seen: Seen) -> None:
+async def test_who_did_what_it_says_is_verified(watched: Court, seen: Seen, ledger_keys: LedgerKeys) -> None:
     ada = someone()
     await seen.holds(ada)
     reference = await asked_and_answered(watched, ada)
@@ -109,13 +112,20 @@ async def test_who_did_what_it_says_is_verified(watched: Court, seen: Seen) -> N
     looked = {one["_id"]: one["store"] for one in receipts}
     assert looked[tasks["gb"]["looked"]] == "controller", "signed by who looked"
     assert sum(one["store"] == "gb" for one in receipts) == 1, "nobody asked it for a second statement"
+    _, report = await checked(watched, ledger_keys, reference)
+    assert report.faults == [], "a stranger finds the same in the file"
+    assert standings(report) == {"controller": "verified", "gb": "verified", "de": "attested", "us": "attested"}
 
 
-async def test_who_says_done_and_still_holds_the_row_is_found_out(watched: Court, seen: Seen) -> None:
+async def test_who_says_done_and_still_holds_the_row_is_found_out(
+    watched: Court, seen: Seen, ledger_keys: LedgerKeys
+) -> None:
     ada = someone()
     await seen.holds(ada)
     reference = await asked_and_answered(watched, ada)
     case = await settled(watched, reference)
+    _, report = await checked(watched, ledger_keys, reference)
+    assert (report.faults, standings(report)["gb"]) == ([], "contradicting")
     assert (case["answer"], case["proof"]) == ("answered", "receipted")
     shown = {one["store"]: one for one in (await whole(watched.desk, reference))["stores"]}
     assert (shown["gb"]["state"], shown["gb"]["reason"]) == ("doubtful", "look_disagrees")

@@ -11,15 +11,19 @@ from typing import Any
 import pytest
 
 from schemas.calendar import civil_day
+from schemas.ledger_keys import LedgerKeys
 from schemas.register import SHIPPED, Register, parse_register
 from schemas.register_reading import read_mapping
 from schemas.terms import Case, Department, LawfulBasis, Purpose
 from tests.factories import NOON, Someone, contact, form, someone
 from tests.workers.bench import Bench, Document
-from tests.workers.cases.court import Court, settled
-from tests.workers.cases.test_deciding import DPO, GROUND, entered, letters, mails_leave
+from tests.workers.cases.court import Court, letters, mails_leave, settled
+from tests.workers.cases.test_deciding import DPO, GROUND, entered
+from tests.workers.cases.test_evidence_of_cases import checked, ledger_keys, standings
 from workers.cases import deciding, weighing
 from workers.rules.decisions import Decision, Verdict
+
+__all__ = ["ledger_keys"]
 
 LAW = "legal obligation, GDPR Art. 17(3)(b)"
 PLAIN, _ = read_mapping(SHIPPED)
@@ -105,7 +109,7 @@ async def test_the_letter_says_what_is_kept_on_which_ground_and_until_when(ruled
     assert "sales prospecting" not in answer, "what was done needs no excuse"
 
 
-async def test_the_case_closes_on_what_may_stay_and_a_lift_ends_it(ruled: Ruled) -> None:
+async def test_the_case_closes_on_what_may_stay_and_a_lift_ends_it(ruled: Ruled, ledger_keys: LedgerKeys) -> None:
     bench, court = ruled()
     ada = someone()
     await held_in_two_ways(bench, ada)
@@ -113,6 +117,8 @@ async def test_the_case_closes_on_what_may_stay_and_a_lift_ends_it(ruled: Ruled)
     await mails_leave(court, reference)
     assert (await settled(court, reference))["proof"] == "closed"
     assert (await court.case(reference))["hold"]["ground"] == LAW
+    _, report = await checked(court, ledger_keys, reference)
+    assert (report.faults, standings(report)["controller"]) == ([], "verified")
     await deciding.lift(court.desk, reference, DPO)
     for name in ("submissions", "links", "persons", "anchors"):
         assert bench.collection(name) == [], name
@@ -197,7 +203,9 @@ async def test_the_shipped_register_lets_everything_go(bench: Bench, court: Cour
     assert "could not be done" not in (await letters(court, reference))["answer-1"]
 
 
-async def test_an_objection_ends_prospecting_and_counts_that_alone(bench: Bench, court: Court) -> None:
+async def test_an_objection_ends_prospecting_and_counts_that_alone(
+    bench: Bench, court: Court, ledger_keys: LedgerKeys
+) -> None:
     ada = someone()
     await held_in_two_ways(bench, ada)
     reference = await court.ask("objection", ada.email)
@@ -207,6 +215,8 @@ async def test_an_objection_ends_prospecting_and_counts_that_alone(bench: Bench,
     assert "restricted" not in told["submissions"]
     await mails_leave(court, reference)
     assert (await settled(court, reference))["proof"] == "closed"
+    _, report = await checked(court, ledger_keys, reference)
+    assert (report.faults, standings(report)["controller"]) == ([], "verified")
     assert await bench.read(ada.email, Purpose.SERVICES_AND_CONTRACT, Department.ADMINISTRATION)
 
 
