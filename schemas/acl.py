@@ -39,7 +39,8 @@ _CONSUME: Final = (
     " +publish +subscribe +unsubscribe"
 )
 _KEEP_HOUSE: Final = (
-    "+scan +keys +del +scard +zrange +zrangebyscore +zrem +multi +exec +script|load +config|get +info +time"
+    "+scan +keys +del +lrange +lrem +scard +zrange +zrangebyscore +zrem +multi +exec"
+    " +script|load +config|get +info +time"
 )
 
 

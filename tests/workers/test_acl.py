@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from producers.publisher import FileContent, Letterbox
 from schemas.acl import CONTROLLER, DOOR, OPERATOR, RedisUser, acl_file, redis_users, subsidiary_user
 from schemas.keyring import generate_keys, read_sealer
-from schemas.orders import ORDER_QUEUE, RECEIPT_QUEUE, receipt_namespace
+from schemas.orders import ORDER_QUEUE, RECEIPT_QUEUE, order_namespace, receipt_namespace
 from schemas.register_commands import register_app
 from schemas.routes import SUBMISSIONS
 from schemas.terms import Case
@@ -31,8 +31,9 @@ from tests.workers.subsidiary.conftest import all_parties, parties, sqlite_kit
 from tests.workers.subsidiary.controller import CODE, ControllerSide, entry
 from tests.workers.subsidiary.kits import URL_VARIABLE, SqliteKit, write_mapping
 from tests.workers.subsidiary.test_serving import fill
-from workers.broker import Hooks, build_broker
+from workers.broker import Hooks, Tuning, build_broker
 from workers.broker.scripts import load_scripts
+from workers.cases.posting import Posting, message_id
 from workers.local import HOST, find_valkey
 from workers.processes import Process, free_port
 
@@ -42,6 +43,7 @@ ROOT = Path(__file__).parents[2]
 USERS = redis_users(REGISTER)
 PASSWORDS = {user.name: f"password-of-{user.name}" for user in USERS}
 OWN = subsidiary_user(CODE)
+NOBODY = Hooks(on_poison=lambda _: None, on_dead=lambda _: None)
 
 KEYS = (
     *(f"to.{CODE}", f"to.{CODE}:orders", f"to.{CODE}:orders.msgs", f"to.{CODE}:wake"),
@@ -253,6 +255,26 @@ async def test_the_subsidiarys_worker_runs_end_to_end_as_its_user(
     finally:
         worker.kill9()
         controller.close()
+
+
+def test_the_controller_looks_after_an_office_s_namespace(server: Server) -> None:
+    """What the office's own user may not: give back, remove, withdraw."""
+    load_scripts(server.client(CONTROLLER))
+    posting = Posting(server.url(CONTROLLER), Tuning(heartbeat_ms=1))
+    for token in ("one", "two", "three"):
+        posting.post(CODE, token)
+    office = build_broker(server.url(OWN), NOBODY, namespace=order_namespace(CODE), tuning=Tuning(heartbeat_ms=1))
+    assert office.do_fetch(ORDER_QUEUE, 1)
+    operator = server.client(OPERATOR)
+    operator.zadd(f"to.{CODE}:orders.XQ", {"given-up": 1})
+    operator.hset(f"to.{CODE}:orders.XQ.msgs", "given-up", "{}")
+    until_blocking(lambda: posting.look_after(CODE) or len(posting.waiting(CODE)) == 3, what="given back")
+    assert not operator.exists(f"to.{CODE}:orders.XQ", f"to.{CODE}:orders.XQ.msgs")
+    assert posting.withdraw(CODE, [message_id("two"), message_id("four")]) == 1
+    assert sorted(posting.waiting(CODE)) == sorted([message_id("one"), message_id("three")])
+    assert operator.hlen(f"to.{CODE}:orders.msgs") == 2
+    office.close()
+    posting.close()
 
 
 def test_door_and_controller_work_as_their_users(server: Server, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from workers.cases.desk import Desk
 from workers.cases.dispatching import Dispatcher
 from workers.cases.engine import advance, with_a_step
 from workers.cases.eyes import Sight, read_eyes
+from workers.cases.housekeeping import keep_house_for_ever
 from workers.cases.inbox import Inbox
 from workers.cases.mailing import send
 from workers.cases.posting import Posting
@@ -129,8 +130,11 @@ class Clerk:
             loop.create_task(keeper.keep(), name="ledger"),
             loop.create_task(reconcile_for_ever(self.desk), name="reconciler"),
         ]
-        self._inbox = Inbox(redis_url, services.trust.register.subsidiaries, self._take, self._park, self.tuning)
+        stores = list(services.trust.register.subsidiaries)
+        self._inbox = Inbox(redis_url, stores, self._take, self._park, self.tuning)
         self.broker.watched.append(self._inbox.start())
+        house = keep_house_for_ever(self._posting, self._inbox, self.desk.cases, stores)
+        self._tasks.append(loop.create_task(house, name="housekeeping"))
 
     def _new_desk(self, services: Services, notes: Notes, head: Letterhead, dispatcher: Dispatcher) -> Desk:
         return Desk(

@@ -74,6 +74,10 @@ class Inbox:
                 log.warning("receipts not handed back: redis is away")
             broker.close()
 
+    def look_after(self, store: str) -> None:
+        """Give back what a dead controller took out of a store's namespace. Raises redis' and dramatiq's errors."""
+        self._brokers[store].give_back_the_dead()
+
     def _run(self) -> None:
         consumers: dict[str, HardenedConsumer] = {}
         while not self._stopping.is_set():

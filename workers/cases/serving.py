@@ -22,6 +22,7 @@ from schemas.jose import seal, sign
 from schemas.orders import CONTROLLER, MAX_ENTRIES, ORDER, ORDER_LIFETIME
 from schemas.terms import Right
 from workers.cases.desk import CASE, Desk, open_sealed_json
+from workers.cases.posting import message_id
 from workers.rules.cases import TaskState
 from workers.stores.keys import key_id
 from workers.stores.mongo import Document
@@ -127,9 +128,8 @@ async def _post(desk: Desk, store: str, order: str, entries: list[dict[str, Any]
 
     token, digest = await asyncio.to_thread(sealed)
     asked = {entry["task"]: [entry["attempt"], entry["ask"]] for entry in entries}
-    await desk.cases.keep_order(
-        {"_id": order, "store": store, "asked": list(asked.items()), "sha256": digest, "token": token, "at": now}
-    )
+    kept = {"asked": list(asked.items()), "sha256": digest, "token": token, "message": message_id(token), "at": now}
+    await desk.cases.keep_order({"_id": order, "store": store, **kept})
 
     async def note(entry: dict[str, Any]) -> None:
         fact = f"{store}/{entry['ask']}/{entry['attempt']}"

@@ -231,6 +231,14 @@ class Cases:
         with available():
             return {order["_id"]: order async for order in self._orders.find({"_id": {"$in": list(ids)}})}
 
+    async def messages_in_force(self, store: str) -> set[str]:
+        """The ids of the messages that carry the orders which a store's waiting tasks name."""
+        waiting = {"store": store, "send_at": {"$exists": True}}
+        with available():
+            orders = await self._tasks.distinct("order", waiting)
+            found = self._orders.find({"_id": {"$in": orders}, "message": {"$exists": True}}, {"message": 1})
+            return {order["message"] async for order in found}
+
     async def keep_receipt(self, receipt: Document) -> bool:
         """A receipt as it was signed, by its digest; ``False`` when the very same was there."""
         return not await insert_new(self._receipts, [receipt])
