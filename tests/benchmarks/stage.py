@@ -77,13 +77,13 @@ class Stage:
         for start in range(0, len(events), per_message):
             self.letterbox.post(queue, events[start : start + per_message])
 
-    def wait_for(self, done: Callable[[], bool], timeout_s: float, what: str) -> None:
-        """Look until it is so. Raises TimeoutError."""
+    def wait_for(self, done: Callable[[], bool], timeout_s: float, what: str, every_s: float = LOOK_S) -> None:
+        """Look until it is so, every so often: a look takes time from what is measured. Raises TimeoutError."""
         deadline = time.monotonic() + timeout_s
         while not done():
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{what}: not within {timeout_s:.0f} s")
-            time.sleep(LOOK_S)
+            time.sleep(every_s)
 
     def wait_persisted(self, queue: str, collection: str, total: int, timeout_s: float = 300) -> None:
         """Return when the queue is acknowledged to the last message and ``total`` documents stand."""
