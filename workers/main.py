@@ -7,14 +7,12 @@ Source: house-style § 3; R29.
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Coroutine
 from typing import Any
 
 import dramatiq
 import redis
 
-from schemas.interpreter import collect_seldom
 from schemas.logs import configure_logs
 from schemas.routes import CONSENT, NEWSLETTER, RIGHTS, SUBMISSIONS
 from workers import metrics
@@ -35,10 +33,6 @@ from workers.stores.mongo import create_indexes
 SECOND_TRY_MS = 90_000
 """A visit that no consent covers is tried once more after this long: its consent may be on its way, in the hands of a
 worker that died, whose messages are back after 70 s at most."""
-
-DRIVER_WAITS_S = 0.0005
-"""How long a driver's thread that has its answer waits for the busy event loop to let go of the interpreter; several
-times in each call. Python's own 5 ms cost a quarter of the throughput."""
 
 
 class Controller:
@@ -180,6 +174,4 @@ def run_controller(queues: str | None = None) -> int:
         ready=controller.ready,
         refresh=controller.refresh_metrics,
     )
-    collect_seldom()
-    sys.setswitchinterval(DRIVER_WAITS_S)
     return run_worker(controller.broker, names, settings.threads)

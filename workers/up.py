@@ -214,7 +214,7 @@ class System:
         """Where an office's own store answers."""
         if office.code == WITH_MONGODB and self._office_server is not None:
             return self._office_server.url
-        return f"sqlite+aiosqlite:///{office.database}"
+        return f"sqlite:///{office.database}"
 
     def facts(self) -> dict[str, Any]:
         """What the ready file says; parts not built yet are absent."""

@@ -9,7 +9,6 @@ Source: design § 5; P6, P11; reliability § 7 "Zombies".
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Final
 
@@ -54,12 +53,10 @@ async def with_a_step(desk: Desk, references: Collection[str]) -> list[str]:
 
     One that is still being served is left to whoever serves it, who looks at what has come in when he has done.
     """
-    tasks: defaultdict[str, list[Task]] = defaultdict(list)
-    for task in await desk.cases.tasks_of(*references):
-        tasks[task["case"]].append(task_of(task))
-    now = desk.services.clock()
+    tasks, now = await desk.cases.states_of(references), desk.services.clock()
     served = [case for case in await desk.cases.whole(list(references)) if case["proof"] != ProofState.NONE]
-    return [case["_id"] for case in served if next_step(case_of(case), tasks[case["_id"]], now) is not Step.NOTHING]
+    facts = [(case["_id"], case_of(case), [task_of(task) for task in tasks.get(case["_id"], ())]) for case in served]
+    return [reference for reference, case, told in facts if next_step(case, told, now) is not Step.NOTHING]
 
 
 def _may_end(case: Document) -> bool:

@@ -8,6 +8,7 @@ Source: design § 4 "Case, task, attempt, receipt"; P6, P7.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -127,10 +128,19 @@ class Cases:
         """Insert tasks by ``<reference>/<store>``; those that are there stay as they are."""
         await insert_new(self._tasks, [{**task, "version": 1} for task in tasks])
 
-    async def tasks_of(self, *references: str) -> list[Document]:
-        """The tasks of these cases, by store."""
+    async def tasks_of(self, reference: str) -> list[Document]:
+        """A case's tasks, by store."""
         with available():
-            return await self._tasks.find({"case": {"$in": references}}).sort("store", 1).to_list(None)
+            return await self._tasks.find({"case": reference}).sort("store", 1).to_list(None)
+
+    async def states_of(self, references: Iterable[str]) -> dict[str, list[Document]]:
+        """By case, its tasks with no more than :func:`workers.rules.cases.next_step` asks for."""
+        told: defaultdict[str, list[Document]] = defaultdict(list)
+        fields = {"case": 1, "store": 1, "state": 1, "look_asked": 1}
+        with available():
+            async for task in self._tasks.find({"case": {"$in": list(references)}}, fields):
+                told[task["case"]].append(task)
+        return told
 
     async def tasks(self, ids: Iterable[str]) -> dict[str, Document]:
         """Tasks by id."""
