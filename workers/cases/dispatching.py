@@ -33,12 +33,13 @@ class Dispatcher:
         self._answer_s = answer_s
         self._woken: set[str] = set()
         self._sending: dict[str, asyncio.Task[None]] = {}
+        self._closed = False
         self._answered: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
 
     async def wake(self, store: str) -> None:
         """Have what a store is due sent soon."""
         self._woken.add(store)
-        if store not in self._sending:
+        if store not in self._sending and not self._closed:
             self._sending[store] = asyncio.create_task(self._send(store), name=f"orders-{store}")
 
     def answered(self, store: str) -> None:
@@ -50,15 +51,15 @@ class Dispatcher:
         return store in self._sending
 
     async def close(self) -> None:
-        """Send nothing more."""
-        sending = list(self._sending.values())
-        for task in sending:
-            task.cancel()
-        await asyncio.gather(*sending, return_exceptions=True)
+        """Finish the orders in hand and make no more: one that was made and not sent would be a minute late."""
+        self._closed = True
+        for answered in self._answered.values():
+            answered.set()
+        await asyncio.gather(*self._sending.values(), return_exceptions=True)
 
     async def _send(self, store: str) -> None:
         try:
-            while store in self._woken:
+            while store in self._woken and not self._closed:
                 self._woken.discard(store)
                 self._answered[store].clear()
                 if await self._dispatch(store):

@@ -22,9 +22,10 @@ class Orders:
     due: dict[str, int] = field(default_factory=dict)
     made: list[tuple[str, int]] = field(default_factory=list)
     away: bool = False
+    may_leave: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def dispatch(self, store: str) -> int:
-        await asyncio.sleep(0)
+        await self.may_leave.wait()
         if self.away:
             raise StoreUnavailable("away")
         tasks = self.due.pop(store, 0)
@@ -38,7 +39,9 @@ class Orders:
 
 @pytest.fixture
 def orders() -> Orders:
-    return Orders()
+    made = Orders()
+    made.may_leave.set()
+    return made
 
 
 @pytest.fixture
@@ -88,3 +91,14 @@ async def test_what_failed_is_sent_when_it_is_woken_again(orders: Orders, patien
     orders.away = False
     await patient.wake("de")
     await until(lambda: orders.made == [("de", 1)])
+
+
+async def test_an_order_in_hand_is_finished_and_no_other_begun(orders: Orders, patient: Dispatcher) -> None:
+    orders.may_leave.clear()
+    await due(orders, patient, "de")
+    closing = asyncio.create_task(patient.close())
+    await asyncio.sleep(0)  # it has begun
+    await due(orders, patient, "us")
+    orders.may_leave.set()
+    await closing
+    assert orders.made == [("de", 1)]
