@@ -1,8 +1,8 @@
 """What the ledger says: one closed list of kinds of entry, none of which has room for personal data.
 
-An entry names a case, a store, a right, a digest: ids and codes of ours, never an identifier of a person. Whom a case
-was about stands in it once at most, as ``subject``, keyed under a key of that case alone: destroy the key and nobody
-can tell any more, while the ledger stays whole.
+An entry names a case, a store, a right, a digest: ids and codes of ours, never an identifier of a person, nor anything
+made from one. Whom a case was about is sealed with the case: once its key is destroyed nobody can tell any more, while
+the ledger stays whole.
 
 ========================= ==============================================================================
 kind                      what happened
@@ -89,7 +89,7 @@ _RIGHT: Final = one_of(*Right)
 _DETAILS: Final[Mapping[str, tuple[Mapping[str, FieldType], Mapping[str, FieldType]]]] = {
     "request_received": (
         {"right": _RIGHT},
-        {"channel": one_of(*Channel), "received_at": MOMENT, "subject": SHA256_HEX, "by": ACTOR, "ground": GROUND},
+        {"channel": one_of(*Channel), "received_at": MOMENT, "by": ACTOR, "ground": GROUND},
     ),
     "request_joined": ({"right": _RIGHT}, {"received_at": MOMENT}),
     "request_confirmed": ({}, {"by": ACTOR}),

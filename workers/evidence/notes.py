@@ -15,13 +15,9 @@ from typing import Any, Final
 from schemas.errors import Conflict
 from schemas.evidence import Entry, entry
 from schemas.jose import Peer
-from workers.stores.keys import Keys, key_id
 from workers.stores.ledger import Ledger
 
 _AT_ONCE: Final = 500
-
-EVIDENCE: Final = "evidence"
-"""The class of the key under which a case's entries name its person; destroy it and the link is gone for good."""
 
 Waiting = tuple[Entry, "asyncio.Future[None]"]
 
@@ -106,14 +102,3 @@ def _settle(batch: list[Waiting], error: Exception | None, *, cancel: bool = Fal
             written.set_exception(error)
         else:
             written.set_result(None)
-
-
-async def subject_of(keys: Keys, reference: str, email: str) -> str | None:
-    """Whom a case is about, for its first entry: HMAC-SHA-256 under the case's own evidence key, in hexadecimal.
-
-    With the key, an address can be shown to be the one; without it, nobody can tell. ``None`` once it was destroyed.
-    Source: crypto-and-evidence § 5 ``subject_ref``.
-    """
-    name = key_id(reference, EVIDENCE)
-    key = (await keys.ensure([name])).get(name)
-    return key.reference(f"email:{email.lower()}").hex() if key else None

@@ -110,11 +110,6 @@ class DataKey:
         except InvalidTag:
             raise Unreadable("sealed value does not open") from None
 
-    def reference(self, text: str) -> bytes:
-        """A keyed reference that nobody can make or compare any more once this key is destroyed."""
-        own = hmac.digest(self._key, b"greffier/reference/v1", "sha256")
-        return hmac.digest(own, text.encode(), "sha256")
-
 
 def key_id(owner: str, key_class: str) -> str:
     """``owner``: a person's id, or a parked letter's; never an address or its hash."""

@@ -47,6 +47,8 @@ async def test_an_erasure_is_served_everywhere_and_closes_on_proof(bench: Bench,
     assert tasks["de"]["proof"] == "attested"
     assert tasks["controller"]["entry"]["outcome"] == "done"
     assert await court.desk.identifiers(case) is None, "the case key is destroyed at the end"
+    keys = [key for key in bench.collection("keys", "keys") if key["_id"].startswith(reference)]
+    assert ["destroyed_at" in key for key in keys] == [True], "a case has one key, and none when it has ended"
 
 
 async def test_who_comes_back_before_the_look_is_no_leftover(bench: Bench, court: Court) -> None:

@@ -17,7 +17,6 @@ from workers.evidence.keeping import Keeper
 from workers.evidence.notes import Notes
 from workers.settings import ControllerSettings
 from workers.stores.heads import Head, Heads
-from workers.stores.keys import Keys, LocalKeyWrapper
 from workers.stores.ledger import Ledger
 from workers.stores.mongo import INDEXES, Databases, connect
 
@@ -49,10 +48,6 @@ class LedgerRig:
 
     def another(self, keys: LedgerKeys | None = None) -> LedgerRig:
         return over(self.databases, keys or self.keys, self.clock)
-
-    @property
-    def data_keys(self) -> Keys:
-        return Keys(self.databases, LocalKeyWrapper({"wrap-test": bytes(32)}))
 
     async def all_heads(self) -> list[Head]:
         return [head async for head in self.heads.each()]

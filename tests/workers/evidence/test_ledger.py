@@ -13,9 +13,7 @@ import pytest
 from schemas.errors import Conflict, InvalidMessage
 from schemas.evidence import KINDS, OF_NO_CASE, check_leaf, entry
 from tests.workers.evidence.rig import BEGINNING, LedgerRig, some
-from workers.evidence.notes import EVIDENCE, subject_of
 from workers.rules.merkle import leaf_hash, root_of, verify_consistency, verify_inclusion
-from workers.stores.keys import key_id
 from workers.stores.ledger import Ledger
 
 
@@ -216,6 +214,7 @@ def test_no_kind_has_room_for_a_person() -> None:
         ("closed", None, {}),
         ("key_known", "R-1", {"store": "de", "key": "x" * 43}),
         ("closed", "R-1", {"email": "jeanne@example.org"}),
+        ("request_received", "R-1", {"right": "erasure", "subject": "a" * 64}),
         ("request_refused", "R-1", {"ground": "jeanne@example.org"}),
         ("receipt_refused", "R-1", {"store": "de", "reason": "Jeanne Exemple"}),
         ("closed", "jeanne@example.org", {}),
@@ -224,12 +223,3 @@ def test_no_kind_has_room_for_a_person() -> None:
             entry(kind, case, "fact", BEGINNING, **details)
         assert "jeanne" not in str(refused.value).lower()
     assert set(KINDS) > OF_NO_CASE
-
-
-async def test_whom_a_case_is_about_is_lost_with_its_key(rig: LedgerRig) -> None:
-    subject = await subject_of(rig.data_keys, "R-1", "Jeanne@example.org")
-    assert subject is not None
-    assert subject == await subject_of(rig.data_keys, "R-1", "jeanne@example.org")
-    assert subject != await subject_of(rig.data_keys, "R-2", "jeanne@example.org")
-    await rig.data_keys.destroy([key_id("R-1", EVIDENCE)])
-    assert await subject_of(rig.data_keys, "R-1", "jeanne@example.org") is None
