@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import random
 import sys
 import tempfile
@@ -25,6 +26,7 @@ from typing import Any, Final
 
 import aiohttp
 
+from schemas.terms import Right
 from tests.chaos.asking import Asking, Mailbox, mail_server
 from tests.chaos.checker import Reader
 from tests.chaos.faults import Breaker, Fault, all_up, fault
@@ -41,9 +43,13 @@ LONG_KILLS: Final = 36
 LONG_PACE: Final = 6.0
 SINGLE: Final = ("office", "controller", "redis", "office", "mongo")
 REST_S: Final = 1_200.0
+LONGEST_S: Final = 3.0  # that a fault is reckoned to take
 LOOK_S: Final = 0.1
 STILL_S: Final = 2.5
 """Nothing happened for so long: what is to come waits for the clock."""
+IN_VAIN: Final = 4
+"""Moves of the clock after which nothing happened: what is still open then waits for a person."""
+_SEEN: Final = ("attempts", "ledger", "ledger_pending", "receipts", "mails")
 A_MINUTE: Final = timedelta(seconds=61)
 ORDER_S: Final = 60.0
 SILENCE_S: Final = 60.0
@@ -59,7 +65,8 @@ def plan(seed: int, kills: int, pace: float = 1.0) -> list[Fault]:
     pairs = max(1, round(kills / 6))
     kinds = ["reboot"] * pairs + [SINGLE[n % len(SINGLE)] for n in range(kills - 2 * pairs)]
     chance.shuffle(kinds)
-    kinds += ["frozen"] * max(1, pairs // 2)
+    middle = len(kinds) // 2  # people go on asking: there are orders to be frozen over
+    kinds[middle:middle] = ["frozen"] * max(1, pairs // 2)
     found = [fault(kind, chance) for kind in kinds]
     return [replace(one, wait_s=one.wait_s * pace) for one in found]
 
@@ -106,6 +113,7 @@ class Calm:
         self._reader = group.mongo()
         self._seen: Any = None
         self._since = 0.0
+        self._in_vain = 0
         self.moves = 0
 
     def close(self) -> None:
@@ -127,15 +135,15 @@ class Calm:
     def is_still(self) -> bool:
         """Whether nothing has happened for a while."""
         evidence = self._reader[EVIDENCE]
-        seen = [evidence[name].estimated_document_count() for name in ("ledger", "ledger_pending", "receipts", "mails")]
+        seen = [evidence[name].estimated_document_count() for name in _SEEN]
         seen.append(evidence["mails"].count_documents({"send_at": {"$exists": True}}))
         seen.append(evidence["cases"].count_documents({"proof": "closed"}))
         if seen != self._seen:
-            self._seen, self._since = seen, time.monotonic()
+            self._seen, self._since, self._in_vain = seen, time.monotonic(), 0
         return time.monotonic() - self._since > STILL_S
 
     def move_on(self) -> bool:
-        """To the next moment at which something is due; whether there is one."""
+        """To the next moment at which something is due; whether there is one, and moving was not in vain of late."""
         now = self._group.clock.now()
         waiting = (("tasks", "send_at"), ("mails", "send_at"), ("cases", "wake_at"))
         due = [
@@ -143,9 +151,11 @@ class Calm:
             for name, field in waiting
             for one in self._reader[EVIDENCE][name].find({field: {"$gt": now}}).sort(field, 1).limit(1)
         ]
-        if due:
-            self.move_to(min(due) + timedelta(seconds=1))
-        return bool(due)
+        if not due or self._in_vain == IN_VAIN:
+            return False
+        self._in_vain += 1
+        self.move_to(min(due) + timedelta(seconds=1))
+        return True
 
     def move_to(self, moment: datetime) -> None:
         self._group.clock.move_to(moment)
@@ -156,9 +166,10 @@ class Calm:
 class GroupBreaker(Breaker):
     """Knows of offices that freeze: the minute passes after which their orders are sent again, and they come back."""
 
-    def __init__(self, group: Group, seed: int) -> None:
+    def __init__(self, group: Group, asking: Asking, seed: int) -> None:
         super().__init__(group, seed)
         self._group = group
+        self._asking = asking
 
     async def _commit(self, what: Fault) -> None:
         if what.kind != "frozen":
@@ -171,11 +182,19 @@ class GroupBreaker(Breaker):
             try:
                 before = len(attempts_at(reader, code))
                 await until(lambda: len(attempts_at(reader, code)) > before, ORDER_S, what="an order to it")
-                await asyncio.sleep(what.down_s[0])  # how long it is away is the fault
+                with contextlib.suppress(AssertionError):  # an order that changes nothing will do
+                    await until(lambda: self._would_erase(reader, code), what.down_s[0], what="an erasure")
                 self._group.clock.move_to(self._group.clock.now() + A_MINUTE)
                 await until(lambda: max(attempts_at(reader, code)) > 1, ORDER_S, what="the order again")
             finally:
                 office.resume()
+
+    def _would_erase(self, reader: Reader, code: str) -> bool:
+        """Whether an office that has not answered yet was told to erase somebody whom it holds."""
+        asked = [one for one in self._asking.asked if one.person.right is Right.ERASURE and code in one.person.rows]
+        tasks = [f"{name}/{code}" for one in asked for name in one.references]
+        ordered = {"_id": {"$in": tasks}, "state": "waiting", "attempt": {"$gt": 0}}
+        return reader[EVIDENCE]["tasks"].find_one(ordered) is not None
 
 
 def attempts_at(reader: Reader, code: str) -> list[int]:
@@ -200,7 +219,7 @@ class Stage:
     async def play(self, faults: Sequence[Fault], cases: int) -> Report:
         """So many ask while things break; the rest ask while one office is silent; then all is checked."""
         asking_for = [person for person in self.everybody if person.right]
-        breaker = GroupBreaker(self.group, self.seed)
+        breaker = GroupBreaker(self.group, self.asking, self.seed)
         began = time.monotonic()
         asking = asyncio.create_task(self.asking.all_of(self.session, asking_for[:cases]))
         await breaker.commit(faults)
@@ -256,7 +275,7 @@ async def run(
     """
     mailbox = Mailbox()
     env = {"GREFFIER_HEARTBEAT_MS": str(HEARTBEAT_MS), **options.pop("env", {})}
-    lasting_s = sum(each.wait_s + sum(each.down_s) / 2 for each in faults) + 1
+    lasting_s = sum(each.wait_s + min(LONGEST_S, sum(each.down_s) / 2) for each in faults) + 1
     async with AsyncExitStack() as stack:
         port = await stack.enter_async_context(mail_server(mailbox))
         group = Group(data, offices=offices, smtp_port=port, env=env, **options)
