@@ -17,7 +17,7 @@ from datetime import UTC, date, datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ColumnElement, Connection, MetaData, Table, and_, bindparam, delete, inspect, text, update
+from sqlalchemy import Connection, MetaData, Table, bindparam, inspect, text, update
 from sqlalchemy.exc import SAWarning
 
 from schemas.errors import Fault
@@ -28,7 +28,7 @@ from workers.stores.subsidiaries.mapping import Constant, Special
 from workers.stores.subsidiaries.mapping import Mapping as OfficeMapping
 from workers.stores.subsidiaries.rows import PAGE, Row, Session, Where
 from workers.stores.subsidiaries.sql_checks import faults
-from workers.stores.subsidiaries.statements import Everything, Statements, given
+from workers.stores.subsidiaries.statements import Everything, Statements, given, is_row
 
 _COMMIT_EVERY: Final = 5_000
 """Rows changed in one transaction; a person with more is served in several."""
@@ -112,12 +112,11 @@ class SqlSession:
             rows = await self._fetch(self._statements.next(name, where, wanted), parameters | after)
 
     async def delete(self, name: str, rows: Sequence[Row]) -> int:
-        table = self._tables[name]
-        return await self._change(delete(table).where(_is_row(table)), [_named(row) for row in rows])
+        return await self._change(self._statements.delete(name), [_named(row) for row in rows])
 
     async def update(self, name: str, rows: Sequence[Row], settings: Mapping[str, Constant], where: Where) -> int:
         table, now = self._tables[name], datetime.now(UTC).astimezone(self._zone)
-        statement = update(table).where(_is_row(table)).values({field: bindparam(f"to_{field}") for field in settings})
+        statement = update(table).where(is_row(table)).values({field: bindparam(f"to_{field}") for field in settings})
         changes = [
             _named(row) | {f"to_{field}": _fit(table.c[field], one, now) for field, one in settings.items()}
             for row in rows
@@ -147,11 +146,6 @@ class SqlSession:
 
         await self._link.call(change)
         return len(parameters)
-
-
-def _is_row(table: Table) -> ColumnElement[bool]:
-    keys = table.primary_key.columns
-    return and_(*(column == bindparam(f"key_{place}") for place, column in enumerate(keys)))
 
 
 def _named(row: Row) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, String, Table, bindparam, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Delete, Select, String, Table, and_, bindparam, delete, func, or_, select, tuple_
 
 from workers.stores.subsidiaries.mapping import Identifier, Letters
 from workers.stores.subsidiaries.rows import PAGE, ByAddress, ByOwner, Where
@@ -29,6 +29,7 @@ class Statements:
         self.tables = tables
         self._locks = locks
         self._made: dict[Any, Select[Any]] = {}
+        self._deletes: dict[str, Delete] = {}
 
     def first(self, name: str, where: Where | Everything, fields: tuple[str, ...]) -> Select[Any]:
         """Of the first page: primary key, then ``fields``. Takes the parameters :func:`given` gives."""
@@ -47,11 +48,23 @@ class Statements:
             self._made[key] = self.first(name, where, fields).where(later)
         return self._made[key]
 
+    def delete(self, name: str) -> Delete:
+        """The statement that deletes one row. Takes ``key_0``, ``key_1`` and so on."""
+        if name not in self._deletes:
+            self._deletes[name] = delete(self.tables[name]).where(is_row(self.tables[name]))
+        return self._deletes[name]
+
     def _make(self, table: Table, where: Where | Everything, fields: tuple[str, ...]) -> Select[Any]:
         keys = list(table.primary_key.columns)
         columns = [*keys, *(table.c[field] for field in fields)]
         statement = select(*columns).where(_condition(table, where)).order_by(*keys).limit(PAGE)
         return statement.with_for_update() if self._locks else statement
+
+
+def is_row(table: Table) -> ColumnElement[bool]:
+    """The row whose primary key is ``key_0``, ``key_1`` and so on."""
+    keys = table.primary_key.columns
+    return and_(*(column == bindparam(f"key_{place}") for place, column in enumerate(keys)))
 
 
 def given(where: Where | Everything) -> dict[str, Any]:
