@@ -35,6 +35,7 @@ from tests.benchmarks.stage import ROOMY_CACHE_GB, chunks
 from tests.workers.bench import Bench, open_bench, settings_for
 from workers.local import EmbeddedMongo, EmbeddedValkey
 from workers.services import Trust
+from workers.stores.mongo import INDEXES
 from workers.stores.subsidiaries import open_store
 from workers.stores.subsidiaries.adapter import StoreAdapter, Subject
 from workers.stores.subsidiaries.mapping import parse_mapping
@@ -173,6 +174,8 @@ def _fill_controller(reader: MongoClient[Document], prefix: str, others: int) ->
     key = keys.find_one({"_id": f"{person['_id']}/active"}) or {}
     submission = active["submissions"].find_one({"person": person["_id"]}) or {}
     links = list(active["links"].find({"person": person["_id"]}))
+    for name in ("submissions", "links"):
+        active[name].drop_indexes()  # to make them at the end costs less
     for size in _portions(others):
         ids = [(str(uuid7()), secrets.token_hex(16)) for _ in range(size)]
         _insert(active["persons"], [{**person, "_id": one, "refs": [secrets.token_bytes(32)]} for one, _ in ids])
@@ -180,6 +183,8 @@ def _fill_controller(reader: MongoClient[Document], prefix: str, others: int) ->
         _insert(active["submissions"], [_other(submission, one, event) for one, event in ids])
         mine = [_other(link, one, f"{event}/{link['purpose']}") for one, event in ids for link in links]
         _insert(active["links"], [link | {"submission": link["_id"].partition("/")[0]} for link in mine])
+    for name in ("submissions", "links"):
+        active[name].create_indexes(INDEXES["active"][name])
 
 
 def _other(document: Document, person: str, name: str) -> Document:
