@@ -8,7 +8,9 @@ entry pending, or a leaf whose pending entry is dropped at the next pass.
 ======================= ===================================================================================
 collection              document
 ======================= ===================================================================================
-ledger_pending          ``_id``: the entry's id; ``body``: the entry; ``conflict``: it contradicts its leaf
+ledger_pending          ``_id``: the entry's id; ``body``: the entry; ``conflict``: it contradicts its leaf;
+                        ``noted``: the server's logical time, by which entries get their place: the natural order
+                        of documents is lost when a server that crashed replays its oplog
 ledger                  ``_id``: place from 0; ``entry``, ``case``, ``number``; ``leaf``: the characters that
                         are hashed; ``hashes``: of the complete subtrees that end here, by level
 ledger_heads            ``_id``: size; ``head``: the signed head (:mod:`workers.stores.heads`)
@@ -26,6 +28,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from bson.timestamp import Timestamp
 from pymongo.errors import BulkWriteError
 from pymongo.read_concern import ReadConcern
 
@@ -37,6 +40,9 @@ from workers.stores.mongo import DUPLICATE_KEY, Collection, Databases, Document,
 
 AT_ONCE: Final = 1_000
 """Entries that get their place in one pass."""
+
+_SERVER_SETS_IT: Final = Timestamp(0, 0)
+"""Replaced at insertion by a time that only grows, and that stands in the oplog."""
 
 _READ_AT_ONCE: Final = 2_000
 
@@ -82,7 +88,8 @@ class Ledger:
         """
         self.require_sound()
         bodies = [entry.as_json() for entry in entries]
-        taken = await insert_new(self._pending, [{"_id": body["id"], "body": body} for body in bodies])
+        noted = [{"_id": body["id"], "body": body, "noted": _SERVER_SETS_IT} for body in bodies]
+        taken = await insert_new(self._pending, noted)
         self.news.set()
         if taken:
             await self._compare([bodies[position] for position in sorted(taken)])
@@ -117,7 +124,7 @@ class Ledger:
         self.require_sound()
         waiting = {"conflict": {"$exists": False}}
         with available():
-            found = await self._pending.find(waiting).hint([("$natural", 1)]).limit(limit).to_list(None)
+            found = await self._pending.find(waiting).sort("noted", 1).limit(limit).to_list(None)
         fresh = await self._without_standing([one["body"] for one in found])
         if not fresh:
             return Pass(0, len(found) == limit)

@@ -12,7 +12,8 @@ import pytest
 
 from schemas.errors import Conflict, InvalidMessage
 from schemas.evidence import KINDS, OF_NO_CASE, check_leaf, entry
-from tests.workers.evidence.rig import BEGINNING, LedgerRig, some
+from tests.workers.evidence.rig import BEGINNING, LedgerRig, open_ledger, some
+from workers.local import EmbeddedMongo
 from workers.rules.merkle import leaf_hash, root_of, verify_consistency, verify_inclusion
 from workers.stores.ledger import Ledger
 
@@ -223,3 +224,16 @@ def test_no_kind_has_room_for_a_person() -> None:
             entry(kind, case, "fact", BEGINNING, **details)
         assert "jeanne" not in str(refused.value).lower()
     assert set(KINDS) > OF_NO_CASE
+
+
+async def test_entries_keep_their_order_over_a_crash_of_the_server(own_mongo: EmbeddedMongo) -> None:
+    """A server that crashed replays its oplog with several threads: what was noted later may come to stand before."""
+    entries = some(400)
+    async with open_ledger(own_mongo.url, "crashed") as rig:
+        for one in entries:
+            await rig.ledger.append(one)
+        own_mongo.kill9()
+        own_mongo.start()
+        await rig.keeper.settle()
+        placed = [json.loads(text)["id"] for text in await texts(rig)]
+    assert placed == [one.id for one in entries]
