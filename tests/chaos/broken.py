@@ -15,7 +15,7 @@ from schemas.subject import ReferenceUse, clean_email
 from workers import services as services_module
 from workers.actors import records
 from workers.stores.files import Files
-from workers.stores.forgetting import Forgetting, Forgotten
+from workers.stores.forgetting import Forgetting, Forgotten, Keep, keep_nothing
 from workers.stores.keys import ACTIVE, DataKey, Keys, key_id
 from workers.stores.people import People
 from workers.stores.submissions import Submissions
@@ -29,7 +29,7 @@ Variant = Callable[[pytest.MonkeyPatch], None]
 class DeletesFirst(Forgetting):
     """Keys, then deletion, and the tombstones last."""
 
-    async def forget(self, email: str) -> Forgotten:
+    async def forget(self, email: str, keep: Keep = keep_nothing) -> Forgotten:
         ref = self.references.of_email(ReferenceUse.LOOKUP, clean_email(email))
         stone = of_address(self.references.of_email(ReferenceUse.TOMBSTONE, clean_email(email)))
         persons = list((await self.people.find([ref])).values())

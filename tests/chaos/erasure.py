@@ -202,14 +202,23 @@ class World:
 
     async def play(self, chooser: Chooser) -> list[str]:
         """Play one schedule; every promise it broke, in words."""
-        self.baton.schedule = self.schedule = Schedule(chooser, self._hear)
+        self.baton.schedule = self.schedule = Schedule(chooser, self._hear, self._stuck)
         try:
             await self.schedule.run(**self.actors)
+            self.baton.schedule = None
+            await self._come_to_rest()
         except (AssertionError, GreffierError) as stuck:
-            return [f"{type(stuck).__name__}: {stuck}"]
+            return [*self._faults_seen(), f"{type(stuck).__name__}: {stuck}"]
         finally:
             self.baton.schedule = None
         return [*self._faults_seen(), *await self._faults_left()]
+
+    def _stuck(self) -> bool:
+        """Whether something makes those who wait go on."""
+        return False
+
+    async def _come_to_rest(self) -> None:
+        """What goes on by itself once nobody disturbs."""
 
     def _hear(self, what: str) -> None:
         self.stone_stands |= what == "tombstones.find_one_and_update"

@@ -21,6 +21,9 @@ from typing import Any, Protocol
 _SETTLING = 8
 """Turns of the event loop that code needs between two operations: it awaits nothing else, so a few are plenty."""
 
+_PATIENCE = 20
+"""How often so many turns are given when nobody comes: some code has long ways to go."""
+
 _MAX_STEPS = 4_000
 
 
@@ -152,12 +155,22 @@ def _unheard(_: str) -> None:
     return None
 
 
-class Schedule:
-    """One run of some actors, operation by operation. ``trace``: who did what, in order; ``watch`` hears each."""
+def _nothing_helps() -> bool:
+    return False
 
-    def __init__(self, chooser: Chooser, watch: Callable[[str], None] = _unheard) -> None:
+
+class Schedule:
+    """One run of some actors, operation by operation. ``trace``: who did what, in order; ``watch`` hears each.
+
+    ``stuck``: asked when nobody can go on; whether somebody can now.
+    """
+
+    def __init__(
+        self, chooser: Chooser, watch: Callable[[str], None] = _unheard, stuck: Callable[[], bool] = _nothing_helps
+    ) -> None:
         self._chooser = chooser
         self._watch = watch
+        self._stuck = stuck
         self._waiting: list[Turn] = []
         self._in_flight: asyncio.Future[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -168,14 +181,7 @@ class Schedule:
         for name, actor in actors.items():
             self.spawn(name, actor)
         try:
-            while True:
-                await self._settle()
-                for task in self._tasks:
-                    if task.done():
-                        task.result()
-                self._tasks = [task for task in self._tasks if not task.done()]
-                if not self._tasks:
-                    return
+            while await self._somebody_left():
                 await self._grant_one()
         finally:
             for task in self._tasks:
@@ -248,6 +254,8 @@ class Schedule:
 
     async def _grant_one(self) -> None:
         ready = [turn for turn in self._waiting if turn.ready()]
+        if not ready and self._stuck():
+            return
         if not ready or len(self.trace) > _MAX_STEPS:
             raise AssertionError(f"nobody can go on: {[(turn.actor, turn.what) for turn in self._waiting]}")
         turn = self._chooser.choose(ready)
@@ -258,9 +266,18 @@ class Schedule:
         await self._in_flight
         self._watch(turn.what)
 
-    async def _settle(self) -> None:
-        for _ in range(_SETTLING):
-            await asyncio.sleep(0)
+    async def _somebody_left(self) -> bool:
+        """Let everybody come to the next operation; ``False`` when all are done."""
+        for _ in range(_PATIENCE):
+            for _ in range(_SETTLING):
+                await asyncio.sleep(0)
+            for task in self._tasks:
+                if task.done():
+                    task.result()
+            self._tasks = [task for task in self._tasks if not task.done()]
+            if not self._tasks or any(turn.ready() for turn in self._waiting):
+                break
+        return bool(self._tasks)
 
 
 async def _in_life(life: Life, body: Awaitable[None]) -> None:

@@ -52,6 +52,16 @@ class AtOnce(ThreadPoolExecutor):
         self._baton = baton
         self._steps: set[asyncio.Task[None]] = set()
 
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Until the end, the loop gives what it would give to a thread to this."""
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(self)
+        try:
+            yield
+        finally:
+            loop.set_default_executor(ThreadPoolExecutor())
+
     def submit(self, work: Any, /, *args: Any, **options: Any) -> Future[Any]:
         done: Future[Any] = Future()
         called = next((one for one in getattr(work, "args", ()) if isinstance(one, Blocking)), None)
