@@ -154,6 +154,10 @@ class SteppedDatabase(AsyncIOMotorDatabase):  # type: ignore[type-arg]
     def __getitem__(self, name: str) -> Any:
         return SteppedCollection(super().__getitem__(name), self._whose + name, self._baton)
 
+    async def command(self, command: Any, *args: Any, **options: Any) -> Any:
+        async with self._baton.operation(f"{self._whose}{command}"):
+            return await super().command(command, *args, **options)
+
 
 def stepped(databases: Databases, baton: Baton) -> Databases:
     """The same databases, operation by operation."""

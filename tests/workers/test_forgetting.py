@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from schemas.errors import InvalidMessage
@@ -9,6 +11,7 @@ from schemas.terms import Case, Purpose
 from tests import factories
 from tests.factories import NOON
 from tests.workers.bench import Bench, Document
+from workers.services import utc_now
 from workers.stores.keys import KeyHeld
 
 OWNED = (
@@ -110,6 +113,28 @@ async def test_who_comes_back_is_somebody_new(bench: Bench) -> None:
     (new,) = bench.collection("persons")
     assert new["_id"] != old["_id"]
     assert len(await bench.read(whom.email, Purpose.PROVIDE_SERVICES)) == 1
+
+
+@pytest.mark.parametrize("told_when_it_began", [True, False])
+async def test_an_erasure_done_again_leaves_who_came_back_since(bench: Bench, told_when_it_began: bool) -> None:
+    """A worker that was paused, or a redelivery. Without its beginning it is another erasure, and takes them too."""
+    whom, erase = factories.someone(), bench.services.forgetting.forget
+    await bench.send(factories.form(Case.CONTACT, whom))
+    began = await bench.services.tombstones.now()
+    await erase(whom.email, began=began)
+    await bench.send(factories.form(Case.CONTACT, whom, received=utc_now() + timedelta(minutes=1)))
+    again = await erase(whom.email, began=began if told_when_it_began else None)
+    assert len(await bench.read(whom.email)) == (1 if told_when_it_began else 0)
+    assert again.anything is not told_when_it_began
+
+
+async def test_what_is_not_its_own_tombstone_moves(bench: Bench) -> None:
+    """The erasure of a second case takes what came after the first."""
+    whom, tombstones = factories.someone(), bench.services.tombstones
+    await bench.services.forgetting.forget(whom.email)
+    await bench.send(factories.form(Case.CONTACT, whom, received=utc_now() + timedelta(minutes=1)))
+    assert (await bench.services.forgetting.forget(whom.email, began=await tombstones.now())).anything
+    assert await bench.read(whom.email) == []
 
 
 async def test_what_is_no_address_forgets_nobody(bench: Bench) -> None:

@@ -19,7 +19,7 @@ from workers.stores.mongo import Document
 
 OF_AN_ANSWER: Final = (
     *("reason", "outcome", "entry", "receipt", "answered_at", "look", "looked", "look_asked", "proof"),
-    *("found", "decided", "held", "lifted"),
+    *("found", "began", "decided", "held", "lifted"),
 )
 """What a task loses when its store is asked anew."""
 
@@ -43,7 +43,7 @@ async def _reopen(docket: Docket, name: str, ground: str, by: str) -> None:
         await docket.evidence.note("hold_lifted", case["_id"], f"{CONTROLLER}/{task['attempt']}", **told)
         now = docket.services.clock()
         changes = {"proof": ProofState.NONE.value, "wake_at": now, **_promise(case)}
-        unset = [one for one in OF_AN_ANSWER if one not in ("found", "decided", "lifted")]
+        unset = [one for one in OF_AN_ANSWER if one not in ("found", "began", "decided", "lifted")]
         if await docket.cases.change_with_task(case, changes, task, _lifted(task), unset):
             await docket.wake_case(case["_id"])
             return

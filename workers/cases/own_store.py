@@ -41,8 +41,8 @@ async def serve(desk: Desk, case: Document, task: Document, person: Mapping[str,
         return
     if "found" not in task:
         found = [{"name": name, "matched": count} for name, count in (await _standing(desk, person)).items()]
-        decided = await _facts(desk, person)
-        await desk.cases.change_task(task, {"found": found, "decided": decided, "attempt": task["attempt"] + 1})
+        facts = {"decided": await _facts(desk, person), "began": await desk.services.tombstones.now()}
+        await desk.cases.change_task(task, {"found": found, **facts, "attempt": task["attempt"] + 1})
         task = (await desk.cases.tasks([task["_id"]]))[task["_id"]]
     copies: dict[str, Any] = {}
     match Right(case["right"]):
@@ -114,7 +114,7 @@ async def _erase(desk: Desk, case: Document, task: Document, person: Mapping[str
 
     for email in person["emails"]:
         try:
-            await desk.services.forgetting.forget(email, keep)
+            await desk.services.forgetting.forget(email, keep, began=task.get("began"))
         except KeyHeld:
             return await _all_kept(desk, task, email)
     standing = await _standing(desk, person) if why else {}

@@ -65,8 +65,11 @@ class Forgetting:
     keys: Keys
     tombstones: Tombstones
 
-    async def forget(self, email: str, keep: Keep = keep_nothing) -> Forgotten:
+    async def forget(self, email: str, keep: Keep = keep_nothing, *, began: datetime | None = None) -> Forgotten:
         """Erase whoever has this address, but for what ``keep`` says. May be repeated, also after it broke off.
+
+        Each time it is an erasure of its own, unless it is said when it ``began`` (by :meth:`Tombstones.now`): then who
+        came back since its tombstone was set is left alone.
 
         Raises :class:`schemas.errors.InvalidMessage` for what is no address, :class:`StoreUnavailable`, and
         :class:`workers.stores.keys.KeyHeld` when a legal hold keeps the person's key: then nothing was deleted.
@@ -75,7 +78,7 @@ class Forgetting:
         ref = self.references.of_email(ReferenceUse.LOOKUP, address)
         stone = of_address(self.references.of_email(ReferenceUse.TOMBSTONE, address))
         parked_ref = self.references.of_email(ReferenceUse.PARKED, address)
-        erased_at = await self.tombstones.write_address(stone)
+        erased_at = await self.tombstones.write_address(stone, began)
         # In this order: an intake that moves a person out of the way names him with the tombstone first.
         standing = await self.people.of_before(ref, erased_at)
         persons = list(dict.fromkeys([*standing, *await self.tombstones.persons_of(stone)]))

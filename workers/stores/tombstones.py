@@ -39,6 +39,7 @@ class Tombstones:
     """The list of what was erased, in **evidence**."""
 
     def __init__(self, databases: Databases) -> None:
+        self._database = databases.evidence
         self._stones: Collection = databases.evidence["tombstones"]
 
     async def write(self, ids: Iterable[str]) -> None:
@@ -49,11 +50,26 @@ class Tombstones:
             with available():
                 await self._stones.bulk_write(writes, ordered=False)
 
-    async def write_address(self, stone: str) -> datetime:
-        """The tombstone of an address: sets it, or moves it to now; the moment it bears, by the database's clock."""
+    async def now(self) -> datetime:
+        """The moment by the clock that tombstones are set by."""
+        with available():
+            said = await self._database.command("hello", codec_options=self._database.codec_options)
+        moment: datetime = said["localTime"]
+        return moment
+
+    async def write_address(self, stone: str, began: datetime | None = None) -> datetime:
+        """The tombstone of an address: sets it, or moves it to now; the moment it bears, by the database's clock.
+
+        ``began``: when the erasure began, should this be a part of it that is done again: a tombstone set since then is
+        its own and stays, or whoever came back meanwhile would be erased too.
+        """
+        own = {"$gte": ["$at", began]} if began else False
         with available():
             written = await self._stones.find_one_and_update(
-                {"_id": stone}, [{"$set": {"at": "$$NOW"}}], upsert=True, return_document=ReturnDocument.AFTER
+                {"_id": stone},
+                [{"$set": {"at": {"$cond": [own, "$at", "$$NOW"]}}}],
+                upsert=True,
+                return_document=ReturnDocument.AFTER,
             )
         at: datetime = written["at"]
         return at
