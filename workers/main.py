@@ -103,10 +103,7 @@ class Controller:
             await self._services.close()
 
     def _store_answers(self) -> bool:
-        try:
-            self._run(self.services.databases.ping())
-        except Exception:
-            return False
+        self._run(self.services.databases.ping())
         return True
 
     def _run(self, coroutine: Coroutine[Any, Any, None]) -> None:
