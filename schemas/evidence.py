@@ -46,7 +46,7 @@ from typing import Annotated, Any, Final
 from pydantic import Field
 
 from schemas.errors import InvalidMessage
-from schemas.fields import DAY, IDENTIFIER, MOMENT, SHA256_HEX, FieldType, pattern, wire_moment
+from schemas.fields import DAY, IDENTIFIER, MOMENT, SHA256_HEX, FieldType, listed, pattern, wire_moment
 from schemas.orders import ASKED
 from schemas.shapes import Shape
 from schemas.signed import document_shape
@@ -69,12 +69,6 @@ THUMBPRINT: Final = pattern(r"^[A-Za-z0-9_-]{43}$", 43)
 def number(least: int, most: int = 2**53 - 1) -> FieldType:
     """A whole number."""
     kept = Annotated[int, Field(strict=True, ge=least, le=most)]
-    return FieldType(kept, kept)
-
-
-def listed(item: FieldType, least: int, most: int) -> FieldType:
-    """A list of items."""
-    kept = Annotated[list[item.kept], Field(min_length=least, max_length=most)]  # type: ignore[name-defined]
     return FieldType(kept, kept)
 
 

@@ -21,11 +21,10 @@ from schemas.evidence import (
     STORE,
     THUMBPRINT,
     VERSION,
-    listed,
     number,
     one_of,
 )
-from schemas.fields import DAY, IDENTIFIER, MOMENT, SHA256_HEX, pattern, text
+from schemas.fields import DAY, IDENTIFIER, MOMENT, SHA256_HEX, listed, pattern, text
 from schemas.shapes import Shape
 from schemas.signed import DATED_KEY, PUBLIC_KEY, document_shape
 from schemas.terms import Channel, Right

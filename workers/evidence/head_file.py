@@ -10,8 +10,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from schemas.errors import InvalidMessage
-from schemas.evidence import HEAD, SIGNED_HEAD, listed, one_of
-from schemas.fields import IDENTIFIER, SHA256_HEX
+from schemas.evidence import HEAD, SIGNED_HEAD, one_of
+from schemas.fields import IDENTIFIER, SHA256_HEX, listed
 from schemas.ledger_keys import LedgerKeys
 from schemas.shapes import Shape
 from schemas.signed import DATED_KEY, DatedKey, check_document
