@@ -21,7 +21,7 @@ from workers.actors.dead import park_dead, park_poison
 from workers.actors.newsletter import keep_newsletter
 from workers.actors.rights import keep_rights
 from workers.actors.submissions import keep_submissions
-from workers.actors.work import TIME_LIMIT_S, work
+from workers.actors.work import work
 from workers.broker import HardenedBroker, Hooks, Tuning, build_broker
 from workers.cases.clerk import ADVANCE, MAIL, CaseTrust, Clerk
 from workers.consume import run_worker
@@ -143,8 +143,7 @@ def declare_case_actors(broker: dramatiq.Broker, controller: Controller, clerk: 
         await work(controller.services, RIGHTS, batch, keep_rights(clerk.desk))
 
     async def advance(reference: str) -> None:
-        async with asyncio.timeout(TIME_LIMIT_S):
-            await clerk.advance(reference)
+        await clerk.advance(reference)
 
     async def mail(mail: str) -> None:
         await clerk.mail(mail)

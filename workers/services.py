@@ -87,12 +87,9 @@ class Services:
     parked: Parked
     tombstones: Tombstones
     suppressions: Suppressions
+    standing: Standing
     reads: Reads
     bookkeeping: Bookkeeping
-
-    @property
-    def standing(self) -> Standing:
-        return Standing(self.databases, self.trust.references)
 
     @property
     def turns(self) -> Turns:
@@ -140,21 +137,23 @@ def services_over(
 ) -> Services:
     """Services over databases that are already there."""
     keys = Keys(databases, trust.wrapper)
+    people, submissions, tombstones = People(databases), Submissions(databases), Tombstones(databases)
     return Services(
         trust=trust,
         clock=clock,
         skew=skew,
         databases=databases,
         uploads=uploads,
-        people=People(databases),
+        people=people,
         keys=keys,
-        submissions=Submissions(databases),
+        submissions=submissions,
         confirmations=Confirmations(databases),
         consents=Consents(databases),
         files=Files(databases),
         parked=Parked(databases, keys, trust.references.digest, uploads.clear),
-        tombstones=Tombstones(databases),
+        tombstones=tombstones,
         suppressions=Suppressions(databases),
+        standing=Standing(databases, trust.references, people, submissions, tombstones),
         reads=Reads(databases),
         bookkeeping=Bookkeeping(databases),
     )

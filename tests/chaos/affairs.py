@@ -64,7 +64,7 @@ class Affairs(Requests):
         super()._hear(what)
         if what.startswith(_WATCHED) and "find" not in what.partition(".")[2].split("_")[:1]:
             self.look_over()
-        if what.startswith("attempts.insert"):
+        if what == "attempts.bulk_write":
             for code in self.branches:
                 self.ordered[code] = self.auditor.orders(code)
 

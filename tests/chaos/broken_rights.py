@@ -19,6 +19,7 @@ from schemas.fields import wire_moment
 from schemas.terms import Right
 from workers.cases import receiving
 from workers.rules import cases as rules
+from workers.stores import cases as cases_module
 from workers.stores.cases import Cases
 from workers.stores.subsidiaries.adapter import Subject
 from workers.stores.subsidiaries.journal import Journal, Tombstone
@@ -67,13 +68,7 @@ def attempt_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def change_without_comparing(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def change(self: Cases, case: Mapping[str, Any], changes: Mapping[str, Any], *unset: str) -> bool:
-        update: dict[str, Any] = {"$set": dict(changes), "$inc": {"version": 1}}
-        if unset:
-            update["$unset"] = dict.fromkeys(unset, "")
-        return bool((await self._cases.update_one({"_id": case["_id"]}, update)).modified_count)
-
-    monkeypatch.setattr(Cases, "change", change)
+    monkeypatch.setattr(cases_module, "_as_read", lambda document: {"_id": document["_id"]})
 
 
 def lost_order_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -221,7 +221,7 @@ class World:
         """What goes on by itself once nobody disturbs."""
 
     def _hear(self, what: str) -> None:
-        self.stone_stands |= what == "tombstones.find_one_and_update"
+        self.stone_stands |= what == "tombstones.bulk_write"
 
     async def replay(self) -> list[str]:
         """Hand over every message once more, as a replay of the queue would; the promises broken then."""

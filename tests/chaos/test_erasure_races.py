@@ -23,6 +23,8 @@ from tests.workers.bench import Bench, open_bench, settings_for
 from workers.services import Trust
 from workers.stores.mongo import connect
 
+pytestmark = pytest.mark.usefixtures("called_alone")
+
 SEED = int(os.environ.get("GREFFIER_SEED", "20261122"))
 SCHEDULES = int(os.environ.get("GREFFIER_SCHEDULES", "50"))
 LONG = 3_000

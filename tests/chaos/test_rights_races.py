@@ -46,6 +46,8 @@ from workers.stores.ledger import Ledger
 from workers.stores.mongo import connect
 from workers.stores.packages import Packages
 
+pytestmark = pytest.mark.usefixtures("called_alone")
+
 SEED = int(os.environ.get("GREFFIER_SEED", "20261123"))
 SCHEDULES = int(os.environ.get("GREFFIER_SCHEDULES", "12"))
 SECONDS = float(os.environ.get("GREFFIER_SECONDS", "600"))

@@ -23,6 +23,7 @@ from schemas.keyring import PACKAGES, read_wrapping_keys
 from schemas.ledger_keys import LedgerKeys, read_ledger_keys
 from schemas.party_keys import read_party, read_subsidiaries, read_token_key
 from schemas.routes import RIGHTS
+from workers.actors.work import TIME_LIMIT_S
 from workers.broker import HardenedBroker, Tuning
 from workers.cases.desk import Desk
 from workers.cases.dispatching import Dispatcher
@@ -35,6 +36,7 @@ from workers.cases.posting import Posting
 from workers.cases.receiving import receive
 from workers.cases.reconciler import reconcile_for_ever
 from workers.cases.serving import dispatch
+from workers.cases.waking import InHand
 from workers.correspondence.compose import Letterhead, letterhead
 from workers.correspondence.mailer import Mailer, MailSettings, SmtpMailer, read_mail_settings
 from workers.evidence.keeping import Keeper
@@ -97,6 +99,7 @@ class Clerk:
     _inbox: Inbox | None = None
     _posting: Posting | None = None
     _dispatcher: Dispatcher | None = None
+    _in_hand: InHand | None = None
     _desk: Desk | None = None
     _ledger: Ledger | None = None
     _mailer: Mailer | None = None
@@ -118,11 +121,12 @@ class Clerk:
         redis_url = self.settings.redis_url.get_secret_value()
         self._posting = Posting(redis_url, self.tuning)
         self._dispatcher = Dispatcher(lambda store: dispatch(self.desk, store))
+        self._in_hand = InHand(self.advance, self._wake(ADVANCE))
         self._mailer = SmtpMailer(self.trust.mail)
         ledger = self._ledger = Ledger(services.databases)
         notes = Notes(ledger, services.clock)
         head = letterhead(services.trust.register.controller, self.trust.mail.mail_from)
-        self._desk = self._new_desk(services, notes, head, self._dispatcher)
+        self._desk = self._new_desk(services, notes, head, self._dispatcher, self._in_hand)
         await notes.note_keys(self.trust.peers)
         keeper = Keeper(ledger, Heads(services.databases, ledger, self.trust.ledger, services.clock), services.clock)
         loop = asyncio.get_running_loop()
@@ -136,7 +140,9 @@ class Clerk:
         house = keep_house_for_ever(self._posting, self._inbox, self.desk.cases, stores)
         self._tasks.append(loop.create_task(house, name="housekeeping"))
 
-    def _new_desk(self, services: Services, notes: Notes, head: Letterhead, dispatcher: Dispatcher) -> Desk:
+    def _new_desk(
+        self, services: Services, notes: Notes, head: Letterhead, dispatcher: Dispatcher, in_hand: InHand
+    ) -> Desk:
         return Desk(
             services=services,
             cases=Cases(services.databases),
@@ -146,7 +152,7 @@ class Clerk:
             peers=self.trust.peers,
             token_key=self.trust.token_key,
             send=self._send,
-            wake_case=self._wake(ADVANCE),
+            wake_case=in_hand.wake,
             wake_store=dispatcher.wake,
             wake_mail=self._wake(MAIL),
             settle=timedelta(seconds=services.trust.register.second_look_after.value),
@@ -163,6 +169,8 @@ class Clerk:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._in_hand is not None:
+            await self._in_hand.close()
         if self._dispatcher is not None:
             await self._dispatcher.close()
         if self._desk is not None:
@@ -172,7 +180,8 @@ class Clerk:
 
     async def advance(self, reference: str) -> None:
         """The actor of one case."""
-        await advance(self.desk, reference)
+        async with asyncio.timeout(TIME_LIMIT_S):
+            await advance(self.desk, reference)
 
     async def mail(self, mail: str) -> None:
         """The actor of one mail."""

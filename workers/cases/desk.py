@@ -5,6 +5,7 @@ Source: design § 5.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -24,6 +25,9 @@ from workers.stores.subsidiaries.adapter import StoreAdapter
 
 CASE: Final = "case"
 """The class of a case's key: it opens the identifiers, the mails and the copies, and is destroyed at the end."""
+
+COPIES_AT_ONCE: Final = 4
+"""Copies and packages in memory at the same time: each may have a hundred megabytes."""
 
 Send = Callable[[str, str], Awaitable[None]]
 """Puts a sealed order (second) into a subsidiary's namespace (first: its code)."""
@@ -65,7 +69,8 @@ class Desk(Docket):
     """One per controller process. ``settle``: the longest time anything may be in flight before the second look.
 
     ``public_url``: how people reach the door; ``counter_url``: the counter, where it is reached otherwise.
-    ``eyes``: the offices' stores that the controller may read itself, by code.
+    ``eyes``: the offices' stores that the controller may read itself, by code. ``copying``: held by whoever has an
+    access copy or a package in memory.
     """
 
     packages: Packages
@@ -79,6 +84,7 @@ class Desk(Docket):
     public_url: str
     counter_url: str | None = None
     eyes: Mapping[str, StoreAdapter] = field(default_factory=dict)
+    copying: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(COPIES_AT_ONCE))
 
 
 def seal_json(key: DataKey, place: str, value: Any) -> bytes:

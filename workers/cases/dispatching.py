@@ -12,11 +12,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-import structlog
-
-from schemas.errors import Temporary
-
-log = structlog.get_logger("greffier.cases")
+from workers.cases.waking import Woken
 
 ANSWER_S: Final = 2.0
 """How long the next order waits for the answer to the last: an office that is slow, or away, hears of what is due."""
@@ -31,16 +27,12 @@ class Dispatcher:
     def __init__(self, dispatch: Dispatch, answer_s: float = ANSWER_S) -> None:
         self._dispatch = dispatch
         self._answer_s = answer_s
-        self._woken: set[str] = set()
-        self._sending: dict[str, asyncio.Task[None]] = {}
-        self._closed = False
+        self._due = Woken("orders", self._send)
         self._answered: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
 
     async def wake(self, store: str) -> None:
         """Have what a store is due sent soon."""
-        self._woken.add(store)
-        if store not in self._sending and not self._closed:
-            self._sending[store] = asyncio.create_task(self._send(store), name=f"orders-{store}")
+        self._due.wake(store)
 
     def answered(self, store: str) -> None:
         """A receipt of this store is in: its next order may leave."""
@@ -48,29 +40,23 @@ class Dispatcher:
 
     def busy(self, store: str) -> bool:
         """Whether an order is being made, or its answer waited for."""
-        return store in self._sending
+        return self._due.busy(store)
 
     async def close(self) -> None:
         """Finish the orders in hand and make no more: one that was made and not sent would be a minute late."""
-        self._closed = True
+        closing = asyncio.create_task(self._due.close())
+        await asyncio.sleep(0)  # from now on no order is begun
         for answered in self._answered.values():
             answered.set()
-        await asyncio.gather(*self._sending.values(), return_exceptions=True)
+        await closing
 
     async def _send(self, store: str) -> None:
-        try:
-            while store in self._woken and not self._closed:
-                self._woken.discard(store)
-                self._answered[store].clear()
-                if await self._dispatch(store):
-                    self._woken.add(store)  # there may be more than one order holds
-                    await self._wait_for_answer(store)
-        except Temporary as error:
-            log.warning("orders wait", store=store, reason=type(error).__name__)
-        except Exception as error:
-            log.error("orders not sent", store=store, exc_info=error)
-        finally:
-            del self._sending[store]
+        self._answered[store].clear()
+        if not await self._dispatch(store):
+            return
+        self._due.wake(store)  # there may be more than one order holds
+        if not self._due.closed:
+            await self._wait_for_answer(store)
 
     async def _wait_for_answer(self, store: str) -> None:
         try:

@@ -97,17 +97,17 @@ async def _rest(desk: Desk, case: Document, facts: Case) -> None:
         return  # it is looked at soon enough: not every receipt is worth a write
     if moment != current:
         changed = {"wake_at": moment} if moment else {}
-        await desk.cases.change(case, changed, *([] if moment else ["wake_at"]))
+        await desk.cases.step(case, changed, *([] if moment else ["wake_at"]))
 
 
 async def _acknowledge(desk: Desk, case: Document, _: list[Document]) -> None:
     await answering.acknowledge(desk, case)
-    await desk.cases.change(case, {}, "acknowledge")
+    await desk.cases.step(case, {}, "acknowledge")
 
 
 async def _mail_link(desk: Desk, case: Document, _: list[Document]) -> None:
     await answering.mail_link(desk, case)
-    await desk.cases.change(case, {"link_mailed": True})
+    await desk.cases.step(case, {"link_mailed": True})
 
 
 async def _accept(desk: Desk, case: Document, _: list[Document]) -> None:
@@ -118,7 +118,7 @@ async def _accept(desk: Desk, case: Document, _: list[Document]) -> None:
         if not case["confirmed"]:
             changes["serve_from"] = await objection_turn(desk, case, person["emails"][0])
     await desk.evidence.note("request_accepted", case["_id"], "accepted", right=case["right"])
-    await desk.cases.change(case, changes)
+    await desk.cases.step(case, changes)
 
 
 async def _serve(desk: Desk, case: Document, _: list[Document]) -> None:
@@ -128,17 +128,19 @@ async def _serve(desk: Desk, case: Document, _: list[Document]) -> None:
     for store in waiting:
         await desk.wake_store(store)
     await own_store.serve(desk, case, tasks[CONTROLLER], await _person(desk, case))
-    await desk.cases.change(case, {"proof": ProofState.SERVED.value})
+    await desk.cases.step(case, {"proof": ProofState.SERVED.value})
 
 
 async def _note_receipts(desk: Desk, case: Document, _: list[Document]) -> None:
     await desk.evidence.note("all_receipts", case["_id"], "receipted")
     settled = desk.services.clock() + desk.settle
-    await desk.cases.change(case, {"proof": ProofState.RECEIPTED.value, "settle_at": settled})
+    await desk.cases.step(case, {"proof": ProofState.RECEIPTED.value, "settle_at": settled})
 
 
 async def _look(desk: Desk, case: Document, tasks: list[Document]) -> None:
-    now, person, looks = desk.services.clock(), await _person(desk, case), []
+    now, person = desk.services.clock(), await _person(desk, case)
+    looks: list[Awaitable[bool]] = []
+    asked: list[tuple[Document, dict[str, Any]]] = []
     for task in tasks:
         if task["state"] != TaskState.RECEIPTED or task.get("look_asked"):
             continue
@@ -147,34 +149,36 @@ async def _look(desk: Desk, case: Document, tasks: list[Document]) -> None:
         elif eyes.can_see(desk, task):
             looks.append(eyes.look(desk, case, task, person))
         else:
-            await desk.cases.change_task(task, {"ask": "look", "look_asked": True, "send_at": now})
-            await desk.wake_store(task["store"])
+            asked.append((task, {"ask": "look", "look_asked": True, "send_at": now}))
+    await desk.cases.step_tasks(asked)
+    for task, _ in asked:
+        await desk.wake_store(task["store"])
     if not all(await asyncio.gather(*looks)):
-        await desk.cases.change(case, {"settle_at": now + eyes.AGAIN_AFTER})
+        await desk.cases.step(case, {"settle_at": now + eyes.AGAIN_AFTER})
 
 
 async def _note_verified(desk: Desk, case: Document, _: list[Document]) -> None:
     await desk.evidence.note("verified", case["_id"], "verified")
-    await desk.cases.change(case, {"proof": ProofState.VERIFIED.value})
+    await desk.cases.step(case, {"proof": ProofState.VERIFIED.value})
 
 
 async def _answer(desk: Desk, case: Document, tasks: list[Document]) -> None:
     silent = [task["store"] for task in tasks if not task_of(task).answered]
     if silent and "promised" not in case:
         # Before the letter that promises them word, so that what is promised is what it says, whatever happens next.
-        await desk.cases.change(case, {"promised": silent})
+        await desk.cases.step(case, {"promised": silent})
         return
     if await _letter(desk, case, answering.as_promised(case, tasks), 1):
         await desk.evidence.note("answered", case["_id"], "answered")
         now = desk.services.clock()
-        await desk.cases.change(case, {"answer": Answer.ANSWERED.value, "answered_at": now}, "joins")
+        await desk.cases.step(case, {"answer": Answer.ANSWERED.value, "answered_at": now}, "joins")
 
 
 async def _tell(desk: Desk, case: Document, tasks: list[Document]) -> None:
     part = case.get("letters", 1) + 1
     if await _letter(desk, case, tasks, part):
         await desk.evidence.note("answered", case["_id"], f"answered/{part}")
-        await desk.cases.change(case, {"letters": part}, "promised")
+        await desk.cases.step(case, {"letters": part}, "promised")
 
 
 async def _letter(desk: Desk, case: Document, tasks: list[Document], part: int) -> bool:
@@ -183,7 +187,8 @@ async def _letter(desk: Desk, case: Document, tasks: list[Document], part: int) 
     if case["right"] == Right.ACCESS:
         if not await packaging.has_link(desk, case, part):
             return False
-        package = await packaging.put_together(desk, case, tasks)
+        async with desk.copying:
+            package = await packaging.put_together(desk, case, tasks)
     await answering.answer(desk, case, tasks, package, part)
     return True
 
@@ -191,17 +196,17 @@ async def _letter(desk: Desk, case: Document, tasks: list[Document], part: int) 
 async def _close(desk: Desk, case: Document, _: list[Document]) -> None:
     await desk.evidence.note("closed", case["_id"], "closed")
     await _let_go(desk, case)
-    await desk.cases.change(case, {"proof": ProofState.CLOSED.value, "closed_at": desk.services.clock()}, "wake_at")
+    await desk.cases.step(case, {"proof": ProofState.CLOSED.value, "closed_at": desk.services.clock()}, "wake_at")
 
 
 async def _lapse(desk: Desk, case: Document, _: list[Document]) -> None:
     await desk.evidence.note("request_lapsed", case["_id"], "lapsed")
-    await desk.cases.change(case, {"answer": Answer.WITHDRAWN.value, "reason": "link_not_used"}, "joins")
+    await desk.cases.step(case, {"answer": Answer.WITHDRAWN.value, "reason": "link_not_used"}, "joins")
 
 
 async def _end(desk: Desk, case: Document, _: list[Document]) -> None:
     await _let_go(desk, case)
-    await desk.cases.change(case, {"ended": True}, "wake_at")
+    await desk.cases.step(case, {"ended": True}, "wake_at")
 
 
 async def _let_go(desk: Desk, case: Document) -> None:

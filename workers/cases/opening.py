@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeGuard
 
 import structlog
 
@@ -98,12 +98,16 @@ def addresses(data: Mapping[str, Any]) -> list[str]:
 async def confirm(desk: Docket, data: Mapping[str, Any]) -> None:
     """The link of a case was used: once, for that case, while it waits for it. Anything else changes nothing."""
     reference = data["reference"]
-    while True:
-        case = await desk.cases.get(reference)
-        if case is None or case.get("link") != data["token"] or case["answer"] != Answer.RECEIVED:
-            log.info("confirmation without effect", case=reference)
-            return
+    used = False
+    while _waits_for(case := await desk.cases.get(reference), data["token"]):
         await desk.evidence.note("request_confirmed", reference, data["token"])
-        if await desk.cases.change(case, {"confirmed": True, "wake_at": desk.services.clock()}, "link"):
-            break
-    await desk.wake_case(reference)
+        await desk.cases.step(case, {"confirmed": True, "wake_at": desk.services.clock()}, "link")
+        used = True
+    if used:
+        await desk.wake_case(reference)
+    else:
+        log.info("confirmation without effect", case=reference)
+
+
+def _waits_for(case: Document | None, token: str) -> TypeGuard[Document]:
+    return case is not None and case.get("link") == token and case["answer"] == Answer.RECEIVED

@@ -42,21 +42,21 @@ async def serve(desk: Desk, case: Document, task: Document, person: Mapping[str,
     if "found" not in task:
         found = [{"name": name, "matched": count} for name, count in (await _standing(desk, person)).items()]
         facts = {"decided": await _facts(desk, person), "began": await desk.services.tombstones.now()}
-        await desk.cases.change_task(task, {"found": found, **facts, "attempt": task["attempt"] + 1})
+        await desk.cases.step_tasks([(task, {"found": found, **facts, "attempt": task["attempt"] + 1})])
         task = (await desk.cases.tasks([task["_id"]]))[task["_id"]]
-    copies: dict[str, Any] = {}
     match Right(case["right"]):
         case Right.ACCESS:
-            copy = await copy_of(desk.services, person["emails"])
-            copies = {task["_id"]: copy} if copy["collections"] else {}
-            collections = [dict(one) for one in task["found"]]
+            async with desk.copying:
+                copy = await copy_of(desk.services, person["emails"])
+                copies = {task["_id"]: copy} if copy["collections"] else {}
+                await _file(desk, task, [dict(one) for one in task["found"]], copies, "serve")
         case Right.ERASURE:
-            collections = await _erase(desk, case, task, person)
+            await _file(desk, task, await _erase(desk, case, task, person), {}, "serve")
         case Right.OBJECTION:
             await suppress(desk, person)
             ended = {"restricted": await _prospecting(desk, person)}
             collections = [one | ended if one["name"] == "links" else one for one in task["found"]]
-    await _file(desk, task, collections, copies, "serve")
+            await _file(desk, task, collections, {}, "serve")
 
 
 async def look(desk: Desk, task: Document, person: Mapping[str, Any]) -> None:

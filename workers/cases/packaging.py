@@ -45,7 +45,7 @@ async def has_link(desk: Desk, case: Document, part: int) -> bool:
         return False
     now, former = desk.services.clock(), [*before.get("former", ()), before["token"]] if before else []
     link = {"token": secrets.token_hex(16), "part": part, "made": now, "former": former}
-    await desk.cases.change(case, {"package": {**link, "expires": expires_at(TokenKind.DOWNLOAD, now)}})
+    await desk.cases.step(case, {"package": {**link, "expires": expires_at(TokenKind.DOWNLOAD, now)}})
     return False
 
 

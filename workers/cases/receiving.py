@@ -157,7 +157,7 @@ async def _apply(desk: Desk, told: Sequence[tuple[Document, Mapping[str, Any]]],
     await asyncio.gather(*(note(task, entry) for task, entry in told))  # all of them in one write
     for _ in range(_TRIES):
         changed = [(task, changes) for task, entry in told if (changes := _changes(task, entry, digest, proof))]
-        if await desk.cases.change_tasks(changed, "send_at", "awaits", "unseen"):
+        if await desk.cases.step_tasks(changed, "send_at", "awaits", "unseen"):
             return
         fresh = await desk.cases.tasks(task["_id"] for task, _ in told)
         told = [(fresh[task["_id"]], entry) for task, entry in told]

@@ -77,8 +77,8 @@ async def dispatch(desk: Desk, store: str) -> int:
     if not due:
         return 0
     if store not in desk.peers:
-        for task in due:
-            await desk.cases.change_task(task, {"reason": NOT_CONNECTED, "send_at": now + _AGAIN_AFTER[2]})
+        later = {"reason": NOT_CONNECTED, "send_at": now + _AGAIN_AFTER[2]}
+        await desk.cases.step_tasks([(task, later) for task in due])
         log.warning("store has no keys: its tasks wait", store=store, tasks=len(due))
         return 0
     order = str(uuid_utils.uuid7())

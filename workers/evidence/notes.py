@@ -15,11 +15,10 @@ from typing import Any, Final
 from schemas.errors import Conflict
 from schemas.evidence import Entry, entry
 from schemas.jose import Peer
+from workers.stores.gathering import Gatherer
 from workers.stores.ledger import Ledger
 
 _AT_ONCE: Final = 500
-
-Waiting = tuple[Entry, "asyncio.Future[None]"]
 
 
 class Notes:
@@ -28,8 +27,7 @@ class Notes:
     def __init__(self, ledger: Ledger, clock: Callable[[], datetime]) -> None:
         self._ledger = ledger
         self._clock = clock
-        self._waiting: list[Waiting] = []
-        self._writer: asyncio.Task[None] | None = None
+        self._gathered: Gatherer[Entry, None] = Gatherer(self._append, _AT_ONCE)
 
     async def note(self, kind: str, case: str | None, fact: str, **details: Any) -> None:
         """Note a fact of one of :data:`schemas.evidence.KINDS`; it is durable when this returns.
@@ -43,12 +41,7 @@ class Notes:
 
     async def write(self, entries: Iterable[Entry]) -> None:
         """Several entries, in one write. Raises like :meth:`note`."""
-        loop = asyncio.get_running_loop()
-        mine: list[Waiting] = [(one, loop.create_future()) for one in entries]
-        self._waiting += mine
-        if self._writer is None:
-            self._writer = loop.create_task(self._write_waiting())
-        outcomes = await asyncio.gather(*(written for _, written in mine), return_exceptions=True)
+        outcomes = await asyncio.gather(*map(self._gathered.call, entries), return_exceptions=True)
         for outcome in outcomes:
             if outcome is not None:
                 raise outcome
@@ -64,41 +57,12 @@ class Notes:
         if entries:
             await self.write(entries)
 
-    async def _write_waiting(self) -> None:
+    async def _append(self, entries: list[Entry]) -> list[Exception | None]:
         try:
-            while self._waiting:
-                batch, self._waiting = self._waiting[:_AT_ONCE], self._waiting[_AT_ONCE:]
-                await self._write_batch(batch)
-        finally:
-            self._writer = None
-            for _, written in self._waiting:  # only when cancelled: the loop ends
-                written.cancel()
-
-    async def _write_batch(self, batch: list[Waiting]) -> None:
-        try:
-            await self._ledger.append(*(one for one, _ in batch))
+            await self._ledger.append(*entries)
         except Conflict as error:
-            if len(batch) > 1:  # find whose it is: appending the others again changes nothing
-                for each in batch:
-                    await self._write_batch([each])
-                return
-            _settle(batch, error)
-        except Exception as error:
-            _settle(batch, error)
-        except BaseException:
-            _settle(batch, None, cancel=True)
-            raise
-        else:
-            _settle(batch, None)
-
-
-def _settle(batch: list[Waiting], error: Exception | None, *, cancel: bool = False) -> None:
-    for _, written in batch:
-        if written.done():
-            continue
-        if cancel:
-            written.cancel()
-        elif error is not None:
-            written.set_exception(error)
-        else:
-            written.set_result(None)
+            if len(entries) == 1:
+                return [error]
+            # Find whose it is: appending the others again changes nothing.
+            return [outcome for each in entries for outcome in await self._append([each])]
+        return [None] * len(entries)

@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from operator import itemgetter
 from typing import Any, Final
 
-from pymongo import UpdateOne
-from pymongo.errors import DuplicateKeyError
+from pymongo import DeleteMany, UpdateOne
 
+from workers.stores.gathering import Gathered
 from workers.stores.mongo import Collection, Databases, Document, available, insert_new
 
 OPEN_ANSWERS: Final = ("received", "identity_pending", "accepted")
@@ -31,6 +32,12 @@ class Cases:
         self._receipts: Collection = databases.evidence["receipts"]
         self._copies: Collection = databases.evidence["copies"]
         self._mails: Collection = databases.evidence["mails"]
+        self._gathered_cases = Gathered(self._cases)
+        self._gathered_tasks = Gathered(self._tasks)
+        self._gathered_orders = Gathered(self._orders)
+        self._gathered_receipts = Gathered(self._receipts)
+        self._gathered_mails = Gathered(self._mails)
+        self._gathered_copies = Gathered(self._copies)
 
     # ------------------------------------------------------------------ cases
 
@@ -39,37 +46,30 @@ class Cases:
 
         The second rests on a partial unique index over ``joins``, which a case loses when its answer is final.
         """
-        try:
-            with available():
-                await self._cases.insert_one({**case, "version": 1})
-        except DuplicateKeyError:
-            return False
-        return True
+        return not await self._gathered_cases.insert_new([{**case, "version": 1}])
 
     async def get(self, reference: str) -> Document | None:
         """One case."""
-        with available():
-            return await self._cases.find_one({"_id": reference})
+        return await self._gathered_cases.get(reference)
 
     async def whole(self, references: Sequence[str]) -> list[Document]:
         """Cases by reference, with what is sealed."""
-        with available():
-            return await self._cases.find({"_id": {"$in": list(references)}}).to_list(None)
+        return await self._gathered_cases.having("_id", references)
 
     async def joined(self, joins: bytes) -> str | None:
         """The reference of the open case of this person and right."""
-        with available():
-            found = await self._cases.find_one({"joins": joins}, {"_id": 1})
-        return str(found["_id"]) if found else None
+        found = await self._gathered_cases.having("joins", [joins])
+        return str(found[0]["_id"]) if found else None
 
     async def change(self, case: Mapping[str, Any], changes: Mapping[str, Any], *unset: str) -> bool:
         """Change a case unless somebody did since it was read; ``False``: read it again."""
-        update: dict[str, Any] = {"$set": dict(changes), "$inc": {"version": 1}}
-        if unset:
-            update["$unset"] = dict.fromkeys(unset, "")
         with available():
-            result = await self._cases.update_one({"_id": case["_id"], "version": case["version"]}, update)
+            result = await self._cases.update_one(_as_read(case), _update(changes, unset))
         return bool(result.modified_count)
+
+    async def step(self, case: Mapping[str, Any], changes: Mapping[str, Any], *unset: str) -> None:
+        """The same for who reads the case again anyhow: many cases' changes travel together, and none hears its own."""
+        await self._gathered_cases.change(UpdateOne(_as_read(case), _update(changes, unset)))
 
     async def change_and_write(
         self, case: Mapping[str, Any], changes: Mapping[str, Any], mail: Document | None, *unset: str
@@ -80,13 +80,9 @@ class Cases:
         """
         if mail is None:
             return await self.change(case, changes, *unset)
-        update: dict[str, Any] = {"$set": dict(changes), "$inc": {"version": 1}}
-        if unset:
-            update["$unset"] = dict.fromkeys(unset, "")
-        as_read = {"_id": case["_id"], "version": case["version"]}
 
         async def together(session: Any) -> bool:
-            result = await self._cases.update_one(as_read, update, session=session)
+            result = await self._cases.update_one(_as_read(case), _update(changes, unset), session=session)
             if result.modified_count:
                 await self._mails.update_one({"_id": mail["_id"]}, {"$setOnInsert": mail}, upsert=True, session=session)
             return bool(result.modified_count)
@@ -126,26 +122,22 @@ class Cases:
 
     async def open_tasks(self, tasks: Sequence[Document]) -> None:
         """Insert tasks by ``<reference>/<store>``; those that are there stay as they are."""
-        await insert_new(self._tasks, [{**task, "version": 1} for task in tasks])
+        await self._gathered_tasks.insert_new([{**task, "version": 1} for task in tasks])
 
     async def tasks_of(self, reference: str) -> list[Document]:
         """A case's tasks, by store."""
-        with available():
-            return await self._tasks.find({"case": reference}).sort("store", 1).to_list(None)
+        return sorted(await self._gathered_tasks.having("case", [reference]), key=itemgetter("store"))
 
     async def states_of(self, references: Iterable[str]) -> dict[str, list[Document]]:
         """By case, its tasks with no more than :func:`workers.rules.cases.next_step` asks for."""
         told: defaultdict[str, list[Document]] = defaultdict(list)
-        fields = {"case": 1, "store": 1, "state": 1, "look_asked": 1}
-        with available():
-            async for task in self._tasks.find({"case": {"$in": list(references)}}, fields):
-                told[task["case"]].append(task)
+        for task in await self._gathered_tasks.having("case", references, "store", "state", "look_asked"):
+            told[task["case"]].append(task)
         return told
 
     async def tasks(self, ids: Iterable[str]) -> dict[str, Document]:
         """Tasks by id."""
-        with available():
-            return {task["_id"]: task async for task in self._tasks.find({"_id": {"$in": list(ids)}})}
+        return {task["_id"]: task for task in await self._gathered_tasks.having("_id", ids)}
 
     async def to_send(self, store: str, now: datetime, limit: int) -> list[Document]:
         """Tasks of a store that wait for an order and are due for one."""
@@ -160,28 +152,14 @@ class Cases:
 
     async def change_task(self, task: Mapping[str, Any], changes: Mapping[str, Any], *unset: str) -> bool:
         """Change a task unless somebody did since it was read."""
-        update: dict[str, Any] = {"$set": dict(changes), "$inc": {"version": 1}}
-        if unset:
-            update["$unset"] = dict.fromkeys(unset, "")
         with available():
-            result = await self._tasks.update_one({"_id": task["_id"], "version": task["version"]}, update)
+            result = await self._tasks.update_one(_as_read(task), _update(changes, unset))
         return bool(result.modified_count)
 
-    async def change_tasks(self, changed: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], *unset: str) -> bool:
-        """The same for several tasks, each with its changes, in one write; ``False`` when somebody changed any."""
-        gone = {"$unset": dict.fromkeys(unset, "")} if unset else {}
-        writes = [
-            UpdateOne(
-                {"_id": task["_id"], "version": task["version"]},
-                {"$set": dict(changes), "$inc": {"version": 1}, **gone},
-            )
-            for task, changes in changed
-        ]
-        if not writes:
-            return True
-        with available():
-            result = await self._tasks.bulk_write(writes, ordered=False)
-        return result.modified_count == len(writes)
+    async def step_tasks(self, changed: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], *unset: str) -> bool:
+        """The same for several tasks, each with its own; ``False``: perhaps not for all, read them again."""
+        changes = [UpdateOne(_as_read(task), _update(changes, unset)) for task, changes in changed]
+        return await self._gathered_tasks.change(*changes)
 
     async def tasks_held(self, keys: Sequence[str]) -> list[Document]:
         """Our own store's tasks of which a hold on one of these keys kept something."""
@@ -197,15 +175,12 @@ class Cases:
         task_unset: Sequence[str],
     ) -> bool:
         """Change a case and one of its tasks: both, or neither where somebody changed one since it was read."""
-        case_update = {"$set": dict(changes), "$inc": {"version": 1}}
-        task_update = {"$set": dict(task_changes), "$inc": {"version": 1}, "$unset": dict.fromkeys(task_unset, "")}
 
         async def together(session: Any) -> bool:
-            found = {"_id": case["_id"], "version": case["version"]}
-            if not (await self._cases.update_one(found, case_update, session=session)).modified_count:
+            if not (await self._cases.update_one(_as_read(case), _update(changes), session=session)).modified_count:
                 return False
-            found = {"_id": task["_id"], "version": task["version"]}
-            if not (await self._tasks.update_one(found, task_update, session=session)).modified_count:
+            update = _update(task_changes, task_unset)
+            if not (await self._tasks.update_one(_as_read(task), update, session=session)).modified_count:
                 await session.abort_transaction()
                 return False
             return True
@@ -234,12 +209,11 @@ class Cases:
 
     async def keep_order(self, order: Document) -> None:
         """An order as it was sealed, by its ``jti``; it waits here, not in Redis."""
-        await insert_new(self._orders, [order])
+        await self._gathered_orders.insert_new([order])
 
     async def orders(self, ids: Iterable[str]) -> dict[str, Document]:
         """Orders by ``jti``."""
-        with available():
-            return {order["_id"]: order async for order in self._orders.find({"_id": {"$in": list(ids)}})}
+        return {order["_id"]: order for order in await self._gathered_orders.having("_id", ids)}
 
     async def messages_in_force(self, store: str) -> set[str]:
         """The ids of the messages that carry the orders which a store's waiting tasks name."""
@@ -251,7 +225,7 @@ class Cases:
 
     async def keep_receipt(self, receipt: Document) -> bool:
         """A receipt as it was signed, by its digest; ``False`` when the very same was there."""
-        return not await insert_new(self._receipts, [receipt])
+        return not await self._gathered_receipts.insert_new([receipt])
 
     async def receipt_speaks_of(self, digest: str, reference: str) -> None:
         """A kept receipt speaks of one more case: what it says of that one was not believed before."""
@@ -294,14 +268,13 @@ class Cases:
 
     async def drop_copies(self, reference: str) -> None:
         """Delete a case's access copies once they were delivered or have lapsed."""
-        with available():
-            await self._copies.delete_many({"case": reference})
+        await self._gathered_copies.write(DeleteMany({"case": reference}))
 
     # ------------------------------------------------------------------ mails
 
     async def put_mail(self, mail: Document) -> None:
         """A mail by ``<reference>/<kind>``: one of each kind, whatever is repeated."""
-        await insert_new(self._mails, [mail])
+        await self._gathered_mails.insert_new([mail])
 
     async def mails_due(self, now: datetime, lease_until: datetime, limit: int) -> list[str]:
         """The ids of mails that are to be sent now, each handed to one caller until ``lease_until``."""
@@ -329,15 +302,12 @@ class Cases:
 
     async def mails_waiting(self, reference: str) -> bool:
         """Whether a mail of this case has not left yet."""
-        with available():
-            return await self._mails.find_one({"case": reference, "send_at": {"$exists": True}}, {"_id": 1}) is not None
+        return any("send_at" in mail for mail in await self._gathered_mails.having("case", [reference], "send_at"))
 
     async def mail_done(self, mail: str, outcome: str, at: datetime) -> None:
         """A mail was handed over, or failed for good; its content goes."""
-        with available():
-            await self._mails.update_one(
-                {"_id": mail}, {"$set": {"outcome": outcome, "at": at}, "$unset": {"send_at": "", "sealed": ""}}
-            )
+        done = {"$set": {"outcome": outcome, "at": at}, "$unset": {"send_at": "", "sealed": ""}}
+        await self._gathered_mails.write(UpdateOne({"_id": mail}, done))
 
     async def mail_later(self, mail: str, send_at: datetime) -> None:
         """A mail could not be sent now."""
@@ -351,3 +321,12 @@ class Cases:
         """What was mailed about a case, without content."""
         with available():
             return await self._mails.find({"case": reference}, {"sealed": 0}).to_list(None)
+
+
+def _as_read(document: Mapping[str, Any]) -> Document:
+    """A case or a task, unless somebody changed it since it was read."""
+    return {"_id": document["_id"], "version": document["version"]}
+
+
+def _update(changes: Mapping[str, Any], unset: Iterable[str] = ()) -> Document:
+    return {"$set": dict(changes), "$inc": {"version": 1}, "$unset": dict.fromkeys(unset, "")}

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from workers.stores.events import Inserted, insert_events
+from workers.stores.gathering import Gathered
 from workers.stores.mongo import Collection, Databases, Document, available
 
 
@@ -18,6 +19,7 @@ class Confirmations:
 
     def __init__(self, databases: Databases) -> None:
         self._confirmations: Collection = databases.active["confirmations"]
+        self._gathered = Gathered(self._confirmations)
 
     async def insert(self, documents: Sequence[Document]) -> Inserted:
         """Confirmations with ``about``, ``happened`` and ``digest``."""
@@ -36,6 +38,4 @@ class Confirmations:
 
     async def erase(self, subscriptions: Iterable[str]) -> int:
         """Delete the confirmations of erased subscriptions; how many there were."""
-        wanted = list(subscriptions)
-        with available():
-            return (await self._confirmations.delete_many({"about": {"$in": wanted}})).deleted_count
+        return await self._gathered.delete("about", subscriptions)

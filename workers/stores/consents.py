@@ -12,6 +12,7 @@ from datetime import datetime
 
 from schemas.consent import Choice
 from workers.stores.events import Inserted, insert_events
+from workers.stores.gathering import Gathered
 from workers.stores.mongo import Collection, Databases, Document, available
 
 
@@ -21,6 +22,7 @@ class Consents:
     def __init__(self, databases: Databases) -> None:
         self._consents: Collection = databases.active["consents"]
         self._visits: Collection = databases.active["visits"]
+        self._gathered_visits = Gathered(self._visits)
 
     async def insert(self, documents: Sequence[Document]) -> Inserted:
         """Consent events by event key, with ``device``, ``happened``, ``choices`` and their proof."""
@@ -68,8 +70,4 @@ class Consents:
 
     async def erase_visits(self, devices: Iterable[bytes]) -> int:
         """Delete every visit of devices that were linked to an erased person; how many there were."""
-        wanted = list(devices)
-        if not wanted:
-            return 0
-        with available():
-            return (await self._visits.delete_many({"device": {"$in": wanted}})).deleted_count
+        return await self._gathered_visits.delete("device", devices)

@@ -16,6 +16,7 @@ from typing import Final
 from gridfs.errors import NoFile
 from motor.motor_asyncio import AsyncIOMotorGridFSBucket
 
+from workers.stores.gathering import Gathered
 from workers.stores.keys import DataKey
 from workers.stores.mongo import Collection, Databases, Document, available, insert_new
 
@@ -29,6 +30,7 @@ class Files:
     def __init__(self, databases: Databases) -> None:
         self._bucket = AsyncIOMotorGridFSBucket(databases.active, _BUCKET)
         self._files: Collection = databases.active[f"{_BUCKET}.files"]
+        self._gathered = Gathered(self._files)
         self._chunks: Collection = databases.active[f"{_BUCKET}.chunks"]
 
     async def stands(self, file_id: str, person: str) -> bool:
@@ -80,10 +82,11 @@ class Files:
 
     async def erase(self, persons: Iterable[str], kept: Iterable[str] = ()) -> int:
         """Delete every file of these persons but those of the events ``kept``; how many there were."""
-        owned = {"metadata.person": {"$in": list(persons)}, "metadata.event": {"$nin": list(kept)}}
-        with available():
-            ids = [found["_id"] async for found in self._files.find(owned, {"_id": 1})]
-            if ids:
+        left = frozenset(kept)
+        found = await self._gathered.having("metadata.person", persons, "metadata.event")
+        ids = [file["_id"] for file in found if file["metadata"]["event"] not in left]
+        if ids:
+            with available():
                 await self._chunks.delete_many({"files_id": {"$in": ids}})
                 await self._files.delete_many({"_id": {"$in": ids}})
         return len(ids)

@@ -109,7 +109,7 @@ class Forgetting:
 
     async def _linked(self, persons: list[str], erased_at: datetime) -> tuple[list[str], list[bytes]]:
         """The events that brought these persons' data, and the devices that were linked to them."""
-        held = await self.submissions.find({"person": {"$in": persons}}, "device", "received") if persons else []
+        held = await self.submissions.of(persons, "device", "received")
         # What came after the erasure and stands under the old person for a moment is about to start anew: no stone.
         events = [submission["_id"] for submission in held if submission["received"] <= erased_at]
         return events, [bytes(submission["device"]) for submission in held if "device" in submission]

@@ -8,6 +8,7 @@ Source: design § 4 "Keys"; crypto-and-evidence § 1, § 2; R19, R26.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import secrets
 from collections.abc import Iterable, Mapping
@@ -17,10 +18,12 @@ from typing import Any, Final, Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from pymongo import UpdateOne
 from pymongo.errors import DuplicateKeyError
 
 from schemas.errors import GreffierError
-from workers.stores.mongo import Collection, Databases, available, insert_new
+from workers.stores.gathering import Gathered
+from workers.stores.mongo import Collection, Databases, available
 
 KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
@@ -121,6 +124,7 @@ class Keys:
 
     def __init__(self, databases: Databases, wrapper: KeyWrapper, name: str = "keys") -> None:
         self._keys: Collection = databases.keys[name]
+        self._gathered = Gathered(self._keys)
         self._wrapper = wrapper
 
     async def ensure(self, ids: Iterable[str]) -> dict[str, DataKey]:
@@ -133,7 +137,7 @@ class Keys:
         missing = [wanted_id for wanted_id in wanted if wanted_id not in found]
         fresh = {new: AESGCM.generate_key(256) for new in missing}
         documents = [{"_id": new, **self._wrapper.wrap(new, key)} for new, key in fresh.items()]
-        taken = await insert_new(self._keys, documents)
+        taken = await self._gathered.insert_new(documents)
         keys = {new: DataKey(new, key) for position, (new, key) in enumerate(fresh.items()) if position not in taken}
         if taken:
             found |= await self._stored([missing[position] for position in taken])
@@ -148,10 +152,8 @@ class Keys:
 
         Raises :class:`KeyHeld` when a legal hold keeps one of them; the others are destroyed.
         """
-        held = False
-        for doomed in dict.fromkeys(ids):
-            held |= not await self._destroy(doomed)
-        if held:
+        destroyed = await asyncio.gather(*map(self._destroy, dict.fromkeys(ids)))
+        if not all(destroyed):
             raise KeyHeld("a legal hold keeps a key")
 
     async def hold(self, ids: Iterable[str], hold: Hold) -> list[str]:
@@ -197,19 +199,15 @@ class Keys:
         emptied = [{"$replaceWith": {"_id": doomed, "destroyed_at": {"$ifNull": ["$destroyed_at", "$$NOW"]}}}]
         while True:
             try:
-                with available():
-                    await self._keys.update_one({"_id": doomed, "hold": {"$exists": False}}, emptied, upsert=True)
+                free = {"_id": doomed, "hold": {"$exists": False}}
+                await self._gathered.write(UpdateOne(free, emptied, upsert=True))
                 return True
             except DuplicateKeyError:  # it is held, or was minted at this very moment: then it is destroyed next
-                with available():
-                    if await self._keys.find_one({"_id": doomed, "hold": {"$exists": True}}, {"_id": 1}):
-                        return False
+                if "hold" in (await self._gathered.get(doomed) or {}):
+                    return False
 
     async def _stored(self, ids: list[str]) -> dict[str, dict[str, Any]]:
-        if not ids:
-            return {}
-        with available():
-            return {stored["_id"]: stored async for stored in self._keys.find({"_id": {"$in": ids}})}
+        return {stored["_id"]: stored for stored in await self._gathered.having("_id", ids)}
 
     def _opened(self, stored: Mapping[str, Mapping[str, Any]]) -> dict[str, DataKey]:
         return {

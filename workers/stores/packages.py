@@ -7,7 +7,7 @@ Source: R17; crypto-and-evidence § 6 "Exports to people".
 
 from __future__ import annotations
 
-from gridfs.errors import FileExists, NoFile
+from gridfs.errors import CorruptGridFile, FileExists, NoFile
 from motor.motor_asyncio import AsyncIOMotorGridFSBucket
 
 from workers.stores.keys import Keys, KeyWrapper
@@ -44,9 +44,13 @@ class Packages:
         with available():
             try:
                 stream = await self._bucket.open_download_stream(reference)
+                return key.open(_place(reference), await stream.read())
             except NoFile:
                 return None
-            return key.open(_place(reference), await stream.read())
+            except CorruptGridFile:
+                if reference in await self._keys.read([reference]):
+                    raise
+                return None  # dropped while it was read
 
     async def drop(self, reference: str) -> None:
         """Destroy a package for good: its key, then its bytes. Where there is none, none can be put from now on."""

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from workers.stores.gathering import Gathered
 from workers.stores.keys import PARKED, Keys, key_id
 from workers.stores.mongo import Collection, Databases, Document, available, insert_new
 
@@ -47,6 +48,7 @@ class Parked:
         self, databases: Databases, keys: Keys, digest: Callable[[bytes], bytes], clear_files: ClearFiles
     ) -> None:
         self._letters: Collection = databases.active["parked"]
+        self._gathered = Gathered(self._letters)
         self._keys = keys
         self._digest = digest
         self._clear_files = clear_files
@@ -101,19 +103,18 @@ class Parked:
 
     async def erase(self, ids: Iterable[str]) -> int:
         """Clear the letters' files, destroy their keys, then delete the letters; how many there were."""
-        return await self._erase_all({"_id": {"$in": list(ids)}})
+        return await self._erase_all(await self._gathered.having("_id", ids, "files"))
 
     async def erase_about(self, refs: Iterable[bytes], until: datetime) -> int:
         """Erase every letter that speaks of one of these addresses and was received by then; how many there were."""
-        return await self._erase_all({"refs": {"$in": list(refs)}, "received": {"$lte": until}})
+        found = await self._gathered.having("refs", refs, "files", "received")
+        return await self._erase_all([letter for letter in found if letter["received"] <= until])
 
     async def erase_of(self, events: Iterable[str]) -> int:
         """Erase every letter of these events; how many there were."""
-        return await self._erase_all({"event": {"$in": list(events)}})
+        return await self._erase_all(await self._gathered.having("event", events, "files"))
 
-    async def _erase_all(self, query: Document) -> int:
-        with available():
-            found = await self._letters.find(query, {"files": 1}).to_list(None)
+    async def _erase_all(self, found: Sequence[Document]) -> int:
         if not found:
             return 0
         await self._clear_files(file for letter in found for file in letter.get("files", ()))

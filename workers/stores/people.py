@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any
 
 import uuid_utils
+from pymongo import DeleteOne
 
-from workers.stores.mongo import Collection, Databases, available, insert_new
+from workers.stores.gathering import Gathered
+from workers.stores.mongo import Collection, Databases, Document, available, insert_new
 
 
 class People:
@@ -23,23 +24,16 @@ class People:
 
     def __init__(self, databases: Databases) -> None:
         self._persons: Collection = databases.active["persons"]
+        self._gathered = Gathered(self._persons)
 
     async def find(self, refs: Iterable[bytes]) -> dict[bytes, str]:
         """Reference → person id, for those that exist."""
-        wanted = list(dict.fromkeys(refs))
-        if not wanted:
-            return {}
-        with available():
-            return {
-                bytes(ref): person["_id"]
-                async for person in self._persons.find({"refs": {"$in": wanted}}, {"refs": 1})
-                for ref in person["refs"]
-            }
+        found = await self._gathered.having("refs", refs)
+        return {bytes(ref): person["_id"] for person in found for ref in person["refs"]}
 
     async def refs_of(self, person: str) -> list[bytes]:
         """The references of one person; empty where there is none."""
-        with available():
-            found = await self._persons.find_one({"_id": person}, {"refs": 1})
+        found = await self._gathered.get(person)
         return [bytes(ref) for ref in found["refs"]] if found else []
 
     async def resolve(self, refs: Iterable[bytes], now: datetime, after: Mapping[bytes, datetime]) -> dict[bytes, str]:
@@ -62,9 +56,12 @@ class People:
 
     async def of_before(self, ref: bytes, erased_at: datetime) -> list[str]:
         """The persons of this reference who are not known to be younger than an erasure at ``erased_at``."""
-        with available():
-            found = self._persons.find({"refs": ref, **not_younger(erased_at)}, {"_id": 1})
-            return [person["_id"] async for person in found]
+        return [person["_id"] for person in await self.standing(ref, erased_at)]
+
+    async def standing(self, ref: bytes, erased_at: datetime | None = None) -> list[Document]:
+        """The documents of this reference; after an erasure, of those who are not known to be younger than it."""
+        found = await self._gathered.having("refs", [ref])
+        return found if erased_at is None else [person for person in found if not _younger(person, erased_at)]
 
     async def younger(self, persons: Iterable[str], erased_at: datetime) -> frozenset[str]:
         """Those of these persons who stand and are known to be younger than an erasure at ``erased_at``."""
@@ -74,11 +71,12 @@ class People:
 
     async def retire(self, person: str, erased_at: datetime) -> bool:
         """Remove the document of a person older than an erasure at ``erased_at``; ``False`` where there is none."""
-        with available():
-            result = await self._persons.delete_one({"_id": person, **not_younger(erased_at)})
-        return bool(result.deleted_count)
+        found = await self._gathered.get(person)
+        if found is None or _younger(found, erased_at):  # what he is younger than is known from his creation on
+            return False
+        await self._gathered.write(DeleteOne({"_id": person}))
+        return True
 
 
-def not_younger(erased_at: datetime) -> dict[str, Any]:
-    """The condition of a person who is not known to be younger than an erasure."""
-    return {"$or": [{"after": {"$exists": False}}, {"after": {"$lt": erased_at}}]}
+def _younger(person: Document, erased_at: datetime) -> bool:
+    return "after" in person and bool(person["after"] >= erased_at)

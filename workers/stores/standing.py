@@ -5,22 +5,35 @@ Source: P6; R17, R19.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
 
 from schemas.subject import References, ReferenceUse, clean_email
-from workers.stores.mongo import Databases, available
-from workers.stores.people import not_younger
+from workers.stores.gathering import Gathered
+from workers.stores.mongo import Databases, Document
+from workers.stores.people import People
+from workers.stores.submissions import Submissions
 from workers.stores.tombstones import Tombstones, of_address
 
 
 class Standing:
     """Counts per collection of **active**. Letters parked *because* of an erasure are what it leads to: not counted."""
 
-    def __init__(self, databases: Databases, references: References) -> None:
-        self._active = databases.active
-        self._stones = Tombstones(databases)
+    def __init__(
+        self,
+        databases: Databases,
+        references: References,
+        people: People,
+        submissions: Submissions,
+        tombstones: Tombstones,
+    ) -> None:
         self._references = references
+        self._people = people
+        self._submissions = submissions
+        self._stones = tombstones
+        names = ("links", "anchors", "confirmations", "visits", "files.files", "parked")
+        self._gathered = {name: Gathered(databases.active[name]) for name in names}
 
     async def left(self, email: str) -> dict[str, int]:
         """The same after an erasure: only what it had to take. Who came back since by an act of their own is new."""
@@ -36,30 +49,35 @@ class Standing:
         address = clean_email(email)
         ref = self._references.of_email(ReferenceUse.LOOKUP, address)
         parked = self._references.of_email(ReferenceUse.PARKED, address)
-        older = {"refs": ref} if erased_at is None else {"refs": ref, **not_younger(erased_at)}
-        until = {} if erased_at is None else {"received": {"$lte": erased_at}}
-        with available():
-            persons = [found["_id"] async for found in self._active["persons"].find(older, {"_id": 1})]
-            owned = {"person": {"$in": persons}}
-            fields = {"device": 1}
-            held = await self._active["submissions"].find(owned, fields).to_list(None)
+        persons = [person["_id"] for person in await self._people.standing(ref, erased_at)]
+        held = await self._submissions.of(persons, "device")
         keys = [one["_id"] for one in held]
         devices = [one["device"] for one in held if "device" in one]
-        wanted: dict[str, dict[str, Any]] = {
-            "persons": older,
-            "submissions": owned,
-            "links": owned,
-            "anchors": {"$or": [{"refs": ref, **until}, {"about": {"$in": keys}}]},
-            "confirmations": {"about": {"$in": keys}},
-            "visits": {"device": {"$in": devices}},
-            "files.files": {"metadata.person": {"$in": persons}},
-            "parked": {"refs": parked, "reason": {"$ne": "erased"}, **until},
+        (anchors, letters), (links, about, confirmations, visits, files) = await asyncio.gather(
+            asyncio.gather(
+                self._gathered["anchors"].having("refs", [ref], "received"),
+                self._gathered["parked"].having("refs", [parked], "received", "reason"),
+            ),
+            asyncio.gather(
+                self._gathered["links"].count("person", persons),
+                self._gathered["anchors"].count("about", keys),
+                self._gathered["confirmations"].count("about", keys),
+                self._gathered["visits"].count("device", devices),
+                self._gathered["files.files"].count("metadata.person", persons),
+            ),
+        )
+        return {
+            "persons": len(persons),
+            "submissions": len(held),
+            "links": links,
+            "anchors": about + _until(anchors, erased_at),
+            "confirmations": confirmations,
+            "visits": visits,
+            "files.files": files,
+            "parked": _until((letter for letter in letters if letter["reason"] != "erased"), erased_at),
         }
-        counts = [
-            [{"$match": query}, {"$group": {"_id": name, "documents": {"$sum": 1}}}] for name, query in wanted.items()
-        ]
-        first, *others = zip(wanted, counts, strict=True)
-        joined = [{"$unionWith": {"coll": name, "pipeline": stages}} for name, stages in others]
-        with available():  # all of them in one round trip
-            found = self._active[first[0]].aggregate([*first[1], *joined])
-            return {one["_id"]: one["documents"] async for one in found}
+
+
+def _until(documents: Iterable[Document], moment: datetime | None) -> int:
+    """How many of these had been received by a moment."""
+    return sum(moment is None or document["received"] <= moment for document in documents)

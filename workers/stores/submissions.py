@@ -8,10 +8,11 @@ Source: R1, R2, R13; design § 4 "A person", "Purpose links".
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from workers.stores.events import Inserted, insert_events
+from workers.stores.gathering import Gathered
 from workers.stores.mongo import Collection, Databases, Document, available, insert_new
 
 
@@ -27,6 +28,9 @@ class Submissions:
         self._submissions: Collection = databases.active["submissions"]
         self._links: Collection = databases.active["links"]
         self._anchors: Collection = databases.active["anchors"]
+        self._gathered = Gathered(self._submissions)
+        self._gathered_links = Gathered(self._links)
+        self._gathered_anchors = Gathered(self._anchors)
 
     async def insert(self, documents: Sequence[Document]) -> Inserted:
         """Submissions by event key, with ``person``, ``case``, ``sealed``, ``digest`` and what need not be sealed."""
@@ -45,20 +49,21 @@ class Submissions:
         with available():
             return await self._submissions.find(query, dict.fromkeys(fields, 1) if fields else None).to_list(None)
 
+    async def of(self, persons: Iterable[str], *fields: str) -> list[Document]:
+        """The submissions of these persons; all fields, or only those named."""
+        return await self._gathered.having("person", persons, *fields)
+
     async def links_of(self, person: str, purpose: str | None = None) -> list[Document]:
         """A person's links, live or not: for one purpose, or all."""
-        wanted = {"person": person} if purpose is None else {"person": person, "purpose": purpose}
-        with available():
-            return await self._links.find(wanted).to_list(None)
+        found = await self._gathered_links.having("person", [person])
+        return [link for link in found if purpose in (None, link["purpose"])]
 
     async def anchors_about(self, refs: Iterable[bytes], events: Iterable[str]) -> list[Document]:
         """The anchor events about these references and these submissions."""
-        about: list[dict[str, Any]] = [
-            {"refs": {"$in": list(refs)}},
-            {"about": {"$in": list(events)}},
-        ]
-        with available():
-            return await self._anchors.find({"$or": about}).to_list(None)
+        ways = await asyncio.gather(
+            self._gathered_anchors.having("refs", refs), self._gathered_anchors.having("about", events)
+        )
+        return list({anchor["_id"]: anchor for found in ways for anchor in found}.values())
 
     async def undo(self, keys: Iterable[str], persons: Iterable[str] | None = None) -> None:
         """Take back the submissions of these events and their links: those of these persons, or whoever's they are."""
@@ -100,17 +105,9 @@ class Submissions:
         kept_links: Iterable[str] = (),
     ) -> dict[str, int]:
         """Delete everything of these persons but what is ``kept``; collection → how many documents went."""
-        owned = {"person": {"$in": list(persons)}}
-        about: list[dict[str, Any]] = [
-            {"refs": {"$in": list(refs)}},
-            {"about": {"$in": list(events)}},
-        ]
-        with available():
-            links = await self._links.delete_many({**owned, "_id": {"$nin": list(kept_links)}})
-            anchors = await self._anchors.delete_many({"$or": about})
-            submissions = await self._submissions.delete_many({**owned, "_id": {"$nin": list(kept)}})
-        return {
-            "links": links.deleted_count,
-            "anchors": anchors.deleted_count,
-            "submissions": submissions.deleted_count,
-        }
+        # The submissions last: they are what names the others, should this be run again.
+        links = await self._gathered_links.delete("person", persons, frozenset(kept_links))
+        anchors = await self._gathered_anchors.delete("refs", refs)
+        anchors += await self._gathered_anchors.delete("about", events)
+        submissions = await self._gathered.delete("person", persons, frozenset(kept))
+        return {"links": links, "anchors": anchors, "submissions": submissions}

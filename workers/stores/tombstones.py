@@ -7,12 +7,13 @@ Source: P5; R26; design § 4 "P5 in one paragraph"; reliability § 7.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from pymongo import ReturnDocument, UpdateOne
+from pymongo import UpdateOne
 
-from workers.stores.mongo import Collection, Databases, available
+from workers.stores.gathering import Gathered, Gatherer
+from workers.stores.mongo import Databases, available
 
 
 def of_address(reference: bytes) -> str:
@@ -40,22 +41,23 @@ class Tombstones:
 
     def __init__(self, databases: Databases) -> None:
         self._database = databases.evidence
-        self._stones: Collection = databases.evidence["tombstones"]
+        self._gathered = Gathered(databases.evidence["tombstones"])
+        self._clock: Gatherer[None, datetime] = Gatherer(self._say_now)
 
     async def write(self, ids: Iterable[str]) -> None:
         """Set them at the database server's time; one that stands moves to now. Returns when a majority has them."""
         moved_to_now = [{"$set": {"at": "$$NOW"}}]
         writes = [UpdateOne({"_id": stone}, moved_to_now, upsert=True) for stone in dict.fromkeys(ids)]
-        if writes:
-            with available():
-                await self._stones.bulk_write(writes, ordered=False)
+        await self._gathered.write(*writes)
 
     async def now(self) -> datetime:
         """The moment by the clock that tombstones are set by."""
+        return await self._clock.call(None)
+
+    async def _say_now(self, asked: Sequence[None]) -> list[datetime]:
         with available():
             said = await self._database.command("hello", codec_options=self._database.codec_options)
-        moment: datetime = said["localTime"]
-        return moment
+        return [said["localTime"]] * len(asked)
 
     async def write_address(self, stone: str, began: datetime | None = None) -> datetime:
         """The tombstone of an address: sets it, or moves it to now; the moment it bears, by the database's clock.
@@ -64,31 +66,22 @@ class Tombstones:
         its own and stays, or whoever came back meanwhile would be erased too.
         """
         own = {"$gte": ["$at", began]} if began else False
-        with available():
-            written = await self._stones.find_one_and_update(
-                {"_id": stone},
-                [{"$set": {"at": {"$cond": [own, "$at", "$$NOW"]}}}],
-                upsert=True,
-                return_document=ReturnDocument.AFTER,
-            )
-        at: datetime = written["at"]
+        moved = [{"$set": {"at": {"$cond": [own, "$at", "$$NOW"]}}}]
+        await self._gathered.write(UpdateOne({"_id": stone}, moved, upsert=True))
+        # Should another erasure have moved it in between, what this one takes is part of what that one takes.
+        at: datetime = (await self._gathered.having("_id", [stone]))[0]["at"]
         return at
 
     async def name_persons(self, stone: str, persons: Iterable[str]) -> None:
         """Remember with an address's tombstone who was erased: whose document went first is still found by it."""
-        with available():
-            await self._stones.update_one({"_id": stone}, {"$addToSet": {"persons": {"$each": list(persons)}}})
+        named = {"$addToSet": {"persons": {"$each": list(persons)}}}
+        await self._gathered.write(UpdateOne({"_id": stone}, named))
 
     async def persons_of(self, stone: str) -> list[str]:
         """The persons named with an address's tombstone."""
-        with available():
-            found = await self._stones.find_one({"_id": stone}, {"persons": 1})
+        found = await self._gathered.get(stone)
         return list(found.get("persons", ())) if found else []
 
     async def look(self, ids: Iterable[str]) -> dict[str, datetime]:
         """Which of these stand, and since when (UTC)."""
-        wanted = list(dict.fromkeys(ids))
-        if not wanted:
-            return {}
-        with available():
-            return {stone["_id"]: stone["at"] async for stone in self._stones.find({"_id": {"$in": wanted}})}
+        return {stone["_id"]: stone["at"] for stone in await self._gathered.having("_id", ids)}

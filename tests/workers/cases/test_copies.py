@@ -140,7 +140,7 @@ async def test_a_copy_in_parts_reaches_the_person(coming: Coming, order: Callabl
     assert len(await german_receipts(coming)) == 1, "the signed receipt is the case's evidence, wherever its copy was"
 
 
-@pytest.mark.parametrize("died_at", ["keep_parts", "count_parts", "parts_of", "receipt_speaks_of", "change_tasks"])
+@pytest.mark.parametrize("died_at", ["keep_parts", "count_parts", "parts_of", "receipt_speaks_of", "step_tasks"])
 @pytest.mark.parametrize("last_is", ["a part", "the receipt"])
 async def test_every_crash_in_between_is_mended_by_the_message_that_comes_again(
     coming: Coming, bench: Bench, monkeypatch: pytest.MonkeyPatch, died_at: str, last_is: str

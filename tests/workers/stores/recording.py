@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from motor.motor_asyncio import AsyncIOMotorDatabase
-from pymongo import MongoClient, UpdateOne
+from pymongo import InsertOne, MongoClient
 
 from workers.stores.mongo import Databases
 
@@ -54,9 +54,10 @@ class _Collection:
         real = getattr(self._real, name)
         if name == "bulk_write":
 
-            def bulk(requests: list[UpdateOne], **options: Any) -> Any:
+            def bulk(requests: list[Any], **options: Any) -> Any:
                 for request in requests:
-                    self._note("bulk_write", request._filter)
+                    if not isinstance(request, InsertOne):
+                        self._note("bulk_write", request._filter)
                 return real(requests, **options)
 
             return bulk
