@@ -17,7 +17,7 @@ from workers.cases.desk import Wake
 
 log = structlog.get_logger("greffier.cases")
 
-AT_ONCE: Final = 100
+AT_ONCE: Final = 250
 """Cases that one process takes further at the same time: their small calls to the store travel together."""
 
 
