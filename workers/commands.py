@@ -12,7 +12,7 @@ import typer
 
 from workers.evidence_commands import evidence_app
 from workers.rights_commands import rights_app
-from workers.staff_commands import doctor, parked_app, status
+from workers.staff_commands import audience, doctor, parked_app, status
 from workers.subsidiary_commands import subsidiary
 
 
@@ -27,6 +27,7 @@ def register_commands(app: typer.Typer) -> None:
     app.command()(bench)
     app.command()(status)
     app.command()(doctor)
+    app.command()(audience)
     app.add_typer(parked_app, name="parked")
     app.add_typer(rights_app, name="rights")
     app.add_typer(evidence_app, name="evidence")

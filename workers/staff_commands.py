@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 import json
 import sys
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 
 import typer
 
 from schemas.errors import StoreUnavailable
+from schemas.terms import Department, Purpose
 
 if TYPE_CHECKING:
     from workers.services import Services
@@ -56,6 +59,39 @@ def status(as_json: AsJson = False) -> None:
         _print_status(found)
     if found.alarms:
         raise typer.Exit(1)
+
+
+def audience(
+    purpose: Annotated[Purpose, typer.Argument(help="what they would be written to for")],
+    by: Annotated[
+        str, typer.Option("--by", default_factory=getpass.getuser, show_default="this account", help="The read's name.")
+    ],
+    subsidiary: Annotated[
+        str | None, typer.Option("--subsidiary", help="for whose use; the group's own when absent")
+    ] = None,
+    department: Annotated[Department, typer.Option("--department", help="who reads")] = Department.MARKETING_SALES,
+    as_json: AsJson = False,
+) -> None:
+    """Who may be written to, now, for one purpose: an address a line; who is left out is counted by reason."""
+    from workers.audience import Audience, NoTransferBasis
+    from workers.gate import Reader, ReadRefused
+
+    async def run(services: Services) -> Counter[str]:
+        if subsidiary is not None and subsidiary not in services.trust.register.subsidiaries:
+            raise typer.BadParameter(f"the register has no subsidiary {subsidiary}")
+        left_out: Counter[str] = Counter()
+        async for page in Audience(services, Reader(by, department), purpose, subsidiary).pages():
+            for member in page.members:
+                typer.echo(json.dumps(member.as_json(), ensure_ascii=False) if as_json else member.email)
+            left_out.update(page.left_out)
+            left_out["members"] += len(page.members)
+        return left_out
+
+    try:
+        counted = _with_services(run)
+    except (ReadRefused, NoTransferBasis) as error:
+        _fail(f"refused: {error}")
+    print(json.dumps(counted), file=sys.stderr)
 
 
 def doctor(as_json: AsJson = False) -> None:

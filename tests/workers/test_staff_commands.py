@@ -240,3 +240,34 @@ async def test_a_dropped_letter_is_erased_and_the_reason_stays(bench: Bench, sta
     assert await bench.services.parked.content(letter) is None
     for words in (("show", letter), ("drop", letter, "--reason", "again"), ("replay", letter)):
         assert (await staff("parked", *words)).exit_code == 1
+
+
+# ---------------------------------------------------------------------- audience
+
+
+async def test_an_audience_is_an_address_a_line_and_says_who_is_left_out(bench: Bench, staff: Staff) -> None:
+    whom, applicant = factories.someone(), factories.someone()
+    await bench.send(factories.form(Case.CONTACT, whom), factories.form(Case.JOB_APPLICATION, applicant))
+    said = await staff("audience", "sales-prospecting")
+    assert (said.exit_code, said.stdout) == (0, f"{whom.email}\n")
+    assert json.loads(said.stderr) == {"members": 1, "no_such_purpose": 1}
+    said = await staff("audience", "sales-prospecting", "--subsidiary", "us", "--by", "mailer", "--json")
+    assert json.loads(said.stdout)["last_name"] == whom.last_name
+    assert bench.collection("reads", "evidence")[-1]["reader"] == "mailer"
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("recruitment",), 1),  # not for marketing
+        (("recruitment", "--department", "line-managers", "--subsidiary", "atlantis"), 2),
+        (("world-domination",), 2),
+    ],
+)
+async def test_an_audience_nobody_may_have_is_refused(
+    bench: Bench, staff: Staff, words: tuple[str, ...], code: int
+) -> None:
+    await bench.send(factories.form(Case.JOB_APPLICATION, factories.someone()))
+    said = await staff("audience", *words)
+    assert (said.exit_code, said.stdout) == (code, "")
+    assert said.stderr

@@ -31,6 +31,12 @@ class People:
         found = await self._gathered.having("refs", refs)
         return {bytes(ref): person["_id"] for person in found for ref in person["refs"]}
 
+    async def page(self, after: str, size: int) -> list[Document]:
+        """The next persons by id: each with its references."""
+        beyond = self._persons.find({"_id": {"$gt": after}}, {"refs": 1})
+        with available():
+            return await beyond.sort("_id", 1).limit(size).to_list(None)
+
     async def refs_of(self, person: str) -> list[bytes]:
         """The references of one person; empty where there is none."""
         found = await self._gathered.get(person)

@@ -5,6 +5,7 @@ Source: R8, R9; ASVS 16.2.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import uuid_utils
@@ -19,15 +20,26 @@ class Reads:
         self._reads: Collection = databases.evidence["reads"]
 
     async def record(
-        self, *, reader: str, department: str, purpose: str, person: str | None, shown: int, outcome: str, at: datetime
+        self,
+        *,
+        reader: str,
+        department: str,
+        purpose: str,
+        person: str | Sequence[str] | None,
+        shown: int,
+        outcome: str,
+        at: datetime,
     ) -> None:
-        """``shown``: how many records the reader is about to see; ``outcome``: ``shown`` or why nothing was."""
+        """``person``: whose data it is, or of how many persons in one read.
+
+        ``shown``: how many records the reader is about to see; ``outcome``: ``shown`` or why nothing was.
+        """
         entry = {
             "_id": str(uuid_utils.uuid7()),
             "reader": reader,
             "department": department,
             "purpose": purpose,
-            "person": person,
+            "person": person if isinstance(person, str) or person is None else list(person),
             "shown": shown,
             "outcome": outcome,
             "at": at,

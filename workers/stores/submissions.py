@@ -53,6 +53,16 @@ class Submissions:
         """The submissions of these persons; all fields, or only those named."""
         return await self._gathered.having("person", persons, *fields)
 
+    async def by_key(self, events: Iterable[str]) -> list[Document]:
+        """The submissions of these events."""
+        return await self._gathered.having("_id", events)
+
+    async def links_for(self, persons: Iterable[str], purpose: str) -> list[Document]:
+        """The links of these persons for one purpose, live or not."""
+        wanted = {"person": {"$in": list(persons)}, "purpose": purpose}
+        with available():
+            return await self._links.find(wanted).to_list(None)
+
     async def links_of(self, person: str, purpose: str | None = None) -> list[Document]:
         """A person's links, live or not: for one purpose, or all."""
         found = await self._gathered_links.having("person", [person])

@@ -25,6 +25,12 @@ class Suppressions:
         with available():
             await self._entries.update_one({"_id": ref}, new | first, upsert=True)
 
+    async def among(self, refs: Iterable[bytes], purpose: Purpose) -> frozenset[bytes]:
+        """Those of these addresses for which a purpose is suppressed."""
+        wanted = {"_id": {"$in": list(refs)}, "purposes": purpose.value}
+        with available():
+            return frozenset([bytes(entry["_id"]) async for entry in self._entries.find(wanted, {"_id": 1})])
+
     async def of(self, ref: bytes) -> frozenset[Purpose]:
         """The purposes suppressed for an address."""
         with available():
