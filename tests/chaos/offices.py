@@ -85,8 +85,8 @@ class Transactions:
             yield session
 
     @asynccontextmanager
-    async def writing(self) -> AsyncIterator[Session]:
-        async with self._baton.operation(f"{self._name}.writing"), self._real.writing() as session:
+    async def writing(self, **how: Any) -> AsyncIterator[Session]:
+        async with self._baton.operation(f"{self._name}.writing"), self._real.writing(**how) as session:
             yield session
 
 

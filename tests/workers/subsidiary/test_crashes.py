@@ -15,6 +15,7 @@ import pytest
 
 from schemas.errors import StoreUnavailable
 from schemas.terms import Right
+from tests.workers.subsidiary.bad_adapters import Wrapped
 from tests.workers.subsidiary.conftest import OpenOffice, soon
 from tests.workers.subsidiary.controller import ControllerSide, counts, entry, old
 from tests.workers.subsidiary.kits import Kit, PostgresKit, SqliteKit, mapping_of
@@ -185,21 +186,18 @@ async def test_an_older_attempt_that_comes_late_is_answered_and_does_nothing(
     assert len(await sqlite_kit.rows("subscribers")) == 1
 
 
-class Away:
-    """A store that is there for so many calls, then away."""
+class Away(Wrapped):
+    """A store that is there for so many erasures, then away; it serves person by person."""
 
     def __init__(self, inner: StoreAdapter, erasures: int) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self.left = erasures
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
 
     async def erase(self, subject: Subject, planned: Sequence[Tally] = ()) -> list[Tally]:
         if not self.left:
             raise StoreUnavailable("away")
         self.left -= 1
-        return await self._inner.erase(subject, planned)
+        return await super().erase(subject, planned)
 
 
 async def test_a_store_that_goes_away_in_the_middle_answers_nothing_and_forgets_nothing(
@@ -209,7 +207,7 @@ async def test_a_store_that_goes_away_in_the_middle_answers_nothing_and_forgets_
     await sqlite_kit.insert("subscribers", *({"id": i, "address": one} for i, one in enumerate(people)))
     inner = open_store(mapping_of(sqlite_kit), sqlite_kit.url)
     away = Away(inner, erasures=2)
-    office = await open_office(adapter=away)  # type: ignore[arg-type]
+    office = await open_office(adapter=away)
     token = controller.token(*map(entry, people))
     with pytest.raises(StoreUnavailable):
         await serve_order(office, token)
@@ -243,11 +241,11 @@ async def test_a_fault_of_the_adapter_is_told_and_the_neighbours_are_served(
         async def erase(self, subject: Subject, planned: Sequence[Tally] = ()) -> list[Tally]:
             if "faulty" in subject.emails[0]:
                 raise KeyError("anna@example.com")  # a text that must go nowhere
-            return await self._inner.erase(subject, planned)
+            return await super().erase(subject, planned)
 
     await sqlite_kit.insert("subscribers", {"id": 1, "address": "faulty@example.com"})
     inner = open_store(mapping_of(sqlite_kit), sqlite_kit.url)
-    office = await open_office(adapter=Faulty(inner, 9))  # type: ignore[arg-type]
+    office = await open_office(adapter=Faulty(inner, 9))
     bad, good = entry("faulty@example.com"), entry(ANNA)
     await serve_order(office, controller.token(bad, good))
     await inner.close()

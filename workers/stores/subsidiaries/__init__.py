@@ -5,7 +5,9 @@
 | `adapter` | the protocol the worker serves through, its values and its errors |
 | `mapping`, `mapping_checks` | the office's file: where a person stands in its store, and what becomes of each row |
 | `decisions` | pure: what becomes of one row |
-| `mapped` | the engine: walks a mapped store, children before parents |
+| `mapped` | the engine: a mapped store, each right as one walk over its rows |
+| `finding`, `erasing`, `objecting` | one person's walks: which rows, and what becomes of them, children first |
+| `together` | walks of several people over one session, with what they ask joined |
 | `mongo`, `sql` | the rows of MongoDB and of any SQL database |
 | `copies` | the access copy in canonical bytes |
 | `journal` | the tombstone journal beside the store |

@@ -9,6 +9,7 @@ The worker has already opened, verified and checked the order. An adapter finds 
 | ``look`` | count what stands now: what an erasure still matches; ``restricted``, where an objection stands |
 | ``access`` | give every record of the person, other people's data left out |
 | ``identifiers`` | give every identifier in the store, for the replay after a restore |
+| ``plan_all``, ``look_all``, ``erase_all``, ``object_all`` | the same for several people; a store may leave them out |
 
 Errors an adapter may raise: :class:`schemas.errors.StoreUnavailable` (wait: the order goes back and costs no retry)
 and :class:`StoreRefuses` (answered as ``refused`` with its reason). Anything else is a fault of the adapter, answered
@@ -21,7 +22,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 from schemas.errors import Fault, GreffierError
 from schemas.terms import Right
@@ -156,3 +157,27 @@ class StoreAdapter(Protocol):
 
     async def close(self) -> None:
         """Let go of the store."""
+
+
+Counted = list[Tally] | Exception
+"""What was counted of one person, or that person's own refusal or fault."""
+
+
+@runtime_checkable
+class GroupAdapter(StoreAdapter, Protocol):
+    """One that serves several people with fewer calls of its database; any other is asked person by person.
+
+    The people are none twice and share no address. One answer each, in their order. An error that is raised is
+    everybody's: the store is away, or it is none of one person's, and then each is served by itself: what a call that
+    raises had changed must not stand.
+    """
+
+    async def plan_all(self, right: Right, subjects: Sequence[Subject]) -> Sequence[Counted]: ...
+
+    async def look_all(self, right: Right, subjects: Sequence[Subject]) -> Sequence[Counted]: ...
+
+    async def erase_all(self, subjects: Sequence[Subject], planned: Sequence[Sequence[Tally]]) -> Sequence[Counted]:
+        """``planned``: for each, of a plan made a moment ago."""
+        ...
+
+    async def object_all(self, subjects: Sequence[Subject]) -> Sequence[Counted]: ...

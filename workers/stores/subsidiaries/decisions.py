@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import secrets
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, tzinfo
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final, TypeVar
 
 from dateutil.relativedelta import relativedelta
 
@@ -20,6 +20,10 @@ from schemas.errors import InvalidMessage
 from schemas.subject import clean_email
 from workers.stores.subsidiaries.adapter import Subject
 from workers.stores.subsidiaries.mapping import Collection, Constant, Keep, Special
+
+V = TypeVar("V", bound=Hashable)
+
+_REMOVED: Final = "removed-"
 
 
 class Fate(StrEnum):
@@ -50,10 +54,11 @@ def normal_form(stored: object) -> str | None:
         return None
 
 
-def belongs(stored: object, written: Mapping[str, str]) -> set[str]:
+def belongs(stored: object, written: Mapping[str, V]) -> set[V]:
     """Which of the person's addresses, in normal form, a stored value or list of values holds.
 
-    ``written``: the person's :func:`spellings`; what is none of them is normalised and compared, which costs more.
+    ``written``: the person's :func:`spellings`, or whatever else spellings stand for; what is none of them is
+    normalised and compared, which costs more.
     """
     values = stored if isinstance(stored, list) else [stored]
     found = set()
@@ -140,9 +145,20 @@ def value_of(constant: Constant, now: datetime) -> Any:
         case Special.NOW:
             return now.astimezone(UTC)
         case Special.RANDOM:
-            return f"removed-{secrets.token_hex(16)}"
+            return f"{_REMOVED}{secrets.token_hex(16)}"
         case other:
             return other
+
+
+def was_set(constant: Constant, stored: object, since: datetime) -> bool:
+    """Whether a field holds what :func:`value_of` gave for it at ``since`` or a little later."""
+    match constant.value:
+        case Special.NOW:
+            return isinstance(stored, datetime) and stored >= since
+        case Special.RANDOM:
+            return isinstance(stored, str) and stored.startswith(_REMOVED)
+        case _:
+            return _stands(constant, stored)
 
 
 def stands(settings: Mapping[str, Constant], row: Mapping[str, Any]) -> bool:

@@ -28,7 +28,7 @@ from workers.stores.subsidiaries.rows import PAGE, ByAddress, Row
 
 log = structlog.get_logger("greffier.subsidiary.store")
 
-_PASSES: Final = 5
+PASSES: Final = 5
 """How often a collection is gone through again because somebody changed its rows meanwhile."""
 
 
@@ -58,7 +58,7 @@ class ErasureWalk:
         if name in self._empty:
             return Tally(name)
         erased = anonymised = 0
-        for _ in range(_PASSES):
+        for _ in range(PASSES):
             tally = Tally(name, matched=erased + anonymised, erased=erased, anonymised=anonymised)
             missed = await self._own(name, tally) + await self._mentions(name, tally)
             if not missed:

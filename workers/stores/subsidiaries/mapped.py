@@ -1,6 +1,7 @@
 """A store under a mapping: each right as one walk over its rows.
 
-The same walk plans, looks and acts, so that what is counted and what is done cannot drift apart.
+The same walk plans, looks and acts, for one person or beside others, so that what is counted and what is done cannot
+drift apart.
 Source: R17, R19, R20, R25; design § 5.5.
 """
 
@@ -9,16 +10,18 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from schemas.errors import Fault
 from schemas.terms import Right
-from workers.stores.subsidiaries import decisions
-from workers.stores.subsidiaries.adapter import CopyPage, Subject, Tally
+from workers.stores.subsidiaries.adapter import CopyPage, Counted, Subject, Tally
 from workers.stores.subsidiaries.erasing import ErasureWalk
 from workers.stores.subsidiaries.finding import Finder, path_of
-from workers.stores.subsidiaries.mapping import Collection, Mapping, Mention, Objection
-from workers.stores.subsidiaries.rows import ByAddress, Row, Rows, Session
+from workers.stores.subsidiaries.mapping import Mapping, Mention
+from workers.stores.subsidiaries.objecting import ObjectionWalk
+from workers.stores.subsidiaries.rows import Row, Rows, Session
+from workers.stores.subsidiaries.together import Together, Walk
 
 
 def utc_now() -> datetime:
@@ -45,32 +48,69 @@ class MappedStore:
 
     async def plan(self, right: Right, subject: Subject) -> list[Tally]:
         async with self._rows.reading() as session:
-            finder = self._finder(session, subject)
-            match right:
-                case Right.ERASURE:
-                    return await ErasureWalk(finder, act=False).run()
-                case Right.OBJECTION:
-                    return await self._object(finder, act=False)
-                case Right.ACCESS:
-                    return await self._count(finder)
+            return await self._plan(session, right, subject)
 
     async def look(self, right: Right, subject: Subject) -> list[Tally]:
+        async with self._rows.reading() as session:
+            return await self._look(session, right, subject)
+
+    async def erase(self, subject: Subject, planned: Sequence[Tally] = ()) -> list[Tally]:
+        async with self._rows.writing() as session:
+            return await self._erase(session, subject, planned)
+
+    async def object(self, subject: Subject) -> list[Tally]:
+        async with self._rows.writing() as session:
+            return await self._object(session, subject)
+
+    # ------------------------------------------------------------------ several people at once
+
+    async def plan_all(self, right: Right, subjects: Sequence[Subject]) -> Sequence[Counted]:
+        return await self._read_all([partial(self._plan, right=right, subject=subject) for subject in subjects])
+
+    async def look_all(self, right: Right, subjects: Sequence[Subject]) -> Sequence[Counted]:
+        return await self._read_all([partial(self._look, right=right, subject=subject) for subject in subjects])
+
+    async def erase_all(self, subjects: Sequence[Subject], planned: Sequence[Sequence[Tally]]) -> Sequence[Counted]:
+        return await self._change_all(
+            [partial(self._erase, subject=subject, planned=one) for subject, one in zip(subjects, planned, strict=True)]
+        )
+
+    async def object_all(self, subjects: Sequence[Subject]) -> Sequence[Counted]:
+        return await self._change_all([partial(self._object, subject=subject) for subject in subjects])
+
+    async def _read_all(self, walks: Sequence[Walk[list[Tally]]]) -> Sequence[Counted]:
+        async with self._rows.reading() as session:
+            together: Together[list[Tally]] = Together(session, self._mapping.source, undoes=True)
+            return await together.lead(walks)
+
+    async def _change_all(self, walks: Sequence[Walk[list[Tally]]]) -> Sequence[Counted]:
+        async with self._rows.writing(at_once=True) as session:
+            together: Together[list[Tally]] = Together(session, self._mapping.source, undoes=self._rows.undoes)
+            return await together.lead(walks)
+
+    # ------------------------------------------------------------------ one person's walks
+
+    async def _plan(self, session: Session, right: Right, subject: Subject) -> list[Tally]:
+        finder = self._finder(session, subject)
+        match right:
+            case Right.ERASURE:
+                return await ErasureWalk(finder, act=False).run()
+            case Right.OBJECTION:
+                return await ObjectionWalk(finder).run()
+            case Right.ACCESS:
+                return await self._count(finder)
+
+    async def _look(self, session: Session, right: Right, subject: Subject) -> list[Tally]:
         if right is Right.OBJECTION:
-            async with self._rows.reading() as session:
-                return await self._objected(self._finder(session, subject))
-        tallies = await self.plan(right, subject)
+            return await ObjectionWalk(self._finder(session, subject)).standing()
+        tallies = await self._plan(session, right, subject)
         for tally in tallies:
             tally.erased = tally.anonymised = 0  # what would be done is no statement about what stands
         return tallies
 
-    async def erase(self, subject: Subject, planned: Sequence[Tally] = ()) -> list[Tally]:
+    async def _erase(self, session: Session, subject: Subject, planned: Sequence[Tally]) -> list[Tally]:
         empty = frozenset(tally.name for tally in planned if not tally.matched)
-        async with self._rows.writing() as session:
-            return await ErasureWalk(self._finder(session, subject), act=True, empty=empty).run()
-
-    async def object(self, subject: Subject) -> list[Tally]:
-        async with self._rows.writing() as session:
-            return await self._object(self._finder(session, subject), act=True)
+        return await ErasureWalk(self._finder(session, subject), act=True, empty=empty).run()
 
     async def access(self, subject: Subject) -> AsyncGenerator[CopyPage, None]:
         async with self._rows.reading() as session, aclosing(self._copy(self._finder(session, subject))) as pages:
@@ -88,50 +128,8 @@ class MappedStore:
     def _finder(self, session: Session, subject: Subject) -> Finder:
         return Finder(self._mapping, session, subject, self._clock())
 
-    # ------------------------------------------------------------------ objection
-
-    async def _object(self, finder: Finder, *, act: bool) -> list[Tally]:
-        """Only collections that have a rule: nobody is written to from the others."""
-        tallies = []
-        for name, entry, rule in self._ruled():
-            tally = Tally(name)
-            async for page in finder.own_rows(name, rule.set or ()):
-                rows = [row for row in page if not finder.is_fresh(entry, row)]
-                await self._object_page(finder, name, rule, rows, tally, act=act)
-            tallies.append(tally)
-        return tallies
-
-    async def _object_page(
-        self, finder: Finder, name: str, rule: Objection, rows: Sequence[Row], tally: Tally, *, act: bool
-    ) -> None:
-        if rule.set is None:
-            done = await finder.session.delete(name, rows) if act and rows else len(rows)
-            tally.matched += done
-            tally.erased += done
-            return
-        changing = [row for row in rows if not decisions.stands(rule.set, row.values)]
-        missed = 0
-        if act and changing:
-            where = ByAddress(self._mapping.collections[name].found_by, finder.written)
-            missed = len(changing) - await finder.session.update(name, changing, rule.set, where)
-        tally.matched += len(rows)
-        tally.restricted += len(rows) - missed
-
-    async def _objected(self, finder: Finder) -> list[Tally]:
-        tallies = []
-        for name, entry, rule in self._ruled():
-            tally = Tally(name)
-            async for page in finder.own_rows(name, rule.set or ()):
-                rows = [row for row in page if not finder.is_fresh(entry, row)]
-                tally.matched += len(rows)
-                if rule.set is not None:
-                    tally.restricted += sum(decisions.stands(rule.set, row.values) for row in rows)
-            tallies.append(tally)
-        return tallies
-
-    def _ruled(self) -> list[tuple[str, Collection, Objection]]:
-        entries = self._mapping.collections.items()
-        return [(name, entry, entry.objection) for name, entry in entries if entry.objection is not None]
+    async def _object(self, session: Session, subject: Subject) -> list[Tally]:
+        return await ObjectionWalk(self._finder(session, subject), act=True).run()
 
     # ------------------------------------------------------------------ access
 

@@ -7,7 +7,8 @@ Source: R28; reliability § 6.3.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -26,7 +27,7 @@ from workers.stores.subsidiaries import decisions
 from workers.stores.subsidiaries.adapter import StoreRefuses
 from workers.stores.subsidiaries.mapping import Constant, Letters
 from workers.stores.subsidiaries.mapping import Mapping as OfficeMapping
-from workers.stores.subsidiaries.rows import PAGE, ByAddress, ByOwner, Row, Session, Where
+from workers.stores.subsidiaries.rows import PAGE, ByAddress, ByOwner, OpenSession, Row, Where, known_by
 
 Document = dict[str, Any]
 
@@ -39,6 +40,8 @@ _ANY_CASE: Final = Collation("en", strength=CollationStrength.SECONDARY)
 
 class MongoRows:
     """Both sessions are the same: the database knows no long transaction here, and needs none."""
+
+    undoes = False
 
     def __init__(self, mapping: OfficeMapping, url: str) -> None:
         self._mapping = mapping
@@ -62,11 +65,11 @@ class MongoRows:
         )
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[Session]:
+    async def reading(self) -> AsyncIterator[OpenSession]:
         yield self
 
     @asynccontextmanager
-    async def writing(self) -> AsyncIterator[Session]:
+    async def writing(self, *, at_once: bool = False) -> AsyncIterator[OpenSession]:
         yield self
 
     async def ping(self) -> None:
@@ -88,22 +91,24 @@ class MongoRows:
 
     # ------------------------------------------------------------------ the session
 
-    async def pages(self, name: str, where: Where, fields: Collection[str]) -> AsyncIterator[list[Row]]:
+    async def pages(self, name: str, where: Where, fields: Collection[str]) -> AsyncGenerator[list[Row], None]:
         wanted = sorted({*fields, *_paths(where)})
         tops = {path.partition(".")[0]: True for path in wanted}
         cursor = self._database[self._mapping.source(name)].find(
             _filter(where), tops, batch_size=PAGE, collation=_collation(where)
         )
-        page: list[Row] = []
-        with _answering():
-            async for document in cursor:
-                as_read = {top: document.get(top, _ABSENT) for top in tops if top != "_id"}
-                page.append(Row(document["_id"], {path: _at(document, path) for path in wanted}, as_read))
-                if len(page) == PAGE:
-                    yield page
-                    page = []
-        if page:
-            yield page
+        compared = [top for top in tops if top != "_id"]
+        documents = await _page_of(cursor)
+        while documents:
+            yield [
+                Row(
+                    document["_id"],
+                    {path: _at(document, path) for path in wanted},
+                    {top: document.get(top, _ABSENT) for top in compared},
+                )
+                for document in documents
+            ]
+            documents = await _page_of(cursor) if len(documents) == PAGE else []
 
     async def delete(self, name: str, rows: Sequence[Row]) -> int:
         with _answering():
@@ -120,6 +125,17 @@ class MongoRows:
         with _answering():
             result = await self._database[self._mapping.source(name)].bulk_write(writes, ordered=False)
         return result.matched_count
+
+    async def missed(
+        self, name: str, rows: Sequence[Row], settings: Mapping[str, Constant] | None, since: datetime
+    ) -> AbstractSet[Hashable]:
+        """Looked at after the change: what is gone, or stands as it was to be set, was changed."""
+        tops = {path.partition(".")[0]: True for path in settings or {}} or {"_id": True}
+        there = {"_id": {"$in": [row.key for row in rows]}}
+        cursor = self._database[self._mapping.source(name)].find(there, tops, batch_size=PAGE)
+        with _answering():
+            documents = await cursor.to_list(None)
+        return {known_by(one["_id"]) for one in documents if settings is None or not _is_set(settings, one, since)}
 
     async def values(self, name: str, path: str) -> AsyncIterator[list[str]]:
         page: list[str] = []
@@ -148,6 +164,17 @@ def _answering() -> Iterator[None]:
         raise StoreRefuses("store-forbids" if error.code == _UNAUTHORISED else "store-rejects") from None
     except PyMongoError:
         raise StoreRefuses("store-rejects") from None
+
+
+async def _page_of(cursor: Any) -> list[Document]:
+    with _answering():
+        found: list[Document] = await cursor.to_list(PAGE)
+    return found
+
+
+def _is_set(settings: Mapping[str, Constant], document: Document, since: datetime) -> bool:
+    since = since.replace(microsecond=since.microsecond // 1000 * 1000)  # the database keeps no less
+    return all(decisions.was_set(one, _at(document, path), since) for path, one in settings.items())
 
 
 def _paths(where: Where) -> list[str]:

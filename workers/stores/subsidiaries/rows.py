@@ -6,9 +6,11 @@ a change does not touch a row that is no longer as it was read (locked meanwhile
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Hashable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final, Protocol
 
 from schemas.errors import Fault
@@ -52,9 +54,9 @@ Where = ByAddress | ByOwner
 
 
 class Session(Protocol):
-    """Reading, or reading and writing; what was written is durable once the session has ended without an error."""
+    """What a walk asks: pages of rows, and changes to rows it has just read."""
 
-    def pages(self, name: str, where: Where, fields: Collection[str]) -> AsyncIterator[list[Row]]:
+    def pages(self, name: str, where: Where, fields: Collection[str]) -> AsyncGenerator[list[Row], None]:
         """Pages of at most :data:`PAGE` rows."""
         ...
 
@@ -66,20 +68,42 @@ class Session(Protocol):
         """How many were changed. Where ``where`` looks within an array, only the sub-documents it matches change."""
         ...
 
+
+class OpenSession(Session, Protocol):
+    """Reading, or reading and writing; what was written is durable once the session has ended without an error."""
+
+    async def missed(
+        self, name: str, rows: Sequence[Row], settings: Mapping[str, Constant] | None, since: datetime
+    ) -> AbstractSet[Hashable]:
+        """Rows that a delete (no ``settings``) or an update left: neither gone nor as they were to be.
+
+        By :func:`known_by`. ``since``: when the change was begun.
+        """
+        ...
+
     def values(self, name: str, path: str) -> AsyncIterator[list[str]]:
         """Every text that stands in a field, in pages."""
         ...
 
 
 class Rows(Protocol):
-    """One database under a mapping."""
+    """One database under a mapping. ``undoes``: what a session wrote before an error is undone."""
 
-    def reading(self) -> AbstractAsyncContextManager[Session]: ...
+    undoes: bool
 
-    def writing(self) -> AbstractAsyncContextManager[Session]: ...
+    def reading(self) -> AbstractAsyncContextManager[OpenSession]: ...
+
+    def writing(self, *, at_once: bool = False) -> AbstractAsyncContextManager[OpenSession]:
+        """``at_once``: nothing is durable before all is."""
+        ...
 
     async def ping(self) -> None: ...
 
     async def check(self) -> list[Fault]: ...
 
     async def close(self) -> None: ...
+
+
+def known_by(key: Any) -> Hashable:
+    """A row's key as what sets can hold; a document may be a key."""
+    return key if isinstance(key, Hashable) else repr(key)

@@ -2,8 +2,8 @@
 
 Names come from the reflected schema, values are bound parameters: nothing of a mapping, an order or a row ever becomes
 the text of a statement. Rows to be changed are locked while they are read (SQLite locks as a whole). One transaction
-serves one person, unless the person has so many rows that it is committed on the way: children are gone before their
-parents, so what is left after a crash is found again and completed.
+serves one person, or several together, unless one person has so many rows that it is committed on the way: children are
+gone before their parents, so what is left after a crash is found again and completed.
 Source: R28; design § 5.5.
 """
 
@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Hashable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime
 from typing import Any, Final
@@ -26,7 +27,7 @@ from workers.stores.subsidiaries.adapter import StoreRefuses
 from workers.stores.subsidiaries.links import Link, open_links
 from workers.stores.subsidiaries.mapping import Constant, Special
 from workers.stores.subsidiaries.mapping import Mapping as OfficeMapping
-from workers.stores.subsidiaries.rows import PAGE, Row, Session, Where
+from workers.stores.subsidiaries.rows import PAGE, OpenSession, Row, Where
 from workers.stores.subsidiaries.sql_checks import faults
 from workers.stores.subsidiaries.statements import Everything, Statements, given, is_row
 
@@ -37,6 +38,8 @@ _COMMIT_EVERY: Final = 5_000
 class SqlRows:
     """One database; its tables are read from it at the first use."""
 
+    undoes = True
+
     def __init__(self, mapping: OfficeMapping, url: str) -> None:
         self._mapping = mapping
         self._links = open_links(url)
@@ -45,16 +48,16 @@ class SqlRows:
         self._reflecting = asyncio.Lock()
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[Session]:
+    async def reading(self) -> AsyncIterator[OpenSession]:
         async with self._links.open(writes=False) as link:
             reading, _ = await self._reflected(link)
             yield SqlSession(link, reading, self._mapping.store.zone)
 
     @asynccontextmanager
-    async def writing(self) -> AsyncIterator[Session]:
+    async def writing(self, *, at_once: bool = False) -> AsyncIterator[OpenSession]:
         async with self._links.open(writes=True) as link:
             _, writing = await self._reflected(link)
-            yield SqlSession(link, writing, self._mapping.store.zone)
+            yield SqlSession(link, writing, self._mapping.store.zone, at_once=at_once)
             await link.call(Connection.commit)
 
     async def ping(self) -> None:
@@ -92,14 +95,17 @@ class SqlRows:
 class SqlSession:
     """One connection, in one transaction or several in a row."""
 
-    def __init__(self, link: Link, statements: Statements, zone: ZoneInfo) -> None:
+    def __init__(self, link: Link, statements: Statements, zone: ZoneInfo, *, at_once: bool = False) -> None:
         self._link = link
+        self._at_once = at_once
         self._zone = zone
         self._statements = statements
         self._tables = statements.tables
         self._changed = 0
 
-    async def pages(self, name: str, where: Where | Everything, fields: Collection[str]) -> AsyncIterator[list[Row]]:
+    async def pages(
+        self, name: str, where: Where | Everything, fields: Collection[str]
+    ) -> AsyncGenerator[list[Row], None]:
         wanted = tuple(sorted(fields))
         width = len(self._tables[name].primary_key.columns)
         parameters = given(where)
@@ -123,6 +129,11 @@ class SqlSession:
         ]
         return await self._change(statement, changes)
 
+    async def missed(
+        self, name: str, rows: Sequence[Row], settings: Mapping[str, Constant] | None, since: datetime
+    ) -> AbstractSet[Hashable]:
+        return frozenset()  # see `_change`
+
     async def values(self, name: str, path: str) -> AsyncIterator[list[str]]:
         async for page in self.pages(name, Everything(path), [path]):
             yield [row.values[path] for row in page if isinstance(row.values[path], str)]
@@ -135,7 +146,7 @@ class SqlSession:
     async def _change(self, statement: Any, parameters: list[dict[str, Any]]) -> int:
         """Rows read are locked until the transaction ends, so all of them are there to be changed."""
         self._changed += len(parameters)
-        commits = self._changed >= _COMMIT_EVERY
+        commits = self._changed >= _COMMIT_EVERY and not self._at_once
         if commits:
             self._changed = 0
 

@@ -1,0 +1,288 @@
+"""The entries of one order, planned and served: together where the store can do that, otherwise person by person.
+
+What is asked for one person is done in its order. A store's refusal or fault is the answer to that one entry; only its
+absence is everybody's. A group that fails as a whole is served person by person, so that each has its own true answer.
+Source: R25; P2, P6; design § 5.5.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from typing import Any, Final, Self
+
+import structlog
+
+from schemas.errors import StoreUnavailable, Temporary
+from schemas.fields import read_moment, wire_moment
+from schemas.terms import Right, StoreOutcome
+from workers.actors.answers import Answer
+from workers.office import Office
+from workers.stores.subsidiaries.adapter import Counted, GroupAdapter, StoreRefuses, Subject, Tally
+from workers.stores.subsidiaries.copies import make_copy
+from workers.stores.subsidiaries.outcomes import lost_with_a_crash, outcome_of, together
+
+log = structlog.get_logger("greffier.subsidiary.orders")
+
+AT_ONCE: Final = 8
+"""People in the store at the same time, where it serves each by itself."""
+
+PEOPLE: Final = 100
+ROWS: Final = 4_000
+"""People, and rows planned to be changed, in one group: what one transaction holds."""
+
+Entry = dict[str, Any]
+"""See :data:`schemas.orders.ORDER_ENTRY`."""
+
+
+@dataclass(slots=True)
+class Serving:
+    """One entry on its way. ``earlier``: what former attempts at its task did."""
+
+    entry: Entry = field(repr=False)
+    subject: Subject
+    right: Right
+    planned: list[Tally] = field(default_factory=list)
+    earlier: list[Tally] = field(default_factory=list)
+    answer: Answer | None = None
+
+    @classmethod
+    def of(cls, entry: Entry) -> Self:
+        """At its beginning."""
+        subject = Subject(tuple(entry["person"]["emails"]), read_moment(entry["received_at"]))
+        return cls(entry, subject, Right(entry["right"]))
+
+    @property
+    def changes_the_store(self) -> bool:
+        return self.entry["ask"] == "serve" and self.right is not Right.ACCESS
+
+    @property
+    def rows(self) -> int:
+        """Rows that are known to be there."""
+        return sum(tally.matched for tally in self.planned)
+
+
+async def plan(office: Office, servings: Sequence[Serving]) -> None:
+    """Count for each what serving would do; a refusal is its answer. Raises Temporary when the store is away."""
+    await _each(office, servings, _Planning(office))
+
+
+async def serve(office: Office, servings: Sequence[Serving]) -> None:
+    """Answer each. Raises Temporary when the store is away; what was answered until then was done."""
+    acting = _Acting(office)
+    touching = []
+    for one in servings:
+        if one.changes_the_store and not one.rows:
+            acting.take(one, one.planned)  # nothing stood there to be changed
+        else:
+            touching.append(one)
+    await _each(office, touching, acting)
+
+
+# ---------------------------------------------------------------------- what is done for one, and for several
+
+
+class _Planning:
+    def __init__(self, office: Office) -> None:
+        self._office = office
+
+    def can_share(self, _: Serving) -> bool:
+        return True
+
+    async def one(self, serving: Serving) -> None:
+        self.take(serving, await self._office.store.plan(serving.right, serving.subject))
+
+    def several(self, store: GroupAdapter, group: Sequence[Serving]) -> Awaitable[Sequence[Counted]]:
+        return store.plan_all(group[0].right, [one.subject for one in group])
+
+    def take(self, serving: Serving, tallies: list[Tally]) -> None:
+        serving.planned = tallies
+        serving.earlier = _earlier(self._office, serving)
+
+
+class _Acting:
+    def __init__(self, office: Office) -> None:
+        self._office = office
+
+    def can_share(self, serving: Serving) -> bool:
+        return serving.entry["ask"] == "look" or serving.right is not Right.ACCESS
+
+    async def one(self, serving: Serving) -> None:
+        store = self._office.store
+        if serving.entry["ask"] == "look":
+            self.take(serving, await store.look(serving.right, serving.subject))
+            return
+        match serving.right:
+            case Right.ACCESS:
+                serving.answer = await _access(self._office, serving)
+            case Right.ERASURE:
+                self.take(serving, await store.erase(serving.subject, serving.planned))
+            case Right.OBJECTION:
+                self.take(serving, await store.object(serving.subject))
+
+    def several(self, store: GroupAdapter, group: Sequence[Serving]) -> Awaitable[Sequence[Counted]]:
+        right, subjects = group[0].right, [one.subject for one in group]
+        if group[0].entry["ask"] == "look":
+            return store.look_all(right, subjects)
+        if right is Right.ERASURE:
+            return store.erase_all(subjects, [one.planned for one in group])
+        return store.object_all(subjects)
+
+    def take(self, serving: Serving, tallies: list[Tally]) -> None:
+        counted = together(serving.earlier, tallies) if serving.changes_the_store else tallies
+        serving.answer = Answer(_receipt_entry(self._office, serving.entry, counted))
+
+
+_Doing = _Planning | _Acting
+
+
+def _earlier(office: Office, serving: Serving) -> list[Tally]:
+    """What former attempts at this task did."""
+    done = office.journal.done(serving.entry["task"])
+    if done is not None:
+        return [Tally.of_outcome(one) for one in done.entry["collections"]]
+    begun = office.journal.begun(serving.entry["task"])
+    return [] if begun is None else lost_with_a_crash(begun.stood, serving.planned)
+
+
+async def _access(office: Office, serving: Serving) -> Answer:
+    async with aclosing(office.store.access(serving.subject)) as pages:
+        copy = await make_copy(office.code, pages)
+    tallies = [Tally(name, matched=count) for name, count in copy.counts.items()]
+    receipt = _receipt_entry(office, serving.entry, tallies)
+    if receipt["outcome"] == StoreOutcome.NOTHING_HELD:
+        return Answer(receipt)
+    return Answer({**receipt, "copy_sha256": copy.sha256}, copy.content)
+
+
+# ---------------------------------------------------------------------- who is served with whom
+
+
+async def _each(office: Office, servings: Sequence[Serving], doing: _Doing) -> None:
+    for turn in zip_longest(*_by_person(servings)):
+        alone: list[Serving] = []
+        for group in _groups([one for one in turn if one is not None], doing):
+            if len(group) == 1 or not await _several(office, group, doing):
+                alone += group
+        await _alone(office, alone, doing)
+
+
+def _by_person(servings: Sequence[Serving]) -> list[list[Serving]]:
+    """Together what shares an address, in the order it was asked."""
+    people: dict[str, list[int]] = {}
+    for place, serving in enumerate(servings):
+        met = {member for address in serving.subject.normal_forms for member in people.get(address, ())}
+        members = sorted({*met, place})
+        for member in members:
+            people.update(dict.fromkeys(servings[member].subject.normal_forms, members))
+    found = {members[0]: members for members in people.values()}
+    return [[servings[place] for place in found[first]] for first in sorted(found)]
+
+
+def _groups(servings: Iterable[Serving], doing: _Doing) -> Iterator[list[Serving]]:
+    """Of the same right and ask, so many as one transaction holds; whoever has many rows alone."""
+    alike: defaultdict[tuple[str, Right], list[Serving]] = defaultdict(list)
+    for one in servings:
+        if doing.can_share(one):
+            alike[one.entry["ask"], one.right].append(one)
+        else:
+            yield [one]
+    for group in alike.values():
+        few: list[Serving] = []
+        rows = 0
+        for one in group:
+            if few and (len(few) == PEOPLE or rows + one.rows > ROWS):
+                yield few
+                few, rows = [], 0
+            few.append(one)
+            rows += one.rows
+        yield few
+
+
+async def _several(office: Office, group: Sequence[Serving], doing: _Doing) -> bool:
+    """Do it for all of a group; False if each must be served by itself. Raises Temporary when the store is away."""
+    store = office.store
+    if not isinstance(store, GroupAdapter):
+        return False
+    try:
+        async with asyncio.timeout(office.entry_timeout_s * len(group)):
+            results = await doing.several(store, group)
+    except TimeoutError:
+        raise StoreUnavailable("the store takes too long") from None
+    except Temporary:
+        raise
+    except Exception as error:
+        log.warning("a group is served one by one", entries=len(group), why=type(error).__name__)
+        return False
+    for one, result in zip(group, results, strict=True):
+        if isinstance(result, Exception):
+            _answer_with(office, one, result)
+        else:
+            doing.take(one, result)
+    return True
+
+
+async def _alone(office: Office, servings: Sequence[Serving], doing: _Doing) -> None:
+    """Several people at once, each by itself.
+
+    When the store goes away for one, what was begun for the others ends first: it would be done and not known.
+    """
+    at_once = asyncio.Semaphore(AT_ONCE)
+
+    async def one(serving: Serving) -> None:
+        async with at_once, _answered_for(office, serving):
+            await doing.one(serving)
+
+    found = await asyncio.gather(*map(one, servings), return_exceptions=True)
+    for failed in found:
+        if isinstance(failed, BaseException):
+            raise failed
+
+
+# ---------------------------------------------------------------------- answers
+
+
+@asynccontextmanager
+async def _answered_for(office: Office, serving: Serving) -> AsyncIterator[None]:
+    """Let the store's refusal, or its fault, be the entry's answer; only its absence is everybody's."""
+    try:
+        async with asyncio.timeout(office.entry_timeout_s):
+            yield
+    except TimeoutError:
+        raise StoreUnavailable("the store takes too long") from None
+    except Temporary:
+        raise
+    except Exception as error:
+        _answer_with(office, serving, error)
+
+
+def _answer_with(office: Office, serving: Serving, error: Exception) -> None:
+    reason = "store-error"
+    if isinstance(error, StoreRefuses):
+        reason = error.reason
+    else:
+        log.error("store failed", task=serving.entry["task"], exc_info=error)
+    serving.answer = Answer({**_head(serving.entry), **refusal(office, reason)})
+
+
+def refusal(office: Office, reason: str) -> dict[str, Any]:
+    """What a receipt's entry says of an entry that was not served."""
+    refused: dict[str, Any] = {"outcome": StoreOutcome.REFUSED.value, "collections": [], "reason": reason}
+    return {**refused, "at": wire_moment(office.clock())}
+
+
+def _receipt_entry(office: Office, entry: Entry, tallies: Sequence[Tally]) -> dict[str, Any]:
+    return {
+        **_head(entry),
+        "outcome": outcome_of(tallies).value,
+        "collections": [tally.as_outcome() for tally in tallies],
+        "at": wire_moment(office.clock()),
+    }
+
+
+def _head(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: entry[name] for name in ("task", "attempt", "ask")}
