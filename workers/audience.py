@@ -8,6 +8,8 @@ Source: R8, R9, R10, R24; P5, P8, P9, P10; design § 6 ``audience``.
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -104,12 +106,19 @@ class Audience:
     subsidiary: str | None = None
 
     async def pages(self) -> AsyncIterator[Page]:
-        """All of it. Raises like :meth:`page`."""
-        after: str | None = ""
-        while after is not None:
-            page = await self.page(after)
-            yield page
-            after = page.after
+        """All of it, each page read while the one before it is used, and looked at when it is asked for.
+
+        Raises like :meth:`page`.
+        """
+        reading: asyncio.Task[_Read] | None = asyncio.create_task(self._read("", PAGE))
+        try:
+            while reading is not None:
+                read = await reading
+                reading = None if read.after is None else asyncio.create_task(self._read(read.after, PAGE))
+                yield await self._page(read)
+        finally:
+            if reading is not None:
+                reading.cancel()
 
     async def page(self, after: str = "", size: int = PAGE) -> Page:
         """The next ``size`` persons at most, and who of them is a member.
@@ -117,15 +126,24 @@ class Audience:
         Raises :class:`ReadRefused`, :class:`NoTransferBasis`, KeyError for a subsidiary that there is none of, and
         :class:`schemas.errors.StoreUnavailable`.
         """
+        return await self._page(await self._read(after, size))
+
+    async def _read(self, after: str, size: int) -> _Read:
+        """What is held of the next persons for this purpose, opened."""
         readable = await self._readable()
-        await stored_so_far(self.services.uploads.client)
         persons = await self.services.people.page(after, size)
         left_out: Counter[LeftOut] = Counter()
         candidates = await self._candidates(persons, readable, left_out)
-        members = await self._standing(candidates, left_out)
-        await self._record([member.person for member in members], "shown")
         last = str(persons[-1]["_id"]) if len(persons) == size else None
-        return Page(members, left_out, last)
+        return _Read(list(candidates), await self._opened(candidates), left_out, last)
+
+    async def _page(self, read: _Read) -> Page:
+        """Who of these may be written to at this moment."""
+        await self._readable()
+        await stored_so_far(self.services.uploads.client)
+        members = await self._standing(read)
+        await self._record([member.person for member in members], "shown")
+        return Page(members, read.left_out, read.after)
 
     async def _readable(self) -> frozenset[Case]:
         """The cases whose records this reader may read for this purpose."""
@@ -178,30 +196,30 @@ class Audience:
 
     def _live(self, links: Iterable[Document], readable: frozenset[Case], anchors: list[Document]) -> list[_Candidate]:
         register, now = self.services.trust.register, self.services.clock()
-        ends = [(link, purpose_end(register, link, anchors)) for link in links if Case(link["case"]) in readable]
+        ends = [(link, purpose_end(register, link, anchors)) for link in links if link["case"] in readable]
         live = [_Candidate(link, end) for link, end in ends if is_live(end, now)]
         return sorted(live, key=lambda one: (one.until or _NEVER, one.link["since"]), reverse=True)
 
     # ------------------------------------------------------------------ by what was said since
 
-    async def _standing(self, candidates: Mapping[str, list[_Candidate]], left_out: Counter[LeftOut]) -> list[Member]:
+    async def _standing(self, read: _Read) -> list[Member]:
         """Who of these is a member, each by the best record that stands."""
-        opened = await self._opened(candidates)
-        references = self.services.trust.references
-        emails = {person: records[0].member.email for person, records in opened.items()}
-        ref_of = {person: references.of_email(ReferenceUse.SUPPRESSION, email) for person, email in emails.items()}
+        suppression = functools.partial(self.services.trust.references.of_email, ReferenceUse.SUPPRESSION)
+        ref_of = {person: suppression(records[0].member.email) for person, records in read.opened.items()}
         # Last of all, after everything was read: whoever was erased or said no by now is not shown.
-        stones = await self.services.tombstones.look(
-            stone for records in opened.values() for record in records for stone in record.stones
+        stones, suppressed = await asyncio.gather(
+            self.services.tombstones.look(
+                stone for records in read.opened.values() for record in records for stone in record.stones
+            ),
+            self.services.suppressions.among(ref_of.values(), self.purpose),
         )
-        suppressed = await self.services.suppressions.among(ref_of.values(), self.purpose)
         members = []
-        for person in candidates:
-            standing = [record.member for record in opened.get(person, ()) if self._stands(record, stones)]
+        for person in read.candidates:
+            standing = [record.member for record in read.opened.get(person, ()) if self._stands(record, stones)]
             if not standing:
-                left_out[LeftOut.ERASED] += 1
+                read.left_out[LeftOut.ERASED] += 1
             elif ref_of[person] in suppressed:
-                left_out[LeftOut.SUPPRESSED] += 1
+                read.left_out[LeftOut.SUPPRESSED] += 1
             else:
                 members.append(standing[0])
         return members
@@ -209,8 +227,11 @@ class Audience:
     async def _opened(self, candidates: Mapping[str, list[_Candidate]]) -> dict[str, list[_Opened]]:
         """Person → the candidates' records, read and opened; who has no key any more is not there."""
         wanted = {one.link["submission"]: one for ones in candidates.values() for one in ones}
-        found = {one["_id"]: one for one in await self.services.submissions.by_key(wanted)}
-        keys = await self.services.keys.read(key_id(person, ACTIVE) for person in candidates)
+        submissions, keys = await asyncio.gather(
+            self.services.submissions.by_key(wanted),
+            self.services.keys.read(key_id(person, ACTIVE) for person in candidates),
+        )
+        found = {one["_id"]: one for one in submissions}
         opened: dict[str, list[_Opened]] = {}
         for event, candidate in wanted.items():
             person, submission = candidate.link["person"], found.get(event)
@@ -222,7 +243,7 @@ class Audience:
 
     def _open(self, candidate: _Candidate, submission: Document, key: DataKey) -> _Opened:
         event = submission["_id"]
-        data = json.loads(key.open(f"submissions/{event}", bytes(submission["sealed"])))
+        data = json.loads(key.open(f"submissions/{event}", bytes(submission["sealed"])).decode())
         member = Member(submission["person"], Case(submission["case"]), candidate.until, data)
         address = of_address(self.services.trust.references.of_email(ReferenceUse.TOMBSTONE, member.email))
         return _Opened(member, submission["received"], "collected_at" not in submission, of_event(event), address)
@@ -260,8 +281,18 @@ class _Opened:
         return (of_person(self.member.person), self.event, self.address)
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A page before the last look. ``candidates``: persons; ``opened``: by person, the best record first."""
+
+    candidates: list[str]
+    opened: dict[str, list[_Opened]] = field(repr=False)
+    left_out: Counter[LeftOut]
+    after: str | None
+
+
 def _why_not(links: list[Document], readable: frozenset[Case]) -> LeftOut:
     """Why none of a person's links for a purpose is live for a reader."""
     if not links:
         return LeftOut.OTHER_PURPOSE
-    return LeftOut.PERIOD_OVER if any(Case(link["case"]) in readable for link in links) else LeftOut.OTHER_READER
+    return LeftOut.PERIOD_OVER if any(link["case"] in readable for link in links) else LeftOut.OTHER_READER

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any, Final
 
-from tests.benchmarks import door, idle, latency, ledger, persisting, rights
+from tests.benchmarks import audience, door, idle, latency, ledger, persisting, rights
 from tests.benchmarks.report import Figures, say, show
 
 BENCHES: Final[dict[str, tuple[Callable[..., Figures], dict[str, Any]]]] = {
@@ -16,6 +16,7 @@ BENCHES: Final[dict[str, tuple[Callable[..., Figures], dict[str, Any]]]] = {
     "latency": (latency.latency, {"n": 20}),
     "idle": (idle.idle, {"n": 20}),
     "rights": (rights.rights, {"n": 60, "rounds": rights.ROUNDS, "people": 1_000_000}),
+    "audience": (audience.audience, {"people": 1_000_000, "rounds": audience.ROUNDS}),
     "ledger": (ledger.ledger, {"n": 5_000, "rounds": ledger.ROUNDS}),
 }
 """Name → what measures it, and how much of it by default."""
@@ -28,7 +29,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object a line, on standard output")
     parser.add_argument("--n", type=int, help="how many events (of latency and idle: how many seconds)")
     parser.add_argument("--rounds", type=int, help="how often ours and the comparison alternate")
-    parser.add_argument("--people", type=int, help="rights: how many people the larger stores hold")
+    parser.add_argument("--people", type=int, help="rights, audience: how many people are held")
     parser.add_argument("--long", action="store_true", help="consents, submissions: memory over a million events too")
     given = parser.parse_args()
     for name in BENCHES if given.name == "all" else (given.name,):
