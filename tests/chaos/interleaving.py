@@ -98,9 +98,14 @@ class Priorities:
 
 @dataclass
 class Bounded:
-    """Every schedule with at most `preemptions` switches away from an actor that could have gone on, one by one."""
+    """Every schedule with at most `preemptions` switches away from an actor that could have gone on, one by one.
+
+    ``in_turn``: whoever follows one that has ended, or waits, is the one who came first; else everybody in turn, which
+    is as many schedules as there are orders.
+    """
 
     preemptions: int
+    in_turn: bool = False
     path: list[int] = field(default_factory=list)
     _widths: list[int] = field(default_factory=list)
     _left: int = 0
@@ -123,7 +128,7 @@ class Bounded:
         for turn in turns:
             first.setdefault(turn.actor, turn)
         if self._last not in first:
-            return list(first.values())
+            return list(first.values())[: 1 if self.in_turn else None]
         others = [turn for actor, turn in first.items() if actor != self._last] if self._left else []
         return [first[self._last], *others]
 
@@ -136,12 +141,12 @@ class Bounded:
             return None
         if path:
             path[-1] += 1
-        return Bounded(self.preemptions, path, _left=self.preemptions)
+        return Bounded(self.preemptions, self.in_turn, path, _left=self.preemptions)
 
 
-def first_bounded(preemptions: int) -> Bounded | None:
+def first_bounded(preemptions: int, *, in_turn: bool = False) -> Bounded | None:
     """The first of all schedules with at most that many preemptions."""
-    return Bounded(preemptions, _left=preemptions)
+    return Bounded(preemptions, in_turn, _left=preemptions)
 
 
 _life: ContextVar[Life | None] = ContextVar("life", default=None)
