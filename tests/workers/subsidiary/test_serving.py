@@ -190,6 +190,22 @@ async def test_what_the_person_did_after_the_request_stays_with_what_it_hangs_on
     assert counts(seen["collections"]) == {}
 
 
+async def test_a_parent_stays_with_a_fresh_child_where_nothing_else_is_planned_beside_it(
+    kit: Kit, open_office: OpenOffice, controller: ControllerSide
+) -> None:
+    await kit.insert(
+        "customers",
+        {"id": 1, "email": ANNA, "name": "visited again", "registered_at": old(9)},
+        {"id": 2, "email": ANNA, "name": "gone", "registered_at": old(9)},
+    )
+    await kit.insert("visits", {"id": 1, "customer_id": 1, "at": LATER})
+    asked = entry(ANNA)
+    (answer,) = (await serve(open_office, controller, kit, asked)).of(asked["task"])
+    assert counts(answer["collections"]) == {"customers": {"matched": 1, "erased": 1}}
+    assert [row["name"] for row in await kit.rows("customers")] == ["visited again"]
+    assert len(await kit.rows("visits")) == 1
+
+
 async def test_five_addresses_of_one_person_are_one_erasure(
     kit: Kit, open_office: OpenOffice, controller: ControllerSide
 ) -> None:

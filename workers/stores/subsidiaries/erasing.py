@@ -33,7 +33,7 @@ PASSES: Final = 5
 
 
 class ErasureWalk:
-    """One erasure. ``act``: False only counts. ``empty``: collections known to hold nothing of the person."""
+    """One erasure. ``act``: False only counts. ``empty``: collections known to hold nothing that is to be changed."""
 
     def __init__(self, finder: Finder, *, act: bool, empty: frozenset[str] = frozenset()) -> None:
         self._empty = empty
@@ -55,7 +55,7 @@ class ErasureWalk:
         return [tallies[name] for name in self._mapping.collections]
 
     async def _settle(self, name: str) -> Tally:
-        if name in self._empty:
+        if self._can_be_skipped(name):
             return Tally(name)
         erased = anonymised = 0
         for _ in range(PASSES):
@@ -65,6 +65,11 @@ class ErasureWalk:
                 return tally
             erased, anonymised = tally.erased, tally.anonymised
         raise StoreUnavailable("rows keep changing")
+
+    def _can_be_skipped(self, name: str) -> bool:
+        """Not below a parent that is gone through: a fresh row counts nowhere, and its parent must stay with it."""
+        owner = self._mapping.collections[name].owned_by
+        return name in self._empty and (owner is None or self._can_be_skipped(owner.collection))
 
     async def _own(self, name: str, tally: Tally) -> int:
         """Rows missed because somebody changed them after they were read."""
