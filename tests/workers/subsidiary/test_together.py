@@ -15,10 +15,11 @@ from schemas.terms import Right
 from tests.workers.subsidiary import crowds
 from tests.workers.subsidiary.conftest import OpenOffice
 from tests.workers.subsidiary.controller import RECEIVED_AT, ControllerSide, counts, entry, old
-from tests.workers.subsidiary.kits import Kit, MongoKit, SqliteKit, mapping_of
+from tests.workers.subsidiary.kits import COLUMNS, Kit, MongoKit, SqliteKit, mapping_of
 from workers.actors.subsidiary import serve_order
 from workers.stores.subsidiaries import open_store, together
 from workers.stores.subsidiaries.adapter import Counted, GroupAdapter, StoreAdapter, StoreRefuses, Subject, Tally
+from workers.stores.subsidiaries.mongo import MongoRows
 
 PEOPLE = 9
 SEEDS = 4
@@ -239,8 +240,8 @@ def dies_at(number: int) -> Callable[..., Any]:
 
 
 async def given_away(mongo_kit: MongoKit) -> tuple[list[Counted], list[Any]]:
-    """Five people erased together, while one's lead is given to Bob and another's is deleted by hand."""
-    await mongo_kit.create()
+    """Five people erased together, while one's subscription and another's lead are given to Bob."""
+    await mongo_kit.empty()
     people = [f"p{one}@example.com" for one in range(5)]
     await mongo_kit.insert("subscribers", *({"id": place, "address": one} for place, one in enumerate(people)))
     await mongo_kit.insert("leads", *({"id": place, "email": one, "name": "S"} for place, one in enumerate(people)))
@@ -275,18 +276,99 @@ async def test_rows_that_change_hands_in_the_very_moment_stay_and_are_counted_fo
     assert [row["name"] for row in leads] == [None, None, None, "S", None]
 
 
+class Meddler:
+    """Somebody of the office at work in between: before any operation a row may change hands, become new, or come."""
+
+    def __init__(self, kit: MongoKit, rng: random.Random) -> None:
+        self._database = kit.database
+        self._rng = rng
+        self.inserted: set[tuple[str, int]] = set()
+
+    def beside(self, rows: Any) -> None:
+        """From here on, whenever these rows are asked for something."""
+        for name in ("pages", "delete", "update", "missed"):
+            setattr(rows, name, self._before(getattr(rows, name)))
+
+    def _before(self, whole: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*given: Any) -> Any:
+            self._meddle()
+            return whole(*given)
+
+        return call
+
+    def _meddle(self) -> None:
+        name, field = self._rng.choice((("leads", "email"), ("subscribers", "address"), ("customers", "email")))
+        number = 1_000 + len(self.inserted)
+        match self._rng.randrange(4):
+            case 0:
+                given = {field: f"bob{self._rng.random()}@example.net", "other_email": None}
+                whose = {field: {"$not": {"$regex": "removed"}}}
+                self._database[name].update_one(whose, {"$set": given})
+            case 1:
+                customer = {"customer_id": self._rng.randrange(9)}
+                self._database["visits"].update_many(customer, {"$set": {"at": crowds.LATER}})
+            case 2:
+                self._database[name].insert_one({"id": number, field: f"p{self._rng.randrange(PEOPLE)}@example.com"})
+                self.inserted.add((name, number))
+
+
+async def counted_and_gone(kit: MongoKit, seed: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Rows erased and anonymised: as two attempts count them, the second in peace, and as the store shows."""
+    rng, subjects = random.Random(seed), crowds.people(PEOPLE)
+    await crowds.fill(kit, crowds.crowd(rng, subjects))
+    before = {(name, row["id"]) for name in COLUMNS for row in await kit.rows(name)}
+    store: Any = open_store(mapping_of(kit), kit.url)
+    meddler = Meddler(kit, rng)
+    whole = dict(vars(store._rows))
+    try:
+        meddler.beside(store._rows)
+        done = await store.erase_all(subjects, [()] * PEOPLE)
+        vars(store._rows).clear()
+        vars(store._rows).update(whole)
+        done += await store.erase_all(subjects, [()] * PEOPLE)
+        looked = await store.look_all(Right.ERASURE, subjects)
+    finally:
+        await store.close()
+    assert not any(one.matched - one.retained for tallies in looked for one in tallies)
+    after = {(name, row["id"]): row for name in COLUMNS for row in await kit.rows(name)}
+    gone = len((before | meddler.inserted) - after.keys())
+    removed = sum(str(row.get("email")).startswith("removed-") for row in after.values())
+    meetings = sum(row.get("guest_name") == "somebody" for row in after.values())
+    counted = [one for tallies in done for one in tallies]
+    return (sum(one.erased for one in counted), sum(one.anonymised for one in counted)), (gone, removed + meetings)
+
+
+async def meddled_with(mongo_kit: MongoKit, seeds: int) -> None:
+    """Raises AssertionError where counts are not what went."""
+    await mongo_kit.create()
+    for seed in range(seeds):
+        counted, gone = await counted_and_gone(mongo_kit, seed)
+        assert counted == gone, f"seed {seed}"
+
+
+async def test_whatever_somebody_changes_in_between_what_is_counted_is_what_went(mongo_kit: MongoKit) -> None:
+    await meddled_with(mongo_kit, 8)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+async def test_whatever_somebody_changes_in_between_at_length(mongo_kit: MongoKit) -> None:
+    await meddled_with(mongo_kit, 200)
+
+
 # ---------------------------------------------------------------------- broken variants, which the tests above catch
+
+
+async def nothing(*_: Any) -> Collection[Any]:
+    return ()
 
 
 async def test_without_looking_at_what_was_missed_the_counts_are_wrong(
     mongo_kit: MongoKit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from workers.stores.subsidiaries.mongo import MongoRows  # noqa: PLC0415
-
-    async def nothing(*_: Any) -> Collection[Any]:
-        return ()
-
     monkeypatch.setattr(MongoRows, "missed", nothing)
+    with pytest.raises(AssertionError):
+        await meddled_with(mongo_kit, 40)
     done, _ = await given_away(mongo_kit)
     assert erased_and_anonymised(done) == [(1, 1)] * 5
 
