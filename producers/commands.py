@@ -1,4 +1,4 @@
-"""``greffier door`` and ``greffier publish``.
+"""``greffier door``, ``greffier clock`` and ``greffier publish``.
 
 Source: design § 6 "Commands".
 """
@@ -15,6 +15,7 @@ import typer
 def register_commands(app: typer.Typer) -> None:
     """Add this package's commands to the root."""
     app.command()(door)
+    app.command()(clock)
     app.command()(publish)
 
 
@@ -30,6 +31,20 @@ def door() -> None:
     settings = read_door_settings()
     configure_logs(settings.log_level)
     asyncio.run(stay_open(Door(settings)))
+
+
+def clock() -> None:
+    """Say what is due, when it is due, until SIGTERM; of several clocks one leads. Settings: GREFFIER_* variables."""
+    import asyncio
+
+    from producers.clock import Clock
+    from producers.settings import ClockSettings, read_settings
+    from schemas.logs import configure_logs
+    from schemas.staying import stay_open
+
+    settings = read_settings(ClockSettings)
+    configure_logs(settings.log_level)
+    asyncio.run(stay_open(Clock(settings)))
 
 
 def publish(

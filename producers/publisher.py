@@ -68,15 +68,24 @@ class Letterbox:
     """Puts batches into Redis. Not thread-safe: one thread owns it.
 
     ``door`` is the id of this process; its messages are numbered from 1 without gaps, and the number moves on only
-    when Redis has confirmed a message.
+    when Redis has confirmed a message. ``queues``: those that it may look at.
     """
 
-    def __init__(self, redis_url: str, sealer: Sealer, *, queue_limit: int, namespace: str = NAMESPACE) -> None:
+    def __init__(
+        self,
+        redis_url: str,
+        sealer: Sealer,
+        *,
+        queue_limit: int,
+        namespace: str = NAMESPACE,
+        queues: Sequence[str] = QUEUES,
+    ) -> None:
         self.door: Final = f"door-{secrets.token_hex(8)}"
         self.seq = 0
         self._sealer = sealer
         self._queue_limit = queue_limit
         self._namespace = namespace
+        self._queues = queues
         self._client = connect(redis_url)
         self._broker: Any = RedisBroker(  # type: ignore[no-untyped-call]
             client=self._client, namespace=namespace, middleware=[], maintenance_chance=0
@@ -145,13 +154,13 @@ class Letterbox:
 
     def _take_a_look(self) -> None:
         with self._client.pipeline(transaction=False) as pipe:
-            for queue in QUEUES:
+            for queue in self._queues:
                 pipe.hlen(f"{self._namespace}:{queue}.msgs")
             pipe.info("memory")
             *depths, memory = pipe.execute()
         limit = memory["maxmemory"]
         full = bool(limit) and memory["used_memory"] > limit * MEMORY_SHARE
-        self._look = _Look(time.monotonic(), dict(zip(QUEUES, depths, strict=True)), full)
+        self._look = _Look(time.monotonic(), dict(zip(self._queues, depths, strict=True)), full)
 
     def _count(self, queue: str) -> None:
         if self._look.depths is not None:

@@ -1,4 +1,4 @@
-"""What a door is told from outside, read once and checked at start.
+"""What a door or a clock is told from outside, read once and checked at start.
 
 Secrets are files in the folder ``keys``; nothing here is one, but the Redis URL may hold a password and never prints.
 Source: house-style § 5; design § 6 "Door".
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -16,6 +16,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from schemas.errors import ConfigurationError, Fault
 
 Network = IPv4Network | IPv6Network
+
+S = TypeVar("S", bound=BaseSettings)
 
 _Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -75,10 +77,37 @@ def _items(text: str) -> list[str]:
     return [part for part in (piece.strip() for piece in text.split(",")) if part]
 
 
+class ClockSettings(BaseSettings):
+    """One clock process. It seals and signs with a door's keys, and needs none of the others in that folder."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="GREFFIER_", frozen=True, extra="ignore", hide_input_in_errors=True, populate_by_name=True
+    )
+
+    redis_url: SecretStr = Field(
+        SecretStr("redis://127.0.0.1:6379/0"), validation_alias=_outside("GREFFIER_REDIS_URL", "REDIS_URL")
+    )
+    """Where the clocks agree who leads, and where ticks are put."""
+    keys: Path = Path("var/keys/door")
+    """``transit.public.json`` and ``publisher.private.json``, as a door has them."""
+    clock_lease_ms: Annotated[int, Field(ge=300, le=20_000)] = 15_000
+    """How long a clock that is not heard of goes on being the one that leads. It says so three times as often."""
+    metrics_host: str = "127.0.0.1"
+    """Where ``/metrics``, ``/livez`` and ``/readyz`` are answered."""
+    metrics_port: _Port = 9104
+    """Their port; 0 takes a free one."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+
 def read_door_settings() -> DoorSettings:
     """From the environment. Raises :class:`ConfigurationError` naming each bad variable, never its value."""
+    return read_settings(DoorSettings)
+
+
+def read_settings(kind: type[S]) -> S:
+    """Settings of a kind from the environment. Raises like :func:`read_door_settings`."""
     try:
-        return DoorSettings()
+        return kind()
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False, include_context=False)
         faults = (Fault(_variable(str(fault["loc"][0])), _problem(fault["type"], fault["msg"])) for fault in found)

@@ -6,6 +6,7 @@ user                  may
 operator              everything: administration, and looking after what went wrong
 controller            every namespace of ours, and load dramatiq's script
 door                  put batches and files in, count what waits; read nothing that was put in
+clock                 lead the other clocks, put ticks into ``retention``
 subsidiary-<code>     consume ``to.<code>`` and leave receipts in ``from.<code>``; no key of anybody else
 default               ``PING``, for a health check without a password
 ===================== =====================================================================================
@@ -25,12 +26,13 @@ from typing import Final
 
 from schemas.orders import order_namespace, receipt_namespace
 from schemas.register import Register
-from schemas.routes import NAMESPACE
+from schemas.routes import CLOCK_LEASE, CLOCK_PUBLISHED, NAMESPACE, RETENTION
 from schemas.terms import SubsidiaryKind
 
 OPERATOR: Final = "operator"
 CONTROLLER: Final = "controller"
 DOOR: Final = "door"
+CLOCK: Final = "clock"
 
 _HANDSHAKE: Final = "+ping +hello +auth +client|setinfo"
 _ENQUEUE: Final = "+evalsha +zadd +hset +rpush +publish"
@@ -70,6 +72,7 @@ def redis_users(register: Register) -> tuple[RedisUser, ...]:
         RedisUser(OPERATOR, EVERYTHING),
         RedisUser(CONTROLLER, _controller()),
         RedisUser(DOOR, _door()),
+        RedisUser(CLOCK, _clock()),
         *(RedisUser(subsidiary_user(code), _subsidiary(code)) for code in workers),
     )
 
@@ -100,6 +103,14 @@ def _door() -> str:
     claims = "(~greffier:claim:* +set +get)"
     own = f"resetkeys resetchannels -@all {_HANDSHAKE} +info +config|get +script|load"
     return f"{own} {queues} {files} {claims}"
+
+
+def _clock() -> str:
+    own = f"resetkeys resetchannels -@all {_HANDSHAKE} +info +config|get +script|load"
+    place = f"%W~{NAMESPACE}:{RETENTION} %W~{NAMESPACE}:{RETENTION}.* %W~{NAMESPACE}:__*"
+    queue = f"(~{NAMESPACE} {place} &{NAMESPACE}:wake {_ENQUEUE} +hlen +llen)"
+    lead = f"(~{CLOCK_LEASE} ~{CLOCK_PUBLISHED} +evalsha +get +set +del +hset +hgetall)"
+    return f"{own} {queue} {lead}"
 
 
 def _subsidiary(code: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from schemas import consent, newsletter, rights, submissions
+from schemas import consent, newsletter, rights, submissions, ticks
 from schemas.register import Register
 from schemas.shapes import Shape
 from schemas.terms import Case
@@ -24,7 +24,14 @@ SUBMISSIONS: Final = "submissions"
 CONSENT: Final = "consent"
 NEWSLETTER: Final = "newsletter"
 RIGHTS: Final = "rights"
-QUEUES: Final = (SUBMISSIONS, CONSENT, NEWSLETTER, RIGHTS)
+RETENTION: Final = "retention"
+QUEUES: Final = (SUBMISSIONS, CONSENT, NEWSLETTER, RIGHTS, RETENTION)
+
+CLOCK_LEASE: Final = "greffier:clock"
+"""The Redis key that names the clock which leads."""
+
+CLOCK_PUBLISHED: Final = "greffier:clock:published"
+"""The Redis hash of the tick that was published last, by chore."""
 
 COOKIES_SOURCE: Final = "/cookies"
 """The source of what browsers report."""
@@ -83,6 +90,7 @@ def routes(register: Register) -> Mapping[str, Route]:
         Route(NEWSLETTER_CONFIRMED, NEWSLETTER, newsletter.CONFIRMED),
         Route(RIGHTS_REQUESTED, RIGHTS, rights.REQUESTED),
         Route(RIGHTS_CONFIRMED, RIGHTS, rights.CONFIRMED),
+        Route(ticks.TICK_TYPE, RETENTION, ticks.TICK),
     ]
     for case in submissions.FORM_CASES:
         queue = NEWSLETTER if case is Case.NEWSLETTER else SUBMISSIONS

@@ -24,7 +24,7 @@ from pydantic_settings import BaseSettings
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from producers.settings import DoorSettings
+from producers.settings import ClockSettings, DoorSettings
 from schemas.acl import OPERATOR, acl_file, redis_users
 from schemas.commands import GROUP
 from schemas.keyfiles import write_json
@@ -62,7 +62,9 @@ WRITES_TO_PEOPLE = ("worker-rights", "desk")
 
 
 def settings_of(name: str) -> type[BaseSettings]:
-    return {"door": DoorSettings, "desk": DeskSettings, "counter": CounterSettings}.get(name, ControllerSettings)
+    return {"door": DoorSettings, "clock": ClockSettings, "desk": DeskSettings, "counter": CounterSettings}.get(
+        name, ControllerSettings
+    )
 
 
 def variables_read_by(name: str) -> set[str]:
@@ -136,7 +138,13 @@ def test_every_variable_of_the_image_is_read_by_some_process() -> None:
 
 
 @pytest.mark.parametrize(
-    ("title", "settings"), [("Door", DoorSettings), ("Controller worker", ControllerSettings), ("Mail", MailSettings)]
+    ("title", "settings"),
+    [
+        ("Door", DoorSettings),
+        ("Clock", ClockSettings),
+        ("Controller worker", ControllerSettings),
+        ("Mail", MailSettings),
+    ],
 )
 def test_the_documented_settings_are_those_that_are_read(title: str, settings: type[BaseSettings]) -> None:
     page = (ROOT / "docs" / "operate.md").read_text()
@@ -170,10 +178,15 @@ def test_each_queue_has_a_worker_of_its_own_that_can_be_scaled() -> None:
         assert "container_name" not in worker
 
 
-def test_the_door_has_no_way_to_the_database() -> None:
-    door = SERVICES["door"]
-    assert not set(door["networks"]) & set(SERVICES["mongo"]["networks"])
-    assert not [variable for variable in door["environment"] if "MONGO" in variable]
+@pytest.mark.parametrize("name", ["door", "clock"])
+def test_who_publishes_has_no_way_to_the_database(name: str) -> None:
+    service = SERVICES[name]
+    assert not set(service["networks"]) & set(SERVICES["mongo"]["networks"])
+    assert not [variable for variable in service["environment"] if "MONGO" in variable]
+
+
+def test_a_clock_has_one_that_stands_by() -> None:
+    assert SERVICES["clock"]["deploy"] == {"replicas": 2}
 
 
 @EACH_OF_OURS
@@ -199,10 +212,12 @@ def expected_health_url(environment: dict[str, str], name: str) -> str:
 def test_every_key_file_is_a_secret_and_no_other_is_given(name: str, tmp_path: Path) -> None:
     """What `greffier keys generate secrets` makes is what is mounted, each file to the kind that may hold it."""
     generate_keys(tmp_path / "secrets")
-    kind = name if name in ("door", "counter") else "controller"
+    kind = {"door": "door", "clock": "door", "counter": "counter"}.get(name, "controller")
     made = {file.name: str(file.relative_to(tmp_path)) for file in (tmp_path / "secrets" / kind).iterdir()}
     if kind == "controller" and name != "worker-rights":
         made = {file: path for file, path in made.items() if file not in CASES_ONLY}
+    if name == "clock":
+        made = {file: made[file] for file in ("transit.public.json", "publisher.private.json")}
     if name == "desk":
         made["desk-accounts.json"] = "secrets/desk-accounts.json"
     mounted = {secret["target"]: COMPOSE["secrets"][secret["source"]]["file"] for secret in OURS[name]["secrets"]}
@@ -317,11 +332,11 @@ def test_it_runs_with_what_the_compose_file_gives_it(
         process.kill9()
 
 
-@pytest.mark.parametrize("name", ["door", *WORKERS])
+@pytest.mark.parametrize("name", ["door", "clock", *WORKERS])
 def test_each_process_is_its_own_user_of_redis(name: str) -> None:
     """The user is one that the ACL file has, and its password is not in the compose file."""
     url = urlsplit(OURS[name]["environment"]["GREFFIER_REDIS_URL"])
-    assert url.username == ("door" if name == "door" else "controller")
+    assert url.username == (name if name in ("door", "clock") else "controller")
     assert url.username in {user.name for user in redis_users(load_register())}
     assert url.password == f"${{GREFFIER_{url.username.upper()}_REDIS_PASSWORD}}"
 

@@ -56,7 +56,7 @@ async def replay(services: Services, letter: str) -> Replayed:
     found = await _one(services, letter)
     if found["reason"] == ERASED:
         raise NotPossible("it is about an erased person: staff admit such a record with a ground, nobody replays it")
-    content = await services.parked.content(letter)
+    content = await services.parked.content(letter, services.clock())
     if content is None or not found["event"]:
         raise NotPossible("it is no event that could be read; drop it, or mend its sender and publish again")
     source, _, event_id = found["event"].partition(" ")

@@ -7,18 +7,19 @@ Source: house-style § 3; R29.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import dramatiq
 import redis
 
 from schemas.logs import configure_logs
-from schemas.routes import CONSENT, NEWSLETTER, RIGHTS, SUBMISSIONS
+from schemas.routes import CONSENT, NEWSLETTER, RETENTION, RIGHTS, SUBMISSIONS
 from workers import metrics
 from workers.actors.consent import keep_consents
 from workers.actors.dead import park_dead, park_poison
 from workers.actors.newsletter import keep_newsletter
+from workers.actors.retention import keep_ticks
 from workers.actors.rights import keep_rights
 from workers.actors.submissions import keep_submissions
 from workers.actors.work import work
@@ -120,20 +121,29 @@ def declare_actors(broker: dramatiq.Broker, controller: Controller) -> None:
         await work(controller.services, NEWSLETTER, batch, keep_newsletter)
 
     async def consent(batch: dict[str, Any], only: list[int] | None = None) -> None:
-        async def try_again(positions: list[int]) -> None:
-            message: dramatiq.Message[Any] = dramatiq.Message(
-                queue_name=CONSENT,
-                actor_name=CONSENT,
-                args=(),
-                kwargs={"batch": batch, "only": positions},
-                options={},
-            )
-            await asyncio.to_thread(broker.enqueue, message, delay=SECOND_TRY_MS)
+        try_again = _again(broker, CONSENT, batch, SECOND_TRY_MS) if only is None else None
+        await work(controller.services, CONSENT, batch, keep_consents(try_again), only)
 
-        await work(controller.services, CONSENT, batch, keep_consents(try_again if only is None else None), only)
+    async def retention(batch: dict[str, Any], only: list[int] | None = None) -> None:
+        await work(controller.services, RETENTION, batch, keep_ticks(_again(broker, RETENTION, batch)), only)
 
-    for name, function in ((SUBMISSIONS, submissions), (NEWSLETTER, newsletter), (CONSENT, consent)):
+    actors = ((SUBMISSIONS, submissions), (NEWSLETTER, newsletter), (CONSENT, consent), (RETENTION, retention))
+    for name, function in actors:
         dramatiq.actor(broker=broker, queue_name=name, actor_name=name)(function)
+
+
+def _again(
+    broker: dramatiq.Broker, queue: str, batch: dict[str, Any], delay_ms: int | None = None
+) -> Callable[[list[int]], Awaitable[None]]:
+    """Puts a batch back, for some of its positions only."""
+
+    async def again(positions: list[int]) -> None:
+        message: dramatiq.Message[Any] = dramatiq.Message(
+            queue_name=queue, actor_name=queue, args=(), kwargs={"batch": batch, "only": positions}, options={}
+        )
+        await asyncio.to_thread(broker.enqueue, message, delay=delay_ms)
+
+    return again
 
 
 def declare_case_actors(broker: dramatiq.Broker, controller: Controller, clerk: Clerk) -> None:

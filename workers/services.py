@@ -33,6 +33,7 @@ from workers.stores.reads import Reads
 from workers.stores.standing import Standing
 from workers.stores.submissions import Submissions
 from workers.stores.suppression import Suppressions
+from workers.stores.ticks import Ticks
 from workers.stores.tombstones import Tombstones
 from workers.stores.turns import Turns
 from workers.uploads import Uploads
@@ -94,6 +95,10 @@ class Services:
     @property
     def turns(self) -> Turns:
         return Turns(self.databases)
+
+    @property
+    def ticks(self) -> Ticks:
+        return Ticks(self.databases)
 
     @property
     def forgetting(self) -> Forgetting:

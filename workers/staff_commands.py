@@ -49,7 +49,7 @@ def _fail(sentence: str) -> NoReturn:
 
 
 def status(as_json: AsJson = False) -> None:
-    """Queues, dead and parked letters, doors' numbers. Exit code 1 while there is an alarm."""
+    """Queues, dead and parked letters, doors' numbers, chores. Exit code 1 while there is an alarm."""
     from workers.status import look_around
 
     found = _with_services(lambda services: look_around(services, services.uploads.client))
@@ -128,7 +128,10 @@ def _print_status(found: Status) -> None:
     parked = Table("reason", "letters", title="Parked")
     for reason, count in sorted(found.parked.items()):
         parked.add_row(reason, str(count))
-    Console().print(queues, doors, parked)
+    chores = Table("chore", "last planned", "last done", "due next", title="Chores")
+    for chore in found.chores:
+        chores.add_row(chore.chore, chore.planned or "never", chore.done or "never", chore.next_due)
+    Console().print(queues, doors, parked, chores)
     for alarm in found.alarms:
         print(f"ALARM: {alarm}")
     if not found.alarms:

@@ -1,4 +1,5 @@
-"""The state of an installation at one look: queues, dead letters, parked letters, doors' numbers, stores, ledger.
+"""The state of an installation at one look: queues, dead letters, parked letters, doors' numbers, stores, ledger,
+chores.
 
 Source: R29; I8, I9.
 """
@@ -6,15 +7,16 @@ Source: R29; I8, I9.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from schemas.errors import StoreUnavailable
-from schemas.fields import read_moment
+from schemas.fields import read_moment, wire_moment
 from schemas.routes import NAMESPACE, QUEUES
+from schemas.ticks import SCHEDULE, missed
 from workers.services import Services
 from workers.stores.heads import LedgerState, at_one_look
 
@@ -33,6 +35,17 @@ class QueueState:
 
 
 @dataclass(frozen=True, slots=True)
+class ChoreState:
+    """Moments as the wire writes them. ``planned``: of the last tick that came; ``done``: when one was done last."""
+
+    chore: str
+    planned: str | None
+    done: str | None
+    next_due: str
+    missed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """``alarms``: sentences for whoever is on duty; empty when all is well."""
 
@@ -41,6 +54,7 @@ class Status:
     doors: tuple[dict[str, Any], ...]
     alarms: tuple[str, ...]
     ledger: LedgerState | None = None
+    chores: tuple[ChoreState, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -58,8 +72,9 @@ async def look_around(services: Services, redis: Redis) -> Status:
         parked = await services.parked.count_by_reason()
         sequences = await services.bookkeeping.sequences()
         ledger = await at_one_look(services.databases)
+        chores = await look_at_chores(services)
     except StoreUnavailable as error:
-        parked, sequences, ledger = {}, [], None
+        parked, sequences, ledger, chores = {}, [], None, ()
         alarms.append(f"MongoDB does not answer ({error})")
     waiting = any(state.messages or state.delayed for state in queues)
     # While messages wait, a door's newest numbers may still be among them: only then is a gap no alarm.
@@ -76,8 +91,13 @@ async def look_around(services: Services, redis: Redis) -> Status:
     ]
     alarms += [f"queue {state.queue}: {state.dead} dead letter(s) not parked yet" for state in queues if state.dead]
     alarms += ledger_alarms(services, ledger) if ledger is not None else []
+    alarms += [
+        f"chore {state.chore}: last done {state.done or 'never'}, due {state.next_due} again; does greffier clock run?"
+        for state in chores
+        if state.missed
+    ]
     doors = tuple({**asdict(sequence), "missing": sequence.missing} for sequence in sequences)
-    return Status(queues, parked, doors, tuple(alarms), ledger)
+    return Status(queues, parked, doors, tuple(alarms), ledger, chores)
 
 
 def ledger_alarms(services: Services, ledger: LedgerState) -> list[str]:
@@ -89,6 +109,26 @@ def ledger_alarms(services: Services, ledger: LedgerState) -> list[str]:
         return []
     newest = ledger.newest_head_at or "never"
     return [f"ledger: entries wait since {since} for a signed head, the newest is of {newest}: no worker keeps it"]
+
+
+async def look_at_chores(services: Services) -> tuple[ChoreState, ...]:
+    """How each chore stands. It is missed when none of its ticks was done for more than two periods.
+
+    Raises :class:`StoreUnavailable`.
+    """
+    now, found = services.clock(), []
+    began = await services.bookkeeping.working_since()
+    for chore, rhythm in SCHEDULE.items():
+        standing = await services.ticks.standing(chore, now)
+        since = standing.planned_done or began  # nothing came in yet: there was nothing to do either
+        late = since is not None and missed(rhythm, since, now)
+        following = wire_moment(rhythm.following(now))
+        found.append(ChoreState(chore, _said(standing.planned), _said(standing.done), following, late))
+    return tuple(found)
+
+
+def _said(moment: datetime | None) -> str | None:
+    return wire_moment(moment) if moment else None
 
 
 async def _queue(redis: Redis, queue: str) -> QueueState:

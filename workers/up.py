@@ -1,4 +1,4 @@
-"""The whole system on one machine: embedded servers, a door, controllers; started, kept alive, stopped.
+"""The whole system on one machine: embedded servers, a door, controllers, a clock; started, kept alive, stopped.
 
 `greffier up` and `make up` run it; the demo, the journeys and the benchmarks start the same thing. Keys are made for
 this data folder only. Never a production default: docker-compose.yml is the plain start for that.
@@ -113,9 +113,8 @@ class System:
         self._keeper.keep(*(server for server in self._servers if isinstance(server, Process)))
 
     def _start_children(self) -> None:
-        self._children = [self._mail(), self._door()]
-        self._children += [self._controller(number) for number in range(1, self._controllers_wanted + 1)]
-        self._children += [self._desk(), self._counter()]
+        controllers = [self._controller(number) for number in range(1, self._controllers_wanted + 1)]
+        self._children = [self._mail(), self._door(), *controllers, self._desk(), self._counter(), self._clock()]
         self._children += [self._office(office) for office in self.offices.values()]
         for child in self._children:
             child.process.spawn()
@@ -192,6 +191,11 @@ class System:
             "GREFFIER_KEYS": str(self.data / "keys" / "counter"),
         }
         return self._greffier("counter", ["counter"], self._counter_port, DOOR_GRACE, env)
+
+    def _clock(self) -> Child:
+        port = free_port()
+        env = {"GREFFIER_METRICS_PORT": str(port), "GREFFIER_KEYS": str(self.data / "keys" / "door")}
+        return self._greffier("clock", ["clock"], port, DOOR_GRACE, env)
 
     def _office(self, office: Office) -> Child:
         port = free_port()

@@ -237,7 +237,7 @@ async def test_a_dropped_letter_is_erased_and_the_reason_stays(bench: Bench, sta
     assert bench.collection("parked") == []
     [outcome] = bench.collection("outcomes", "evidence")
     assert (outcome["outcome"], outcome["reason"], outcome["event"]) == ("dropped", "sent twice by mistake", event.key)
-    assert await bench.services.parked.content(letter) is None
+    assert await bench.services.parked.content(letter, bench.clock()) is None
     for words in (("show", letter), ("drop", letter, "--reason", "again"), ("replay", letter)):
         assert (await staff("parked", *words)).exit_code == 1
 

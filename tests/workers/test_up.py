@@ -25,7 +25,7 @@ from tests.waiting import until_blocking
 from workers.up import System, make_keys
 
 SERVED = {
-    *("redis", "mongo", "mongo-de", "mail", "door", "controller", "desk", "counter"),
+    *("redis", "mongo", "mongo-de", "mail", "door", "controller", "desk", "counter", "clock"),
     *("subsidiary-de", "subsidiary-us", "subsidiary-jp"),
 }
 

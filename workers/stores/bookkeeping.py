@@ -55,6 +55,12 @@ class Bookkeeping:
                 {"_id": batch.id}, {"$setOnInsert": first, "$inc": {"deliveries": 1}}, upsert=True
             )
 
+    async def working_since(self) -> datetime | None:
+        """When the oldest message that is still noted arrived; ``None`` where none ever did."""
+        with available():
+            found = await self._batches.find_one({}, {"at": 1}, sort=[("at", 1)])
+        return found["at"] if found else None
+
     async def sequences(self) -> list[Sequence]:
         """Every door's numbers."""
         by_number = {

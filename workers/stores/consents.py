@@ -13,15 +13,16 @@ from datetime import datetime
 from schemas.consent import Choice
 from workers.stores.events import Inserted, insert_events
 from workers.stores.gathering import Gathered
-from workers.stores.mongo import Collection, Databases, Document, available
+from workers.stores.mongo import Collection, Databases, Document, available, insert_new
 
 
 class Consents:
-    """Consents and visits, in **active**."""
+    """Consents and visits, in **active**; in **evidence**, by the same key, which consents have run out."""
 
     def __init__(self, databases: Databases) -> None:
         self._consents: Collection = databases.active["consents"]
         self._visits: Collection = databases.active["visits"]
+        self._expired: Collection = databases.evidence["expired_consents"]
         self._gathered_visits = Gathered(self._visits)
 
     async def insert(self, documents: Sequence[Document]) -> Inserted:
@@ -42,6 +43,22 @@ class Consents:
                 async for event in self._consents.find({"device": {"$in": wanted}}, fields):
                     found[bytes(event["device"])].append(Choice(event["happened"], event["choices"]))
         return found
+
+    async def note_expired(self, now: datetime, *, limit: int) -> int:
+        """Record once of each consent whose last choice has ended that it has; how many, ``limit`` at most.
+
+        The record first, in **evidence**, then the note on the consent: broken off in between, the next run repeats it.
+        """
+        wanted: Document = {"expired_noted": None, "valid_until": {"$lte": now}}
+        with available():
+            found = self._consents.find(wanted, {"device": 1, "valid_until": 1}).sort("valid_until", 1).limit(limit)
+            over = await found.to_list(None)
+        await insert_new(self._expired, [{**consent, "noted_at": now} for consent in over])
+        with available():
+            await self._consents.update_many(
+                {"_id": {"$in": [consent["_id"] for consent in over]}}, {"$set": {"expired_noted": True}}
+            )
+        return len(over)
 
     async def visits_since(self, since: dict[bytes, datetime]) -> list[Document]:
         """Device → moment: the stored visits of each device from that moment on (``_id``, ``device``, ``happened``)."""

@@ -8,7 +8,7 @@ Source: P5; R19, R26; design § 4; reliability § 7 (the other orders were measu
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,7 +16,7 @@ from schemas.subject import References, ReferenceUse, clean_email
 from workers.stores.confirmations import Confirmations
 from workers.stores.consents import Consents
 from workers.stores.files import Files
-from workers.stores.keys import ACTIVE, Keys, key_id
+from workers.stores.keys import ACTIVE, KeyHeld, Keys, key_id
 from workers.stores.parked import Parked
 from workers.stores.people import People
 from workers.stores.submissions import Submissions
@@ -93,6 +93,52 @@ class Forgetting:
         refs = [] if keepers else [ref]
         doomed = [event for event in events if event not in kept.submissions]
         return await self._delete(_Doomed(persons, refs, [parked_ref], doomed, devices, kept, keepers), erased_at)
+
+    async def forget_events(self, person: str, doomed: Collection[str]) -> Forgotten:
+        """Erase these events of a person, and him with them where he holds nothing else. May be repeated.
+
+        Raises :class:`StoreUnavailable`, and :class:`workers.stores.keys.KeyHeld` when a legal hold keeps the person's
+        key: then nothing is deleted.
+        """
+        if await self.keys.held([key_id(person, ACTIVE)]):
+            raise KeyHeld("a legal hold keeps a key")
+        await self.tombstones.write(map(of_event, doomed))
+        letters = {"parked": await self.parked.erase_of(doomed)}
+        erased_at = await self._left_alone(person, doomed)
+        if erased_at is not None:
+            try:
+                await self.keys.destroy([key_id(person, ACTIVE)])
+            finally:
+                # No address's tombstone names him: before the submissions, which do, and though a hold came just now,
+                # or whoever writes from this address would find him for ever.
+                retired = await self.people.retire(person, erased_at)
+            gone = await self._delete(_Doomed([person], [], [], list(doomed), []), erased_at)
+            return Forgotten(gone.deleted | letters | {"persons": int(retired)})
+        held = await self.submissions.find({"_id": {"$in": list(doomed)}}, "files")
+        confirmations = await self.confirmations.erase(doomed)
+        await self.files.undo([file for one in held for file in one.get("files", ())], person)
+        await self.submissions.undo_anchors_about(doomed)
+        await self.submissions.undo(doomed, [person])
+        return Forgotten({"confirmations": confirmations, "submissions": len(held), **letters})
+
+    async def _left_alone(self, person: str, doomed: Collection[str]) -> datetime | None:
+        """The moment of the person's tombstone, set where he holds nothing but these events; else ``None``.
+
+        It is proposed before the look: what is written after the look finds it, what was written before is seen.
+        """
+        if await self._holds_more(person, doomed):
+            return None
+        token = await self.tombstones.propose(of_person(person))
+        if token is None:  # he was erased, or is being erased: the rest is that erasure's, or an earlier run's
+            return (await self.tombstones.look([of_person(person)])).get(of_person(person))
+        if await self._holds_more(person, doomed):
+            await self.tombstones.withdraw(of_person(person), token)
+            return None
+        settled = await self.tombstones.settle(of_person(person), token)
+        return settled or await self._left_alone(person, doomed)  # another run of the same was at it
+
+    async def _holds_more(self, person: str, doomed: Collection[str]) -> bool:
+        return any(one["_id"] not in doomed for one in await self.submissions.of([person], "_id"))
 
     async def complete(self, person: str) -> Forgotten | None:
         """Finish the erasure of a person whom a hold kept until now; ``None`` where no erasure of his stands.

@@ -31,6 +31,7 @@ from pymongo.errors import (
 from pymongo.read_concern import ReadConcern
 
 from schemas.errors import StoreUnavailable
+from schemas.terms import Case
 from workers.settings import StoreSettings
 
 Document = dict[str, Any]
@@ -144,11 +145,15 @@ def _index(*keys: str, **options: Any) -> IndexModel:
 INDEXES: Final[dict[str, dict[str, list[IndexModel]]]] = {
     "active": {
         "persons": [_index("refs", unique=True)],
-        "submissions": [_index("person")],
+        "submissions": [
+            _index("person"),
+            # Over subscriptions alone: every other submission is spared a further index.
+            _index("settled", "received", partialFilterExpression={"case": Case.NEWSLETTER.value}),
+        ],
         "links": [_index("person", "purpose"), _index("submission")],
         "anchors": [_index("refs", sparse=True), _index("about", sparse=True)],
         "confirmations": [_index("about")],
-        "consents": [_index("device", "happened"), _index("valid_until")],
+        "consents": [_index("device", "happened"), _index("expired_noted", "valid_until")],
         "visits": [_index("device", "happened"), _index("expires")],
         "parked": [_index("refs", sparse=True), _index("event"), _index("expires"), _index("reason")],
         "batches": [_index("door", "seq"), _index("at", expireAfterSeconds=90 * 86_400)],
@@ -174,6 +179,7 @@ INDEXES: Final[dict[str, dict[str, list[IndexModel]]]] = {
         "copies": [_index("case"), _index("task", "copy", "place")],
         "mails": [_index("case"), _index("send_at", sparse=True)],
         "turns": [_index("at", expireAfterSeconds=0)],
+        "ticks": [_index("chore", "planned")],
     },
 }
 """Database → collection → indexes.

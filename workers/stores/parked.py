@@ -82,10 +82,10 @@ class Parked:
         await insert_new(self._letters, documents)
         return list(by_id)
 
-    async def content(self, letter: str) -> bytes | None:
-        """What a letter holds; ``None`` where there is no such letter, or its key is gone."""
+    async def content(self, letter: str, now: datetime) -> bytes | None:
+        """What a letter holds; ``None`` where there is no such letter, its time is over, or its key is gone."""
         with available():
-            found = await self._letters.find_one({"_id": letter}, {"sealed": 1})
+            found = await self._letters.find_one({"_id": letter, "expires": {"$gt": now}}, {"sealed": 1})
         key = (await self._keys.read([key_id(letter, PARKED)])).get(key_id(letter, PARKED))
         return key.open(_place(letter), bytes(found["sealed"])) if found and key else None
 
@@ -100,6 +100,13 @@ class Parked:
         with available():
             counted = self._letters.aggregate([{"$group": {"_id": "$reason", "n": {"$sum": 1}}}])
             return {found["_id"]: found["n"] async for found in counted}
+
+    async def erase_expired(self, now: datetime, *, limit: int) -> int:
+        """Erase letters whose time is over, the longest over first; how many there were, ``limit`` at most."""
+        with available():
+            found = self._letters.find({"expires": {"$lte": now}}, {"files": 1}).sort("expires", 1).limit(limit)
+            over = await found.to_list(None)
+        return await self._erase_all(over)
 
     async def erase(self, ids: Iterable[str]) -> int:
         """Clear the letters' files, destroy their keys, then delete the letters; how many there were."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 from workers.stores.events import Inserted, insert_events
 from workers.stores.gathering import Gathered
@@ -48,6 +49,20 @@ class Submissions:
         """Submissions by a query of ours (never one from outside); all fields, or only those named."""
         with available():
             return await self._submissions.find(query, dict.fromkeys(fields, 1) if fields else None).to_list(None)
+
+    async def unsettled(self, case: str, until: datetime, *, skip: int, limit: int) -> list[Document]:
+        """Submissions of a case received by ``until`` that nobody has settled, the oldest first: of ``_id``, person
+        and ``received``.
+        """
+        wanted: Document = {"case": case, "settled": None, "received": {"$lte": until}}
+        with available():
+            found = self._submissions.find(wanted, {"person": 1, "received": 1}).sort("received", 1).skip(skip)
+            return await found.limit(limit).to_list(None)
+
+    async def settle(self, keys: Iterable[str]) -> None:
+        """Note of submissions that nothing about them is open any more."""
+        with available():
+            await self._submissions.update_many({"_id": {"$in": list(keys)}}, {"$set": {"settled": True}})
 
     async def of(self, persons: Iterable[str], *fields: str) -> list[Document]:
         """The submissions of these persons; all fields, or only those named."""

@@ -7,13 +7,16 @@ Source: P5; R26; design § 4 "P5 in one paragraph"; reliability § 7.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Any, Final
 
-from pymongo import UpdateOne
+from pymongo import ReturnDocument, UpdateOne
+from pymongo.errors import DuplicateKeyError
 
 from workers.stores.gathering import Gathered, Gatherer
-from workers.stores.mongo import Databases, available
+from workers.stores.mongo import Collection, Databases, available
 
 
 def of_address(reference: bytes) -> str:
@@ -36,12 +39,17 @@ def of_event(key: str) -> str:
     return "event:" + key
 
 
+_PROPOSED: Final = datetime(1970, 1, 1, tzinfo=UTC)
+"""The time of a tombstone that is only proposed: older than anything, so that an erasure's own always moves it."""
+
+
 class Tombstones:
     """The list of what was erased, in **evidence**."""
 
     def __init__(self, databases: Databases) -> None:
         self._database = databases.evidence
-        self._gathered = Gathered(databases.evidence["tombstones"])
+        self._stones: Collection = databases.evidence["tombstones"]
+        self._gathered = Gathered(self._stones)
         self._clock: Gatherer[None, datetime] = Gatherer(self._say_now)
 
     async def write(self, ids: Iterable[str]) -> None:
@@ -71,6 +79,35 @@ class Tombstones:
         # Should another erasure have moved it in between, what this one takes is part of what that one takes.
         at: datetime = (await self._gathered.having("_id", [stone]))[0]["at"]
         return at
+
+    async def propose(self, stone: str) -> str | None:
+        """Set a tombstone that may yet be withdrawn; a token for that, or ``None`` where a real one stands.
+
+        Whoever writes about its person meanwhile finds it, as any other, and takes himself back. Of several who
+        propose, the last one's token counts.
+        """
+        token = secrets.token_hex(8)
+        proposed = {"$set": {"at": _PROPOSED, "token": token}}
+        try:
+            with available():
+                await self._stones.update_one({"_id": stone, "at": _PROPOSED}, proposed, upsert=True)
+        except DuplicateKeyError:
+            return None
+        return token
+
+    async def withdraw(self, stone: str, token: str) -> None:
+        """Take back what was proposed under this token, unless an erasure has made it its own."""
+        with available():
+            await self._stones.delete_one({"_id": stone, "at": _PROPOSED, "token": token})
+
+    async def settle(self, stone: str, token: str) -> datetime | None:
+        """Make it stand, from now; ``None`` where this token no longer counts."""
+        settled: list[dict[str, Any]] = [{"$set": {"at": "$$NOW"}}, {"$unset": "token"}]
+        with available():
+            found = await self._stones.find_one_and_update(
+                {"_id": stone, "at": _PROPOSED, "token": token}, settled, return_document=ReturnDocument.AFTER
+            )
+        return found["at"] if found else None
 
     async def name_persons(self, stone: str, persons: Iterable[str]) -> None:
         """Remember with an address's tombstone who was erased: whose document went first is still found by it."""

@@ -91,7 +91,7 @@ async def test_what_was_parked_can_be_read_by_its_key_and_stands_sealed(bench: B
     await park_poison(bench.services, Poison.of("submissions", b"r-1", raw, code="not_json"))
     (letter,) = bench.collection("parked")
     assert b"Sampleby" not in encode(letter)
-    assert await bench.services.parked.content(letter["_id"]) == raw
+    assert await bench.services.parked.content(letter["_id"], bench.clock()) == raw
 
 
 async def test_a_door_counts_its_messages_and_a_gap_shows(bench: Bench) -> None:
@@ -145,7 +145,7 @@ async def test_letters_about_a_person_go_with_them_and_others_stay(bench: Bench)
         await bench.send(factories.form(Case.CONTACT, person, event_id=event.id, first_name="Otherwise"))
     await bench.services.forgetting.forget(whom.email)
     (letter,) = bench.collection("parked")
-    assert (await bench.services.parked.content(letter["_id"]) or b"").find(other.email.encode()) > 0
+    assert (await bench.services.parked.content(letter["_id"], bench.clock()) or b"").find(other.email.encode()) > 0
     destroyed = [key for key in bench.collection("keys", "keys") if "destroyed_at" in key]
     assert len(destroyed) == 2
 

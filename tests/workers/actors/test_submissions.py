@@ -167,7 +167,7 @@ async def test_one_bad_event_of_500_harms_no_neighbour(bench: Bench) -> None:
     (letter,) = bench.collection("parked")
     assert (letter["reason"], letter["pointer"], letter["event"]) == ("not_in_normal_form", "/name", events[250].key)
     assert not [text for text in whom.canaries if text.encode() in encode(letter)]
-    assert await bench.services.parked.content(letter["_id"]) == body
+    assert await bench.services.parked.content(letter["_id"], bench.clock()) == body
 
 
 @pytest.mark.parametrize(

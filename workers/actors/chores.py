@@ -1,0 +1,104 @@
+"""The chores: what is done because time has passed. Each does a bounded part of it and says whether there is more.
+
+Any may run twice at once, be killed anywhere and be run again: what is due is looked up anew each time, and each
+erases or records by the one code path there is for it. No read waits for them: past its date nothing is shown anyway.
+Source: R13, R15, R16; P3, P9.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
+
+from schemas.calendar import end_of_period
+from schemas.terms import Case
+from schemas.ticks import EXPIRED_CONSENTS, PARKED_LETTERS, UNCONFIRMED_SUBSCRIPTIONS
+from workers.services import Services
+from workers.stores.keys import KeyHeld
+from workers.stores.mongo import Document
+
+AT_ONCE: Final = 100
+"""Letters, subscriptions or consents in one part."""
+
+UNDER_WAY: Final = timedelta(days=1)
+"""How long after its last day a subscription is left: its confirmation may have been given then and be on its way."""
+
+
+class Part(NamedTuple):
+    """``counts``: what was done; ``more``: whether it is worth going on at once."""
+
+    counts: Mapping[str, int]
+    more: bool
+
+
+async def erase_parked(services: Services) -> Part:
+    """Letters whose time is over: keys destroyed, waiting files cleared, then deleted."""
+    erased = await services.parked.erase_expired(services.clock(), limit=AT_ONCE)
+    return Part({"erased": erased}, erased == AT_ONCE)
+
+
+async def note_expired_consents(services: Services) -> Part:
+    """Consents that have run out become a record, once each. What they cover is judged when it is used, not here."""
+    noted = await services.consents.note_expired(services.clock(), limit=AT_ONCE)
+    return Part({"expired": noted}, noted == AT_ONCE)
+
+
+async def erase_unconfirmed(services: Services) -> Part:
+    """Subscriptions whose mailed link was not used in time, and who holds nothing else with them; held ones stay."""
+    newsletter, now = services.trust.register.newsletter, services.clock()
+    if not newsletter.double_opt_in:
+        return Part({}, more=False)
+    until, held = now - newsletter.pending.length - UNDER_WAY, 0
+    while True:
+        found = await services.submissions.unsettled(Case.NEWSLETTER, until, skip=held, limit=AT_ONCE)
+        over = [one for one in found if _is_over(services, one, now)]
+        confirmed = await _confirmed(services, over)
+        await services.submissions.settle(confirmed)
+        erased = await _forget(services, [one for one in over if one["_id"] not in confirmed])
+        held += len(over) - len(confirmed) - erased
+        if erased or confirmed or len(over) < AT_ONCE:  # else a hold keeps all of these: look behind them
+            counts = {"erased": erased, "confirmed": len(confirmed), "held": held}
+            return Part(counts, len(over) == AT_ONCE)
+
+
+async def _forget(services: Services, subscriptions: Sequence[Document]) -> int:
+    """Erase these; how many could be, for no hold keeps them."""
+
+    async def forget(person: str, events: list[str]) -> int:
+        try:
+            await services.forgetting.forget_events(person, events)
+        except KeyHeld:
+            return 0
+        return len(events)
+
+    return sum(await asyncio.gather(*(forget(*one) for one in _by_person(subscriptions).items())))
+
+
+def _is_over(services: Services, subscription: Document, now: datetime) -> bool:
+    pending = services.trust.register.newsletter.pending.length
+    return end_of_period(subscription["received"], pending) + UNDER_WAY <= now
+
+
+async def _confirmed(services: Services, subscriptions: Sequence[Document]) -> set[str]:
+    """Those of them whose link was used in time."""
+    pending = services.trust.register.newsletter.pending.length
+    ends = {one["_id"]: end_of_period(one["received"], pending) for one in subscriptions}
+    found = await services.confirmations.about(ends)
+    return {one["about"] for one in found if one["happened"] < ends[one["about"]]}
+
+
+def _by_person(subscriptions: Sequence[Document]) -> dict[str, list[str]]:
+    persons: dict[str, list[str]] = {}
+    for one in subscriptions:
+        persons.setdefault(one["person"], []).append(one["_id"])
+    return persons
+
+
+CHORES: Final[Mapping[str, Callable[[Services], Awaitable[Part]]]] = {
+    PARKED_LETTERS: erase_parked,
+    UNCONFIRMED_SUBSCRIPTIONS: erase_unconfirmed,
+    EXPIRED_CONSENTS: note_expired_consents,
+}
+"""Every chore of :data:`schemas.ticks.SCHEDULE`."""
