@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from schemas.calendar import PARIS, civil_day
@@ -30,6 +30,7 @@ def walk(rhythm: Rhythm, since: datetime, until: datetime) -> list[datetime]:
     return found
 
 
+@settings(deadline=None)
 @given(RHYTHMS, MOMENTS)
 @example(Daily(time(2, 30)), SPRING + timedelta(hours=1))
 @example(Daily(time(2, 30)), AUTUMN + timedelta(hours=1, minutes=30))
@@ -43,6 +44,7 @@ def test_now_lies_between_the_latest_and_the_following(rhythm: Rhythm, now: date
     assert rhythm.latest(following) == following
 
 
+@settings(deadline=None)
 @given(TIMES, st.dates(date(2020, 1, 2), date(2039, 12, 1)))
 @example(time(2, 30), SPRING.date() - timedelta(days=2))
 @example(time(2, 30), AUTUMN.date() - timedelta(days=2))
@@ -69,6 +71,7 @@ def test_every_hour_is_every_hour_whatever_the_wall_shows(change: datetime) -> N
     assert {later - earlier for earlier, later in pairwise(hours)} == {timedelta(hours=1)}
 
 
+@settings(deadline=None)
 @given(RHYTHMS, MOMENTS)
 def test_more_than_two_periods_without_one_done_is_missed(rhythm: Rhythm, now: datetime) -> None:
     latest = rhythm.latest(now)
