@@ -7,6 +7,7 @@ Source: R1, R2, R7, R15, R27; design § 3, § 6.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ EAST: Final = timedelta(hours=14)
 """Where the day begins first: a date of today is no date in the future, wherever its sender sits."""
 FILE_FIELDS: Final = ("cv", "cover_letter")
 COOKIES: Final = "/cookies"
+_OWN_SOURCES: Final = ("/forms/", COOKIES, routes.RIGHTS_SOURCE, routes.UNSUBSCRIBE_SOURCE)
 PUBLISHABLE: Final = frozenset(
     [routes.contact_type(case) for case in CONTACT_CASES]
     + [routes.CONTACT_INTERACTED, routes.CONTACT_ENDED, routes.APPLICATION_DECIDED, routes.NEWSLETTER_CONFIRMED]
@@ -151,6 +153,18 @@ class Intake:
         body = {"reference": reference, "token": token_id, "at": wire_moment(self.clock())}
         return self._rights_event(routes.RIGHTS_CONFIRMED, f"{reference}.{token_id}", body, None)
 
+    def unsubscribed(self, mailing_list: str, reference: str) -> Taken:
+        """That a one-click link was used. The event's id is made from the link's own, so each use of it is one event.
+
+        ``reference``: whom the link is for, sealed; the door cannot open it.
+        """
+        route = self.routes[routes.NEWSLETTER_UNSUBSCRIBED]
+        body = route.shape.clean({"list": mailing_list, "reference": reference})
+        event_id = hashlib.sha256(reference.encode()).hexdigest()
+        at = wire_moment(self.clock())
+        event = Event(event_id, routes.UNSUBSCRIBE_SOURCE, route.type, at, _normal(body))
+        return Taken(route.queue, event)
+
     def _rights_event(self, kind: str, event_id: str, body: Mapping[str, Any], traceparent: str | None) -> Taken:
         at = wire_moment(self.clock())
         event = Event(event_id, routes.RIGHTS_SOURCE, kind, at, _normal(body), None, _trace(traceparent))
@@ -159,7 +173,7 @@ class Intake:
     def attributes(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The attributes of an event that bears its own id and source. Raises :class:`InvalidBody`."""
         found = _ATTRIBUTES.clean(given)
-        if found["source"].startswith(("/forms/", COOKIES, routes.RIGHTS_SOURCE)):
+        if found["source"].startswith(_OWN_SOURCES):
             raise InvalidBody(Problem("reserved_source", "/source", "is reserved for the door's own events"))
         if found["type"] not in self.routes:
             raise InvalidBody(Problem("unknown_type", "/type", "is not a type of event this door knows"))

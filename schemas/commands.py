@@ -75,6 +75,15 @@ def packages(folder: Annotated[Path, typer.Argument(help="what `keys generate` m
     print(f"key made in {folder / 'controller'} and {folder / 'counter'}")
 
 
+@keys_app.command("rotate-suppression")
+def rotate_suppression(folder: Annotated[Path, typer.Argument(help="the controller's key folder")]) -> None:
+    """Give the suppression list a new key, beside those it has. Then restart whoever reads that folder."""
+    from schemas.keyring import rotate_suppression_key
+
+    rotate_suppression_key(folder)
+    print(f"a further key stands in {folder / 'lookup.key'}; copy the file wherever it is used, and restart")
+
+
 @keys_app.command("api-key")
 def api_key(
     folder: Annotated[Path, typer.Argument(help="the door's key folder")],

@@ -28,6 +28,7 @@ answered                  the answer left; ``silent``: stores that had not answe
 hold_set, hold_lifted     a legal hold
 package_fetched           the access package was downloaded, once
 closed                    every store has proved
+suppressed                somebody said no to prospecting: by which way, and who of staff entered it (of no case)
 key_known                 a store's verifying key, as the controller took it on (of no case)
 head_sent                 a signed head left the machine (of no case)
 ========================= ==============================================================================
@@ -50,7 +51,7 @@ from schemas.fields import DAY, IDENTIFIER, MOMENT, SHA256_HEX, FieldType, liste
 from schemas.orders import ASKED
 from schemas.shapes import Shape
 from schemas.signed import document_shape
-from schemas.terms import Channel, Proof, Right, StoreOutcome
+from schemas.terms import Channel, Proof, Right, StoreOutcome, SuppressionGround
 
 HEAD: Final = "greffier-ledger-head"
 VERSION: Final = 1
@@ -110,6 +111,7 @@ _DETAILS: Final[Mapping[str, tuple[Mapping[str, FieldType], Mapping[str, FieldTy
     "hold_lifted": ({}, {"ground": GROUND, "by": ACTOR, "store": STORE}),
     "package_fetched": ({}, {}),
     "closed": ({}, {}),
+    "suppressed": ({"ground": one_of(*SuppressionGround)}, {"by": ACTOR}),
     "key_known": ({"store": STORE, "key": THUMBPRINT}, {"kid": IDENTIFIER}),
     "head_sent": ({"size": number(0), "root": SHA256_HEX, "to": CODE}, {}),
 }
@@ -117,7 +119,7 @@ _DETAILS: Final[Mapping[str, tuple[Mapping[str, FieldType], Mapping[str, FieldTy
 KINDS: Final[Mapping[str, Shape]] = {kind: Shape(kind, *said) for kind, said in _DETAILS.items()}
 """Kind → the shape of its details."""
 
-OF_NO_CASE: Final = frozenset({"key_known", "head_sent"})
+OF_NO_CASE: Final = frozenset({"suppressed", "key_known", "head_sent"})
 """Kinds whose entries belong to the ledger as a whole; they stand under this id:"""
 WHOLE: Final = "ledger"
 

@@ -9,7 +9,8 @@ api-keys.json            door       tell a publisher's key: only SHA-256 digests
 idempotency.key          door       derive event ids and fingerprints from ``Idempotency-Key``
 transit.private.json     controller open batches; several while one is being rotated out
 publishers.public.json   controller check publishers' signatures
-lookup.key               controller derive every keyed reference (:class:`schemas.subject.References`)
+lookup.key               controller derive every keyed reference (:class:`schemas.subject.References`); further
+                                    lines: later keys of the suppression list, the current one last
 wrapping.json            controller wrap the data keys of persons and cases; the first one is current
 packages.json            controller, wrap the keys of access packages, and of nothing else; with
                          counter    ``tokens.public.json`` all that the counter has
@@ -181,9 +182,17 @@ def read_opener(folder: Path) -> Opener:
 
 
 def read_references(folder: Path) -> References:
-    """The controller's root of keyed references."""
+    """The controller's root of keyed references, and the later keys of the suppression list."""
     with naming("lookup.key"):
-        return References(_unb64(read_text(folder / "lookup.key")))
+        root, *later = map(_unb64, read_text(folder / "lookup.key").split())
+        return References(root, later)
+
+
+def rotate_suppression_key(controller: Path) -> None:
+    """Give the suppression list a new key; those before it stay, for what was written with them."""
+    read_references(controller)  # never add to a file that cannot be read
+    path = controller / "lookup.key"
+    write_text(path, "\n".join([read_text(path), _b64(secrets.token_bytes(SECRET_BYTES))]) + "\n")
 
 
 def read_wrapping_keys(folder: Path, name: str = WRAPPING) -> dict[str, bytes]:

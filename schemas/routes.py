@@ -42,11 +42,15 @@ CONTACT_INTERACTED: Final = "greffier.contact.interacted"
 CONTACT_ENDED: Final = "greffier.contact.ended"
 APPLICATION_DECIDED: Final = "greffier.application.decided"
 NEWSLETTER_CONFIRMED: Final = "greffier.newsletter.confirmed"
+NEWSLETTER_UNSUBSCRIBED: Final = "greffier.newsletter.unsubscribed"
 RIGHTS_REQUESTED: Final = "greffier.rights.requested"
 RIGHTS_CONFIRMED: Final = "greffier.rights.confirmed"
 
 RIGHTS_SOURCE: Final = "/rights"
 """The source of what people ask at the door."""
+
+UNSUBSCRIBE_SOURCE: Final = "/unsubscribe"
+"""The source of one-click links that were used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,7 @@ def routes(register: Register) -> Mapping[str, Route]:
         Route(CONTACT_ENDED, SUBMISSIONS, submissions.ENDED),
         Route(APPLICATION_DECIDED, SUBMISSIONS, submissions.DECIDED),
         Route(NEWSLETTER_CONFIRMED, NEWSLETTER, newsletter.CONFIRMED),
+        Route(NEWSLETTER_UNSUBSCRIBED, NEWSLETTER, newsletter.UNSUBSCRIBED),
         Route(RIGHTS_REQUESTED, RIGHTS, rights.REQUESTED),
         Route(RIGHTS_CONFIRMED, RIGHTS, rights.CONFIRMED),
         Route(ticks.TICK_TYPE, RETENTION, ticks.TICK),

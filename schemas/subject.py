@@ -7,10 +7,16 @@ Source: messaging-standards § 8 (RFC 5321, 6531, IDNA2008); design § 4 "A pers
 
 from __future__ import annotations
 
+import base64
+import binascii
+import secrets
 import unicodedata
+from collections.abc import Sequence
 from enum import StrEnum
 
 import phonenumbers
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -19,6 +25,7 @@ from email_validator import EmailNotValidError, validate_email
 from schemas.errors import InvalidMessage
 
 REFERENCE_BYTES = 32
+_NONCE_BYTES = 12
 
 
 class ReferenceUse(StrEnum):
@@ -36,22 +43,49 @@ class ReferenceUse(StrEnum):
 class References:
     """Keyed references, HMAC-SHA-256 under keys derived from one root. Source: crypto-and-evidence § 3.
 
-    ``root``: at least 32 random bytes that never stand in a database.
+    ``root``: at least 32 random bytes that never stand in a database. ``later``: further roots for the suppression list
+    alone, the oldest first: its entries outlive the addresses they were made from, so a key that made some is never
+    given up, and an address stands under each of them.
     """
 
-    def __init__(self, root: bytes) -> None:
-        if len(root) < REFERENCE_BYTES:
+    def __init__(self, root: bytes, later: Sequence[bytes] = ()) -> None:
+        if any(len(one) < REFERENCE_BYTES for one in (root, *later)):
             raise ValueError("the root of the reference keys needs at least 32 bytes")
         # Begun once and copied for each reference: to begin one costs more than all the rest of it.
-        self._begun = {use: HMAC(_derive(root, use.value), SHA256()) for use in ReferenceUse}
+        self._begun = {use: _begun(root, use) for use in ReferenceUse}
+        self._suppression = [_begun(one, ReferenceUse.SUPPRESSION) for one in (*reversed(later), root)]
+        self._seal = AESGCM(_derive(root, "sealed-reference"))
 
     def of(self, use: ReferenceUse, normal_form: str) -> bytes:
         """The 32-byte reference of an identifier already in its normal form."""
-        return self._finish(use, normal_form.encode())
+        return _finished(self._begun[use], normal_form.encode())
 
     def of_email(self, use: ReferenceUse, email: str) -> bytes:
         """The reference of an address as :func:`clean_email` returns it, letter case folded."""
         return self.of(use, "email:" + email.lower())
+
+    def suppression(self, email: str) -> list[bytes]:
+        """What an address as :func:`clean_email` returns it stands under on the suppression list: the current first.
+
+        Who writes, writes all of them, and who reads, reads all: so a process that knows an older key only, and a link
+        that was made with it, are understood by the others.
+        """
+        content = ("email:" + email.lower()).encode()
+        return [_finished(begun, content) for begun in self._suppression]
+
+    def seal(self, place: str, reference: bytes) -> str:
+        """A reference that only this installation reads again, each time another text. ``place``: what it is for."""
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        sealed = nonce + self._seal.encrypt(nonce, reference, place.encode())
+        return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode()
+
+    def unseal(self, place: str, sealed: str) -> bytes:
+        """Raises :class:`InvalidMessage` ``unknown_token`` for what :meth:`seal` did not make for this place."""
+        try:
+            raw = base64.urlsafe_b64decode(sealed + "=" * (-len(sealed) % 4))
+            return self._seal.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], place.encode())
+        except (InvalidTag, binascii.Error, ValueError):
+            raise InvalidMessage("unknown_token") from None
 
     def of_device(self, device_id: str) -> bytes:
         """The reference of a browser's device id."""
@@ -59,12 +93,17 @@ class References:
 
     def digest(self, body: bytes) -> bytes:
         """What tells whether two bodies under one event id are the same, without keeping either."""
-        return self._finish(ReferenceUse.DIGEST, body)
+        return _finished(self._begun[ReferenceUse.DIGEST], body)
 
-    def _finish(self, use: ReferenceUse, content: bytes) -> bytes:
-        mac = self._begun[use].copy()
-        mac.update(content)
-        return mac.finalize()
+
+def _begun(root: bytes, use: ReferenceUse) -> HMAC:
+    return HMAC(_derive(root, use.value), SHA256())
+
+
+def _finished(begun: HMAC, content: bytes) -> bytes:
+    mac = begun.copy()
+    mac.update(content)
+    return mac.finalize()
 
 
 def _derive(root: bytes, use: str) -> bytes:

@@ -147,6 +147,14 @@ class Right(StrEnum):
     OBJECTION = "objection"
 
 
+class SuppressionGround(StrEnum):
+    """Why an address is on the suppression list: the one-click link, an objection, or a complaint about a mail."""
+
+    UNSUBSCRIBE = "unsubscribe"
+    OBJECTION = "objection"
+    COMPLAINT = "complaint"
+
+
 class Channel(StrEnum):
     """How a request reached the group. Staff enter the last two with their true date of receipt. Source: R22."""
 

@@ -2,7 +2,9 @@
 
 A compact JWS, signed by the controller; the door and the counter hold the public key and can tell a forged token, not
 make one. It names a kind and a case, no person and no address. That a token is used once is the worker's to keep, by
-its id. Whoever can be told nothing is told nothing: every token that is not ours is ``unknown_token``.
+its id. A one-click link names a mailing list in place of the case, and its id is what the list knows the person by,
+sealed: it needs no record to be kept of it, so it is good after an erasure too. Whoever can be told nothing is told
+nothing: every token that is not ours is ``unknown_token``.
 
 Source: P7; design § 5.2; RFC 7515, 8037, 8725; ASVS 9.1, 9.2; reliability § 8.7.
 """
@@ -33,7 +35,7 @@ TYP: Final = "greffier-token+jwt"
 MAX_CHARS: Final = 1024
 
 _CASE = re.compile(r"[A-Za-z0-9-]{1,64}", re.ASCII)
-_ID = re.compile(r"[A-Za-z0-9_-]{16,64}", re.ASCII)
+_ID = re.compile(r"[A-Za-z0-9_-]{16,128}", re.ASCII)
 _MEMBERS: Final = {"kind", "case", "jti", "iat", "exp"}
 _LATEST: Final = int(datetime(9999, 1, 1, tzinfo=UTC).timestamp())
 
@@ -44,11 +46,15 @@ class TokenKind(StrEnum):
     CONFIRM = "confirm"
     STATUS = "status"
     DOWNLOAD = "download"
+    UNSUBSCRIBE = "unsubscribe"
 
 
 @dataclass(frozen=True, slots=True)
 class TokenClaims:
-    """What a token says. ``id``: for single use; ``expires_at``: aware, in whole seconds."""
+    """What a token says. ``case``: or the list; ``id``: for single use, or the person on that list, sealed.
+
+    ``expires_at``: aware, in whole seconds.
+    """
 
     kind: TokenKind
     case: str

@@ -9,7 +9,6 @@ Source: R8, R9, R10, R24; P5, P8, P9, P10; design § 6 ``audience``.
 from __future__ import annotations
 
 import asyncio
-import functools
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -27,6 +26,7 @@ from schemas.terms import Case, Purpose
 from workers.arrivals import stored_so_far
 from workers.gate import Reader, ReadRefused, purpose_end
 from workers.rules.erasure import Verdict, judge
+from workers.rules.objections import ended
 from workers.rules.retention import is_live
 from workers.services import Services
 from workers.stores.keys import ACTIVE, DataKey, key_id
@@ -204,24 +204,24 @@ class Audience:
 
     async def _standing(self, read: _Read) -> list[Member]:
         """Who of these is a member, each by the best record that stands."""
-        suppression = functools.partial(self.services.trust.references.of_email, ReferenceUse.SUPPRESSION)
-        ref_of = {person: suppression(records[0].member.email) for person, records in read.opened.items()}
+        emails = {person: records[0].member.email for person, records in read.opened.items()}
         # Last of all, after everything was read: whoever was erased or said no by now is not shown.
-        stones, suppressed = await asyncio.gather(
+        stones, said = await asyncio.gather(
             self.services.tombstones.look(
                 stone for records in read.opened.values() for record in records for stone in record.stones
             ),
-            self.services.suppressions.among(ref_of.values(), self.purpose),
+            self.services.suppressions.of_all(emails.values()),
         )
         members = []
         for person in read.candidates:
-            standing = [record.member for record in read.opened.get(person, ()) if self._stands(record, stones)]
+            standing = [record for record in read.opened.get(person, ()) if self._stands(record, stones)]
+            wanted = [record.member for record in standing if not self._ended(record, said[emails[person]])]
             if not standing:
                 read.left_out[LeftOut.ERASED] += 1
-            elif ref_of[person] in suppressed:
+            elif not wanted:
                 read.left_out[LeftOut.SUPPRESSED] += 1
             else:
-                members.append(standing[0])
+                members.append(wanted[0])
         return members
 
     async def _opened(self, candidates: Mapping[str, list[_Candidate]]) -> dict[str, list[_Opened]]:
@@ -246,13 +246,17 @@ class Audience:
         data = json.loads(key.open(f"submissions/{event}", bytes(submission["sealed"])).decode())
         member = Member(submission["person"], Case(submission["case"]), candidate.until, data)
         address = of_address(self.services.trust.references.of_email(ReferenceUse.TOMBSTONE, member.email))
-        return _Opened(member, submission["received"], "collected_at" not in submission, of_event(event), address)
+        own_act, confirmed = "collected_at" not in submission, candidate.link.get("confirmed")
+        return _Opened(member, submission["received"], own_act, of_event(event), address, confirmed)
 
     def _stands(self, record: _Opened, stones: Mapping[str, datetime]) -> bool:
         if of_person(record.member.person) in stones or record.event in stones:
             return False
         erased_at = stones.get(record.address)
         return judge(record.received, erased_at, skew=self.services.skew, own_act=record.own_act) is Verdict.KEEP
+
+    def _ended(self, record: _Opened, no: Mapping[Purpose, datetime]) -> bool:
+        return ended(record.member.case, self.purpose, record.confirmed, no)
 
     async def _record(self, persons: list[str], outcome: str) -> None:
         await self.services.reads.record(
@@ -275,6 +279,7 @@ class _Opened:
     own_act: bool
     event: str
     address: str
+    confirmed: datetime | None
 
     @property
     def stones(self) -> tuple[str, str, str]:

@@ -19,6 +19,7 @@ from schemas.register import Register
 from schemas.subject import ReferenceUse, clean_email
 from schemas.terms import Anchor, Case, Department, Purpose
 from workers.rules.erasure import Verdict, judge, latest
+from workers.rules.objections import ended
 from workers.rules.retention import AnchorEvent, active_until, is_live
 from workers.services import Services
 from workers.stores.keys import ACTIVE, key_id
@@ -82,9 +83,7 @@ class Gate:
     async def _visible(
         self, person: str, ref: bytes, address: str, purpose: Purpose, readable: Iterable[Case]
     ) -> list[Record]:
-        if await self._suppressed(address, purpose):
-            return []
-        until = await self._live(person, ref, purpose, frozenset(readable))
+        until = await self._live(person, ref, address, purpose, frozenset(readable))
         # Of this person: between the two reads an act may have started anew, and stand under his successor.
         found = await self.services.submissions.find({"_id": {"$in": list(until)}, "person": person})
         opened = await self._opened(person, found)
@@ -96,19 +95,18 @@ class Gate:
             if one["_id"] in standing and one["_id"] in opened
         ]
 
-    async def _suppressed(self, address: str, purpose: Purpose) -> bool:
-        ref = self.services.trust.references.of_email(ReferenceUse.SUPPRESSION, address)
-        return purpose in await self.services.suppressions.of(ref)
-
     async def _live(
-        self, person: str, ref: bytes, purpose: Purpose, readable: frozenset[Case]
+        self, person: str, ref: bytes, address: str, purpose: Purpose, readable: frozenset[Case]
     ) -> dict[str, datetime | None]:
-        """Submission → end of this purpose, for those whose link is live now."""
+        """Submission → end of this purpose, for those whose link is live now and who did not say no."""
         links = await self.services.submissions.links_of(person, purpose)
         anchors = await self.services.submissions.anchors_about([ref], [link["submission"] for link in links])
+        no = await self.services.suppressions.of(address)  # after the links: a "no" of this moment is seen
         now, register = self.services.clock(), self.services.trust.register
         ends = {
-            link["submission"]: purpose_end(register, link, anchors) for link in links if Case(link["case"]) in readable
+            link["submission"]: purpose_end(register, link, anchors)
+            for link in links
+            if (case := Case(link["case"])) in readable and not ended(case, purpose, link.get("confirmed"), no)
         }
         return {submission: end for submission, end in ends.items() if is_live(end, now)}
 

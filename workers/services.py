@@ -18,6 +18,7 @@ from schemas.keyring import read_opener, read_references, read_wrapping_keys
 from schemas.register import Register, load_register
 from schemas.routes import Route, routes
 from schemas.subject import References
+from workers.evidence.notes import Notes
 from workers.settings import ControllerSettings
 from workers.stores.bookkeeping import Bookkeeping
 from workers.stores.confirmations import Confirmations
@@ -26,6 +27,7 @@ from workers.stores.events import kept_events
 from workers.stores.files import Files
 from workers.stores.forgetting import Forgetting
 from workers.stores.keys import Keys, KeyWrapper, LocalKeyWrapper
+from workers.stores.ledger import Ledger
 from workers.stores.mongo import Databases, connect
 from workers.stores.parked import Parked
 from workers.stores.people import People
@@ -91,6 +93,7 @@ class Services:
     standing: Standing
     reads: Reads
     bookkeeping: Bookkeeping
+    notes: Notes
 
     @property
     def turns(self) -> Turns:
@@ -157,8 +160,9 @@ def services_over(
         files=Files(databases),
         parked=Parked(databases, keys, trust.references.digest, uploads.clear),
         tombstones=tombstones,
-        suppressions=Suppressions(databases),
+        suppressions=Suppressions(databases, trust.references),
         standing=Standing(databases, trust.references, people, submissions, tombstones),
         reads=Reads(databases),
         bookkeeping=Bookkeeping(databases),
+        notes=Notes(Ledger(databases), clock),
     )

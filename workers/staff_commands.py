@@ -25,7 +25,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON document, for pro
 parked_app = typer.Typer(help="Letters that could not be accepted and were not lost.", no_args_is_help=True)
 
 
-def _with_services(ask: Callable[[Services], Awaitable[R]]) -> R:
+def with_services(ask: Callable[[Services], Awaitable[R]]) -> R:
+    """Ask the stores of this installation; one that is away is a sentence and exit code 1."""
     from workers.services import Trust, open_services
     from workers.settings import read_controller_settings
 
@@ -40,10 +41,11 @@ def _with_services(ask: Callable[[Services], Awaitable[R]]) -> R:
     try:
         return asyncio.run(run())
     except StoreUnavailable as error:
-        _fail(f"a store does not answer ({error})")
+        fail(f"a store does not answer ({error})")
 
 
-def _fail(sentence: str) -> NoReturn:
+def fail(sentence: str) -> NoReturn:
+    """Say what is wrong and end with exit code 1."""
     print(f"greffier: {sentence}", file=sys.stderr)
     raise typer.Exit(1)
 
@@ -52,7 +54,7 @@ def status(as_json: AsJson = False) -> None:
     """Queues, dead and parked letters, doors' numbers, chores. Exit code 1 while there is an alarm."""
     from workers.status import look_around
 
-    found = _with_services(lambda services: look_around(services, services.uploads.client))
+    found = with_services(lambda services: look_around(services, services.uploads.client))
     if as_json:
         typer.echo(json.dumps(found.as_json()))
     else:
@@ -88,9 +90,9 @@ def audience(
         return left_out
 
     try:
-        counted = _with_services(run)
+        counted = with_services(run)
     except (ReadRefused, NoTransferBasis) as error:
-        _fail(f"refused: {error}")
+        fail(f"refused: {error}")
     print(json.dumps(counted), file=sys.stderr)
 
 
@@ -103,7 +105,7 @@ def doctor(as_json: AsJson = False) -> None:
 
     from workers.doctor import examine
 
-    findings = _with_services(examine)
+    findings = with_services(examine)
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings]))
     else:
@@ -150,7 +152,7 @@ def list_letters(
 
     from workers.letters import find_letters
 
-    letters = _with_services(lambda services: find_letters(services, reason=reason, limit=limit))
+    letters = with_services(lambda services: find_letters(services, reason=reason, limit=limit))
     if as_json:
         typer.echo(json.dumps(letters, default=str))
         return
@@ -163,9 +165,9 @@ def list_letters(
 @parked_app.command()
 def show(letter: Annotated[str, typer.Argument(help="The letter's id.")]) -> None:
     """Everything about one letter but what it says."""
-    found = _with_services(lambda services: services.parked.find({"_id": letter}))
+    found = with_services(lambda services: services.parked.find({"_id": letter}))
     if not found:
-        _fail("there is no such letter")
+        fail("there is no such letter")
     typer.echo(json.dumps(found[0], default=str, indent=2))
 
 
@@ -178,14 +180,14 @@ def replay_letters(
     from workers.letters import find_letters
 
     if bool(letters) == bool(reason):
-        _fail("name letters, or a reason with --reason")
+        fail("name letters, or a reason with --reason")
 
     async def run(services: Services) -> bool:
         ids = letters or [found["_id"] for found in await find_letters(services, reason=reason)]
         outcomes = [await _replayed(services, letter) for letter in ids]
         return all(outcomes)
 
-    if not _with_services(run):
+    if not with_services(run):
         raise typer.Exit(1)
 
 
@@ -210,7 +212,7 @@ def drop_letter(
     from workers.letters import NotPossible, drop
 
     try:
-        _with_services(lambda services: drop(services, letter, why))
+        with_services(lambda services: drop(services, letter, why))
     except NotPossible as error:
-        _fail(str(error))
+        fail(str(error))
     print(f"{letter}: dropped")

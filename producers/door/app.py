@@ -26,6 +26,7 @@ from producers.door.health import Health
 from producers.door.idempotency import Idempotency
 from producers.door.metrics import DoorMetrics
 from producers.door.rights import Rights
+from producers.door.unsubscribe import Unsubscribe
 from producers.gather import Gatherer
 from producers.intake import Clock, Intake, utc_now
 from producers.publisher import Claims, Letterbox
@@ -129,6 +130,7 @@ class Door:
             Events(*common, self._idempotency, origins, self._publishers, self.metrics, reader),
             Cookies(*common, origins, networks, self.metrics, reader),
             Rights(*common, origins, networks, Crowds(), self.metrics, reader, self._token_keys),
+            Unsubscribe(*common, self.metrics, reader, self._token_keys),
             Health(self.gatherer, openapi.describe(dict(self.intake.routes))),
         )
         for part in parts:

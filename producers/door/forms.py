@@ -19,6 +19,7 @@ from producers.door.bodies import BodyReader
 from producers.door.form_data import FormData, read_form
 from producers.door.guard import Origins
 from producers.door.metrics import DoorMetrics
+from producers.door.pages import Words, page
 from producers.door.problems import BASE_HEADERS, Handler, accepted
 from producers.gather import Gatherer
 from producers.intake import FILE_FIELDS, Intake, Taken, new_id
@@ -33,13 +34,9 @@ MAX_UPLOADS: Final = 12
 """Requests with files in memory at once, in all; beyond it the answer is "later"."""
 THANKS: Final = "/thank-you"
 
-_THANKS_PAGE: Final = """<!doctype html>
-<html lang="{lang}"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{title}</title><main><h1>{title}</h1><p>{text}</p></main></html>
-"""
-_THANKS_PAGES: Final = {
-    "fr": _THANKS_PAGE.format(lang="fr", title="Merci", text="Votre envoi a bien été enregistré."),
-    "en": _THANKS_PAGE.format(lang="en", title="Thank you", text="What you sent has been recorded."),
+_WORDS: Final[Words] = {
+    "fr": {"thanks": ("Merci", "Votre envoi a bien été enregistré.", "")},
+    "en": {"thanks": ("Thank you", "What you sent has been recorded.", "")},
 }
 
 
@@ -135,8 +132,4 @@ def _examine_all(uploads: Mapping[str, Upload]) -> dict[str, ExaminedFile]:
 
 async def thank_you(request: web.Request) -> web.Response:
     """Where a browser lands after a plain form."""
-    language = "en" if request.headers.get("Accept-Language", "fr").lower().startswith("en") else "fr"
-    security = {"Content-Security-Policy": "default-src 'none'", "Content-Language": language}
-    return web.Response(
-        text=_THANKS_PAGES[language], content_type="text/html", charset="utf-8", headers={**BASE_HEADERS, **security}
-    )
+    return page(request, _WORDS, "thanks", 200)

@@ -13,6 +13,7 @@ from pydantic_core import to_json
 from producers.door.events import BATCH, STRUCTURED
 from producers.door.form_data import FORM, MULTIPART
 from producers.door.problems import JSON, PROBLEM_JSON
+from producers.door.unsubscribe import ONE_CLICK
 from producers.intake import FILE_FIELDS, PUBLISHABLE
 from schemas import routes
 from schemas.envelope import MAX_EVENTS
@@ -69,6 +70,7 @@ _ASKED: Final = {
     "required": ["reference"],
     "properties": {"reference": {"type": "string", "pattern": REFERENCE_PATTERN}},
 }
+_HTML: Final = {"text/html": {"schema": {"type": "string"}}}
 _UPLOAD: Final = {
     "type": "object",
     "additionalProperties": False,
@@ -91,6 +93,7 @@ def describe(known: dict[str, Route]) -> bytes:
     paths["/events"] = _events(known, schemas)
     paths["/cookies"] = _cookies(known, schemas)
     paths["/rights"], paths["/rights/{reference}/confirm"] = _rights(schemas), _confirm()
+    paths["/unsubscribe/{token}"] = _unsubscribe()
     for path, about in (("/livez", "Whether this process answers"), ("/readyz", "Whether it can accept now")):
         paths[path] = {"get": {"summary": about, "responses": {"200": {"description": "yes"}, **_refusals("503")}}}
     return to_json(
@@ -213,17 +216,16 @@ def _rights(schemas: dict[str, Any]) -> dict[str, Any]:
 
 def _confirm() -> dict[str, Any]:
     token = {"type": "object", "required": ["token"], "properties": {"token": {"type": "string"}}}
-    page = {"text/html": {"schema": {"type": "string"}}}
     reference = {"name": "reference", "in": "path", "required": True, "schema": {"type": "string"}}
     given = {"name": "token", "in": "query", "required": True, "schema": {"type": "string"}}
-    expired = {"410": {"description": "the link has ended", "content": page}}
+    expired = {"410": {"description": "the link has ended", "content": _HTML}}
     return {
         "parameters": [reference],
         "get": {
             "operationId": "get.rights.confirm",
             "summary": "What the mailed link opens: a page with one button; it changes nothing",
             "parameters": [given],
-            "responses": {"200": {"description": "a page", "content": page}, **expired, **_refusals("404")},
+            "responses": {"200": {"description": "a page", "content": _HTML}, **expired, **_refusals("404")},
         },
         "post": {
             "operationId": "post.rights.confirm",
@@ -233,6 +235,30 @@ def _confirm() -> dict[str, Any]:
                 "202": _answer("the token is ours, of this case, and in time", "Asked"),
                 **expired,
                 **_refusals("400", "404", "408", "413", "415", "503"),
+            },
+        },
+    }
+
+
+def _unsubscribe() -> dict[str, Any]:
+    name, value = ONE_CLICK
+    said = {"type": "object", "required": [name], "properties": {name: {"const": value}}}
+    expired = {"410": {"description": "the link has ended", "content": _HTML}}
+    return {
+        "parameters": [{"name": "token", "in": "path", "required": True, "schema": {"type": "string"}}],
+        "get": {
+            "operationId": "get.unsubscribe",
+            "summary": "What the link in a mail opens: a page with one button; it changes nothing",
+            "responses": {"200": {"description": "a page", "content": _HTML}, **expired, **_refusals("404")},
+        },
+        "post": {
+            "operationId": "post.unsubscribe",
+            "summary": "Unsubscribe with one click (RFC 8058); may be repeated",
+            "requestBody": {"required": True, "content": {kind: {"schema": said} for kind in (FORM, MULTIPART)}},
+            "responses": {
+                "202": {"description": "kept; the same for everybody, the first time and each other", "content": _HTML},
+                **expired,
+                **_refusals("400", "404", "408", "413", "415", "422", "503"),
             },
         },
     }

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from html import escape
 from typing import Any, Final
 
 from aiohttp import web
@@ -21,7 +20,8 @@ from producers.door.crowds import Crowds
 from producers.door.form_data import read_form
 from producers.door.guard import Networks, Origins
 from producers.door.metrics import DoorMetrics
-from producers.door.problems import BASE_HEADERS, Refused, accepted
+from producers.door.pages import Words, page
+from producers.door.problems import Refused, accepted
 from producers.gather import Gatherer
 from producers.intake import Intake
 from schemas.errors import InvalidMessage
@@ -31,12 +31,7 @@ from schemas.tokens import MAX_CHARS, TokenKind, read_token
 
 _REFERENCE: Final = re.compile(REFERENCE_PATTERN)
 
-_PAGE: Final = """<!doctype html>
-<html lang="{lang}"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{title}</title><main><h1>{title}</h1><p>{text}</p>{form}</main></html>
-"""
-_FORM: Final = '<form method="post"><input type="hidden" name="token" value="{token}"><button>{button}</button></form>'
-_WORDS: Final = {
+_WORDS: Final[Words] = {
     "fr": {
         "confirm": ("Confirmer votre demande", "Votre demande sera traitée dès que vous aurez confirmé.", "Confirmer"),
         "done": ("Demande confirmée", "Votre demande est confirmée. La réponse vous parviendra par courriel.", ""),
@@ -87,7 +82,7 @@ class Rights:
             self._claims(request, token)
         except InvalidMessage as fault:
             return self._refused(request, fault)
-        return _page(request, "confirm", 200, token)
+        return page(request, _WORDS, "confirm", 200, ("token", token))
 
     async def confirm(self, request: web.Request) -> web.StreamResponse:
         """202 when the token is ours, of this case, and in time; whether it is used the first time, a worker says."""
@@ -101,7 +96,7 @@ class Rights:
         await self.gatherer.put(taken.queue, (taken.event,))
         self.metrics.event(RIGHTS_CONFIRMED, "accepted")
         if form.plain:
-            return _page(request, "done", 202)
+            return page(request, _WORDS, "done", 202)
         return accepted({"reference": claims.case})
 
     def _claims(self, request: web.Request, token: Any) -> Any:
@@ -112,23 +107,5 @@ class Rights:
 
     def _refused(self, request: web.Request, fault: InvalidMessage) -> web.StreamResponse:
         if fault.code == "expired_token":
-            return _page(request, "expired", 410)
+            return page(request, _WORDS, "expired", 410)
         raise Refused(404, "unknown_token", "There is nothing here.")
-
-
-def _page(request: web.Request, kind: str, status: int, token: str = "") -> web.Response:
-    language = "en" if request.headers.get("Accept-Language", "fr").lower().startswith("en") else "fr"
-    title, text, button = _WORDS[language][kind]
-    form = _FORM.format(token=escape(token, quote=True), button=button) if token else ""
-    return web.Response(
-        text=_PAGE.format(lang=language, title=title, text=text, form=form),
-        status=status,
-        content_type="text/html",
-        charset="utf-8",
-        headers={
-            **BASE_HEADERS,
-            "Content-Language": language,
-            "Content-Security-Policy": "default-src 'none'; form-action 'self'; frame-ancestors 'none'",
-            "Referrer-Policy": "no-referrer",
-        },
-    )

@@ -120,6 +120,7 @@ def _fill(bench: Bench, wrapper: LocalKeyWrapper, others: int) -> None:
     submission, links = active["submissions"].find_one() or {}, list(active["links"].find())
     body = {**json.loads(next(Samples().submissions(1)).body)}
     references, register = bench.services.trust.references, bench.services.trust.register
+    said_at = bench.services.clock()
     for name in ("submissions", "links"):
         active[name].drop_indexes()  # to make them at the end costs less
     for portion in chunks(range(others), _AT_ONCE):
@@ -135,8 +136,8 @@ def _fill(bench: Bench, wrapper: LocalKeyWrapper, others: int) -> None:
                 {**link, "_id": f"{event}/{link['purpose']}", "submission": event, "person": person} for link in links
             ]
             if number % _SAID_NO == _SAID_NO - 1:
-                ref = references.of_email(ReferenceUse.SUPPRESSION, email)
-                made["said_no"].append({"_id": ref, "purposes": [str(one) for one in register.prospecting]})
+                no = {str(one): {"at": said_at, "ground": "objection"} for one in register.prospecting}
+                made["said_no"] += [{"_id": ref, "no": no} for ref in references.suppression(email)]
         keys.insert_many(made.pop("keys"), ordered=False)
         if made["said_no"]:
             stones.insert_many(made["said_no"], ordered=False)

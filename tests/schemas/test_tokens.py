@@ -121,7 +121,7 @@ def test_another_header_is_unknown(header: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "payload",
     [
-        claims(kind="unsubscribe"),
+        claims(kind="subscribe"),
         claims(case="R/../x"),
         claims(case=""),
         claims(jti="short"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from itertools import count
 from typing import Any
@@ -14,7 +15,7 @@ from redis.asyncio import Redis
 from schemas.errors import QueueUnavailable, StoreUnavailable
 from schemas.routes import NAMESPACE, NEWSLETTER
 from schemas.subject import ReferenceUse
-from schemas.terms import Case, Department, Purpose
+from schemas.terms import Case, Department, Purpose, SuppressionGround
 from tests import factories
 from tests.waiting import until
 from tests.workers.bench import Bench
@@ -25,7 +26,7 @@ from workers.audience import Audience, LeftOut, NoTransferBasis
 from workers.gate import Reader, ReadRefused
 from workers.services import Services
 from workers.stores.keys import ACTIVE, key_id
-from workers.stores.suppression import Suppressions
+from workers.stores.suppression import No, Suppressions
 from workers.stores.tombstones import of_person
 
 THREE_YEARS = datetime(2029, 11, 20, 23, tzinfo=UTC)
@@ -57,8 +58,8 @@ async def held(bench: Bench, *cases: Case) -> list[factories.Someone]:
 
 
 async def suppress(services: Services, whom: factories.Someone) -> None:
-    ref = services.trust.references.of_email(ReferenceUse.SUPPRESSION, whom.email)
-    await services.suppressions.add(ref, services.trust.register.prospecting, "objection", services.clock())
+    no = No(services.trust.register.prospecting, SuppressionGround.OBJECTION, services.clock())
+    await services.suppressions.add(whom.email, no)
 
 
 async def test_who_is_held_for_the_purpose_is_a_member_with_what_he_gave(bench: Bench) -> None:
@@ -239,10 +240,10 @@ async def test_a_redis_that_is_away_opens_nothing(bench: Bench) -> None:
 async def test_a_list_that_is_not_asked_is_noticed(bench: Bench, monkeypatch: Any) -> None:
     """The broken variant: an audience that trusts the links alone writes to who said no."""
 
-    async def nobody(*_: Any) -> frozenset[bytes]:
-        return frozenset()
+    async def nobody(_: Suppressions, emails: Iterable[str]) -> dict[str, dict[Purpose, datetime]]:
+        return {email: {} for email in emails}
 
     first, second = await held(bench, Case.CONTACT, Case.CONTACT)
     await suppress(bench.services, first)
-    monkeypatch.setattr(Suppressions, "among", nobody)
+    monkeypatch.setattr(Suppressions, "of_all", nobody)
     assert (await everybody(audience(bench)))[0] == sorted([first.email, second.email])

@@ -12,12 +12,13 @@ import pytest
 
 from schemas.errors import InvalidMessage
 from schemas.subject import ReferenceUse
-from schemas.terms import Case, Department, Purpose
+from schemas.terms import Case, Department, Purpose, SuppressionGround
 from tests import factories
 from tests.factories import NOON, REGISTER
 from tests.workers.bench import Bench
 from workers.gate import ReadRefused
 from workers.stores.keys import ACTIVE, key_id
+from workers.stores.suppression import No
 from workers.stores.tombstones import of_address, of_event, of_person
 
 THREE_YEARS = datetime(2029, 11, 20, 23, tzinfo=UTC)
@@ -89,13 +90,17 @@ async def test_the_registers_period_of_today_counts_not_the_one_that_was_stored(
 async def test_a_suppressed_purpose_shows_nothing_and_the_others_do(bench: Bench) -> None:
     """Source: P10."""
     whom = await _held(bench)
-    ref = bench.services.trust.references.of_email(ReferenceUse.SUPPRESSION, whom.email)
-    await bench.services.suppressions.add(ref, [Purpose.SALES_PROSPECTING], "unsubscribed", NOON)
-    await bench.services.suppressions.add(ref, [Purpose.SALES_INFORMATION], "objected", NOON)
+    no = No(frozenset([Purpose.SALES_PROSPECTING]), SuppressionGround.UNSUBSCRIBE, NOON)
+    await bench.services.suppressions.add(whom.email, no)
+    other = No(frozenset([Purpose.SALES_INFORMATION]), SuppressionGround.OBJECTION, NOON)
+    await bench.services.suppressions.add(whom.email, other)
     assert await bench.read(whom.email, Purpose.SALES_PROSPECTING) == []
     assert len(await bench.read(whom.email, Purpose.PROVIDE_SERVICES)) == 1
     (entry,) = bench.collection("suppressions", "evidence")
-    assert (set(entry["purposes"]), entry["ground"]) == ({"sales-prospecting", "sales-information"}, "unsubscribed")
+    assert {purpose: said["ground"] for purpose, said in entry["no"].items()} == {
+        "sales-prospecting": "unsubscribe",
+        "sales-information": "objection",
+    }
 
 
 @pytest.mark.parametrize("which", ["address", "person", "event"])

@@ -145,6 +145,10 @@ ERASED = "erased"
 """The reason of a letter about somebody who was erased: it waits for staff, who may admit it with a ground."""
 
 
+SUPPRESSED = "suppressed"
+"""Why an event was refused whose record would serve nothing that its person did not say no to."""
+
+
 async def park(services: Services, letters: Sequence[Letter]) -> None:
     """Park, then look: a letter about somebody whose erasure overtook it does not stay.
 

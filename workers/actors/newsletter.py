@@ -1,8 +1,8 @@
-"""The queue ``newsletter``: subscriptions with their proof, and the confirmations that begin them.
+"""The queue ``newsletter``: subscriptions with their proof, the confirmations that begin them, and one-click links.
 
-While the register says ``double_opt_in``, a subscription is kept but serves no purpose until the mailed link was used,
-in time. Subscription and confirmation may come in either order.
-Source: R3, R14, R16; design § 4 "A first subscription".
+While the register says ``double_opt_in``, or the address is on the suppression list, a subscription is kept but serves
+no purpose until the mailed link was used, in time. They may come in any order.
+Source: R3, R14, R16, R24; design § 4 "A first subscription".
 """
 
 from __future__ import annotations
@@ -12,23 +12,40 @@ from datetime import datetime
 
 from schemas.calendar import end_of_period
 from schemas.envelope import event_key
+from schemas.errors import InvalidMessage
 from schemas.fields import read_moment
-from schemas.routes import NEWSLETTER_CONFIRMED, form_source
-from schemas.terms import Case
+from schemas.newsletter import sealed_for
+from schemas.routes import NEWSLETTER_CONFIRMED, NEWSLETTER_UNSUBSCRIBED, form_source
+from schemas.terms import Case, SuppressionGround
 from workers.actors.batches import ERASED, Arrived, letter_of, park, refuse
 from workers.actors.records import keep_records, purpose_links
 from workers.services import Services
 from workers.stores.mongo import Document
 from workers.stores.tombstones import of_event, of_person
+from workers.suppressing import Said, suppress_on_record
 
 
 async def keep_newsletter(services: Services, arrived: Sequence[Arrived]) -> None:
-    """Keep subscriptions and confirmations, and begin what is both subscribed and confirmed."""
+    """Carry out each "no"; then keep subscriptions and confirmations, and begin what is both."""
+    await keep_unsubscribes(services, [one for one in arrived if one.event.type == NEWSLETTER_UNSUBSCRIBED])
     waits = services.trust.register.newsletter.double_opt_in
     kept = await keep_records(services, [one for one in arrived if one.route.case], linked=not waits)
     confirmed = await _keep_confirmations(services, [one for one in arrived if one.event.type == NEWSLETTER_CONFIRMED])
-    if waits:
-        await _begin_confirmed(services, {*kept, *confirmed})
+    await _begin_confirmed(services, {*kept, *confirmed})
+
+
+async def keep_unsubscribes(services: Services, arrived: Sequence[Arrived]) -> None:
+    """Put whom each link is for on the suppression list; one that we did not make is parked, its neighbours go on."""
+    said, forged = [], []
+    for one in arrived:
+        try:
+            reference = services.trust.references.unseal(sealed_for(one.data["list"]), one.data["reference"])
+        except InvalidMessage as fault:
+            forged.append(letter_of(services, one, fault.code))
+        else:
+            said.append(Said(one.key, [reference], one.happened))
+    await suppress_on_record(services, SuppressionGround.UNSUBSCRIBE, said)
+    await park(services, forged)
 
 
 async def _keep_confirmations(services: Services, arrived: Sequence[Arrived]) -> list[str]:
@@ -85,11 +102,11 @@ async def _begin(services: Services, subscriptions: set[str]) -> set[str]:
         one["_id"]: one["person"] for one in found if since[one["_id"]] < end_of_period(one["received"], pending)
     }
     links = [
-        link
+        link | {"confirmed": since[subscription]}  # by which it stands against a "no" that was said before
         for subscription, person in in_time.items()
         for link in purpose_links(services, subscription, Case.NEWSLETTER, person, since[subscription])
     ]
-    await services.submissions.insert_links(links)
+    await services.submissions.confirm_links(links)
     return await _look_after(services, in_time)
 
 

@@ -2,22 +2,23 @@
 
 Write first, look at the tombstones after, acknowledge after the look. What the look finds too late is taken back; a
 fresh act that ran into an erasure of the same person starts anew with a new person.
-Source: R1–R3, R13, R26; P2, P5; design § 4 "P5 in one paragraph".
+Source: R1–R3, R13, R24, R26; P2, P5, P10; design § 4 "P5 in one paragraph".
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from typing import Final
 
 from schemas.calendar import PARIS
 from schemas.errors import GreffierError, InvalidMessage
 from schemas.subject import ReferenceUse
-from schemas.terms import Case
-from workers.actors.batches import ERASED, Arrived, letter_of, park, refuse
+from schemas.terms import Case, Purpose
+from workers.actors.batches import ERASED, SUPPRESSED, Arrived, letter_of, park, refuse
 from workers.rules.erasure import Verdict, judge, latest
+from workers.rules.objections import ended
 from workers.rules.retention import active_until
 from workers.services import Services
 from workers.stores.keys import ACTIVE, DataKey, KeyHeld, key_id
@@ -43,6 +44,8 @@ class _Record:
     address: str
     person: str = ""
     device: bytes | None = None
+    no: Mapping[Purpose, datetime] = field(default_factory=dict)
+    """The latest "no" of whoever has this address, by purpose."""
 
     @property
     def key(self) -> str:
@@ -71,11 +74,13 @@ class _Record:
 async def keep_records(services: Services, arrived: Sequence[Arrived], *, linked: bool = True) -> list[str]:
     """Keep each event as a submission of its person; the keys of those that stand when this returns.
 
-    ``linked``: whether purposes begin now; a subscription that waits for its confirmation has none yet.
+    ``linked``: whether purposes begin now; a subscription that waits for its confirmation has none yet. One that its
+    person said no to does not begin, and a record that is left without any is refused; a subscription waits for its
+    confirmation then.
     Raises :class:`schemas.errors.Temporary`, in which case nothing is decided and all of it may be repeated.
     """
     kept: list[str] = []
-    waiting = [_begun(services, one) for one in arrived]
+    waiting = await _wanted(services, [_begun(services, one) for one in arrived])
     for _ in range(_ROUNDS):
         if not waiting:
             return kept
@@ -97,6 +102,30 @@ def _begun(services: Services, arrived: Arrived) -> _Record:
         address=of_address(references.of_email(ReferenceUse.TOMBSTONE, email)),
         device=references.of_device(arrived.data["device_id"]) if "device_id" in arrived.data else None,
     )
+
+
+async def _wanted(services: Services, records: list[_Record]) -> list[_Record]:
+    """A look at the suppression list: those that serve something still. What it does not see yet, the gate does.
+
+    One that was kept before somebody said no stays, its message delivered again: the gate shows it for the rest.
+    """
+    said = await services.suppressions.of_all(record.arrived.data["email"] for record in records)
+    for record in records:
+        record.no = said[record.arrived.data["email"]]
+    unwanted = [record for record in records if record.case is not Case.NEWSLETTER and not _serves(services, record)]
+    if not unwanted:
+        return records
+    kept = await services.kept(record.key for record in unwanted)
+    refused = [record for record in unwanted if record.key not in kept]
+    await services.bookkeeping.refused([record.key for record in refused], SUPPRESSED, services.clock())
+    await services.uploads.clear(file for record in refused for file in record.files)
+    return [record for record in records if record not in refused]
+
+
+def _serves(services: Services, record: _Record) -> list[Purpose]:
+    """The purposes that a record begins: those of its case that its person did not say no to."""
+    rules = services.trust.register.links_for(record.case)
+    return [rule.purpose for rule in rules if not ended(record.case, rule.purpose, None, record.no)]
 
 
 async def _round(services: Services, records: list[_Record], linked: bool) -> tuple[list[str], list[_Record]]:
@@ -230,7 +259,9 @@ def _submission(record: _Record, key: DataKey) -> Document:
 
 
 def _links(services: Services, record: _Record) -> list[Document]:
-    return purpose_links(services, record.key, record.case, record.person, _begins(record))
+    wanted = _serves(services, record)
+    links = purpose_links(services, record.key, record.case, record.person, _begins(record))
+    return [link for link in links if link["purpose"] in wanted]
 
 
 def purpose_links(services: Services, submission: str, case: Case, person: str, since: datetime) -> list[Document]:

@@ -16,13 +16,14 @@ import structlog
 
 from schemas.errors import GreffierError
 from schemas.orders import CONTROLLER
-from schemas.terms import Right
+from schemas.terms import Right, SuppressionGround
 from workers.cases import answering, eyes, own_store, packaging, serving
 from workers.cases.desk import CASE, Desk
 from workers.cases.pacing import objection_turn
 from workers.rules.cases import Answer, Case, ProofState, Step, Task, TaskState, next_step, wake_at
 from workers.stores.keys import key_id
 from workers.stores.mongo import Document
+from workers.suppressing import suppress
 
 log = structlog.get_logger("greffier.cases")
 
@@ -114,7 +115,8 @@ async def _accept(desk: Desk, case: Document, _: list[Document]) -> None:
     changes: dict[str, Any] = {"answer": Answer.ACCEPTED.value}
     if case["right"] == Right.OBJECTION:
         person = await _person(desk, case)
-        await own_store.suppress(desk, person)  # at once, before anything else (R20)
+        # At once, before anything else (R20); the address itself was when the case was opened.
+        await suppress(desk.services, person["emails"], SuppressionGround.OBJECTION, case["received_at"])
         if not case["confirmed"]:
             changes["serve_from"] = await objection_turn(desk, case, person["emails"][0])
     await desk.evidence.note("request_accepted", case["_id"], "accepted", right=case["right"])

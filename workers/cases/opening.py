@@ -17,12 +17,13 @@ import structlog
 from schemas.calendar import PARIS
 from schemas.fields import read_moment
 from schemas.subject import ReferenceUse
-from schemas.terms import Channel, Right
+from schemas.terms import Channel, Right, SuppressionGround
 from workers.cases.desk import CASE, Docket, seal_json
 from workers.rules.cases import Answer, ProofState
 from workers.rules.deadlines import CaseDates, deadlines
 from workers.stores.keys import key_id
 from workers.stores.mongo import Document
+from workers.suppressing import suppress
 
 log = structlog.get_logger("greffier.cases")
 
@@ -36,6 +37,8 @@ async def open_case(desk: Docket, data: Mapping[str, Any], arrived_at: datetime,
     reference: str = data["reference"]
     right, email = Right(data["right"]), data["email"]
     joins = desk.services.trust.references.of(ReferenceUse.CASE, f"{right}:{email.lower()}")
+    if right is Right.OBJECTION:  # at once, and also where the case that it joins was served long ago (R20)
+        await suppress(desk.services, addresses(data), SuppressionGround.OBJECTION, received_at)
     open_already = await desk.cases.joined(joins)
     if open_already is None:
         case = await _case(desk, data, reference, right, joins, received_at)

@@ -20,8 +20,7 @@ from schemas.calendar import civil_day
 from schemas.fields import wire_moment
 from schemas.jose import Peer, sign
 from schemas.orders import CONTROLLER, RECEIPT, RECEIPT_LIFETIME
-from schemas.subject import ReferenceUse
-from schemas.terms import Proof, Right, StoreOutcome
+from schemas.terms import Proof, Right, StoreOutcome, SuppressionGround
 from workers.cases.desk import Desk
 from workers.cases.receiving import accept
 from workers.cases.weighing import Staying, holds_on, persons_of, remembered, served_by, staying, weighed
@@ -31,6 +30,7 @@ from workers.stores.forgetting import Kept
 from workers.stores.keys import ACTIVE, Hold, KeyHeld, key_id
 from workers.stores.mongo import Document
 from workers.subject_access import copy_of
+from workers.suppressing import suppress
 
 HOLD_GROUND = "legal hold, GDPR Art. 17(3)(e)"
 
@@ -53,7 +53,7 @@ async def serve(desk: Desk, case: Document, task: Document, person: Mapping[str,
         case Right.ERASURE:
             await _file(desk, task, await _erase(desk, case, task, person), {}, "serve")
         case Right.OBJECTION:
-            await suppress(desk, person)
+            await suppress(desk.services, person["emails"], SuppressionGround.OBJECTION, case["received_at"])
             ended = {"restricted": await _prospecting(desk, person)}
             collections = [one | ended if one["name"] == "links" else one for one in task["found"]]
             await _file(desk, task, collections, {}, "serve")
@@ -192,21 +192,10 @@ def _told(ground: str, until: date | None) -> dict[str, str]:
     return {"ground": ground} if until is None else {"ground": ground, "until": until.isoformat()}
 
 
-async def suppress(desk: Desk, person: Mapping[str, Any]) -> None:
-    """Put every address on the suppression list for prospecting; doing it again changes nothing. Source: R20."""
-    services = desk.services
-    for email in person["emails"]:
-        ref = services.trust.references.of_email(ReferenceUse.SUPPRESSION, email)
-        await services.suppressions.add(ref, services.trust.register.prospecting, "objection", services.clock())
-
-
 async def _suppressed(desk: Desk, person: Mapping[str, Any]) -> bool:
     services = desk.services
-    for email in person["emails"]:
-        ref = services.trust.references.of_email(ReferenceUse.SUPPRESSION, email)
-        if not services.trust.register.prospecting <= await services.suppressions.of(ref):
-            return False
-    return True
+    said = await services.suppressions.of_all(person["emails"])
+    return all(services.trust.register.prospecting <= no.keys() for no in said.values())
 
 
 async def _file(

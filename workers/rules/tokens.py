@@ -17,8 +17,10 @@ LIFETIMES: Final[Mapping[TokenKind, timedelta]] = {
     TokenKind.CONFIRM: timedelta(days=7),
     TokenKind.STATUS: timedelta(days=180),
     TokenKind.DOWNLOAD: timedelta(days=7),
+    TokenKind.UNSUBSCRIBE: timedelta(days=3 * 366),
 }
-"""From the making. A status page outlives the longest extended deadline and its proof."""
+"""From the making. A status page outlives the longest extended deadline and its proof; a one-click link outlives by
+far the thirteen months in which a mail is still opened."""
 
 
 def make_token(key: OKPKey, kind: TokenKind, case: str, *, token_id: str, now: datetime) -> str:

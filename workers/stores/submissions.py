@@ -12,6 +12,8 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
+from pymongo import UpdateOne
+
 from workers.stores.events import Inserted, insert_events
 from workers.stores.gathering import Gathered
 from workers.stores.mongo import Collection, Databases, Document, available, insert_new
@@ -40,6 +42,17 @@ class Submissions:
     async def insert_links(self, documents: Sequence[Document]) -> None:
         """Purpose links by :func:`link_id`; those that stand already stay as they are."""
         await insert_new(self._links, list(documents))
+
+    async def confirm_links(self, documents: Sequence[Document]) -> None:
+        """Purpose links with ``confirmed``; one that stands already counts from the earliest confirmation known."""
+        taken = await insert_new(self._links, list(documents))
+        earliest = ("since", "expires", "confirmed")
+        await self._gathered_links.write(
+            *(
+                UpdateOne({"_id": link["_id"]}, {"$min": {name: link[name] for name in earliest}})
+                for link in (documents[position] for position in sorted(taken))
+            )
+        )
 
     async def insert_anchors(self, documents: Sequence[Document]) -> Inserted:
         """Anchor events by event key, with ``anchor``, ``at`` and either ``refs`` or ``about``."""

@@ -1,38 +1,75 @@
-"""The suppression list: whom not to use for what, as keyed hashes. It outlives the data it protects.
+"""The suppression list: whom not to use for what, and since when, as keyed hashes. It outlives the data it protects.
 
-Source: R20, R24; P10; retention-defaults § 4.
+An entry holds, for each purpose, the latest "no" by the person's own clock and its ground. Entries only ever move
+forward, so that neither order nor repetition matters; nothing here is taken away, for what lifts a "no" is a record of
+its own (:mod:`workers.rules.objections`). An address has an entry under each key that the list had.
+Source: R20, R24; P10; retention-defaults § 4; design § 4 "Suppression entries do not expire".
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
-from schemas.terms import Purpose
-from workers.stores.mongo import Collection, Databases, available
+from pymongo import UpdateOne
+
+from schemas.subject import References
+from schemas.terms import Purpose, SuppressionGround
+from workers.stores.gathering import Gathered
+from workers.stores.mongo import Databases
+
+
+@dataclass(frozen=True, slots=True)
+class No:
+    """Somebody's "no". ``at``: when they said it, aware."""
+
+    purposes: frozenset[Purpose]
+    ground: SuppressionGround
+    at: datetime
 
 
 class Suppressions:
     """Entries by keyed reference, in **evidence**."""
 
-    def __init__(self, databases: Databases) -> None:
-        self._entries: Collection = databases.evidence["suppressions"]
+    def __init__(self, databases: Databases, references: References) -> None:
+        self._references = references
+        self._gathered = Gathered(databases.evidence["suppressions"])
 
-    async def add(self, ref: bytes, purposes: Iterable[Purpose], ground: str, now: datetime) -> None:
-        """Suppress purposes for an address; adding again adds purposes and takes none away. ``ground``: a code."""
-        new = {"$addToSet": {"purposes": {"$each": [str(purpose) for purpose in purposes]}}}
-        first = {"$setOnInsert": {"ground": ground, "since": now}}
-        with available():
-            await self._entries.update_one({"_id": ref}, new | first, upsert=True)
+    async def add(self, email: str, no: No) -> None:
+        """Enter the "no" of whoever has this address; returns when a majority has it."""
+        await self.enter((ref, no) for ref in self._references.suppression(email))
 
-    async def among(self, refs: Iterable[bytes], purpose: Purpose) -> frozenset[bytes]:
-        """Those of these addresses for which a purpose is suppressed."""
-        wanted = {"_id": {"$in": list(refs)}, "purposes": purpose.value}
-        with available():
-            return frozenset([bytes(entry["_id"]) async for entry in self._entries.find(wanted, {"_id": 1})])
+    async def enter(self, entries: Iterable[tuple[bytes, No]]) -> None:
+        """Enter each "no" under a reference as :meth:`References.suppression` makes them, all in one round trip."""
+        await self._gathered.write(
+            *(
+                # A document is greater than another by its first field that differs: the later "no" stays.
+                UpdateOne(
+                    {"_id": ref},
+                    {"$max": {f"no.{purpose}": {"at": no.at, "ground": no.ground.value} for purpose in no.purposes}},
+                    upsert=True,
+                )
+                for ref, no in entries
+            )
+        )
 
-    async def of(self, ref: bytes) -> frozenset[Purpose]:
-        """The purposes suppressed for an address."""
-        with available():
-            entry = await self._entries.find_one({"_id": ref})
-        return frozenset(Purpose(purpose) for purpose in entry["purposes"]) if entry else frozenset()
+    async def of(self, email: str) -> Mapping[Purpose, datetime]:
+        """Purpose → the latest "no" to it, of whoever has this address; empty where they never said one."""
+        return (await self.of_all([email]))[email]
+
+    async def of_all(self, emails: Iterable[str]) -> dict[str, dict[Purpose, datetime]]:
+        """The same of many addresses at once."""
+        refs = {email: self._references.suppression(email) for email in emails}
+        asked = [ref for under in refs.values() for ref in under]
+        found = {bytes(one["_id"]): one["no"] for one in await self._gathered.having("_id", asked)}
+        return {email: _latest(found[ref] for ref in under if ref in found) for email, under in refs.items()}
+
+
+def _latest(entries: Iterable[Mapping[str, Mapping[str, datetime]]]) -> dict[Purpose, datetime]:
+    latest: dict[Purpose, datetime] = {}
+    for entry in entries:
+        for name, said in entry.items():
+            purpose = Purpose(name)
+            latest[purpose] = max(said["at"], latest.get(purpose, said["at"]))
+    return latest

@@ -13,7 +13,7 @@ from pymongo import MongoClient, ReadPreference
 
 from schemas.errors import StoreUnavailable
 from schemas.routes import SUBMISSIONS
-from schemas.terms import Case, Purpose
+from schemas.terms import Case, Purpose, SuppressionGround
 from tests import factories
 from tests.factories import NOON
 from tests.workers.bench import Bench, open_bench, settings_for
@@ -22,6 +22,7 @@ from workers.local import EmbeddedMongo
 from workers.services import Trust
 from workers.stores import mongo
 from workers.stores.mongo import INDEXES, connect, create_indexes
+from workers.stores.suppression import No
 
 Document = dict[str, Any]
 
@@ -107,7 +108,8 @@ async def _everything(bench: Bench) -> None:
     await bench.send(factories.form(Case.JOB_APPLICATION, whom, event_id=applied.id))
     await bench.send(factories.choice(device, NOON + timedelta(minutes=1), analytics=False))
     await bench.read(whom.email)
-    await bench.services.suppressions.add(b"nobody", [Purpose.SALES_PROSPECTING], "test", NOON)
+    no = No(frozenset([Purpose.SALES_PROSPECTING]), SuppressionGround.OBJECTION, NOON)
+    await bench.services.suppressions.add("nobody@example.org", no)
     await bench.services.forgetting.forget(whom.email)
     await bench.deliver(wire)
     await bench.send(factories.form(Case.CONTACT, whom, received=bench.services.clock() + timedelta(seconds=1)))

@@ -1,0 +1,62 @@
+"""One-click links: what a mail bears so that its reader can leave with one click, and what such a link says.
+
+For whoever composes mails: both headers, as they are, and DKIM must sign both. The link holds the address's reference
+sealed, so it needs no record, outlives an erasure, and tells nobody who finds it in a log whose it is; two links for
+one person have nothing in common.
+Source: R24; RFC 2369, 8058; design § 5.2 "Tokens"; messaging-standards § 7.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from joserfc.jwk import OKPKey
+
+from schemas.errors import InvalidMessage
+from schemas.newsletter import LIST, sealed_for
+from schemas.subject import References
+from schemas.tokens import MAX_CHARS, TokenKind, read_token
+from workers.rules.tokens import make_token
+
+_LINK: Final = re.compile(rf"/unsubscribe/([A-Za-z0-9_.-]{{1,{MAX_CHARS}}})")
+_MOST: Final = 20
+"""Links looked at in one mail: each costs a signature's check, and the mail is anybody's."""
+
+
+@dataclass(frozen=True, slots=True)
+class OneClickLinks:
+    """Makes links. ``public_url``: how people reach the door, https, without a slash at its end."""
+
+    token_key: OKPKey
+    references: References
+    public_url: str
+
+    def headers(self, email: str, now: datetime) -> dict[str, str]:
+        """``List-Unsubscribe`` and ``List-Unsubscribe-Post`` of a mail to this address, as it is kept."""
+        reference, *_ = self.references.suppression(email)
+        sealed = self.references.seal(sealed_for(LIST), reference)
+        token = make_token(self.token_key, TokenKind.UNSUBSCRIBE, LIST, token_id=sealed, now=now)
+        return {
+            "List-Unsubscribe": f"<{self.public_url}/unsubscribe/{token}>",
+            "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
+        }
+
+
+def named_in(headers: Iterable[str], token_key: OKPKey, references: References, now: datetime) -> list[bytes]:
+    """Whom the links in these ``List-Unsubscribe`` headers are for, as the suppression list knows them.
+
+    Links of other senders, forged and expired ones are passed over.
+    """
+    keys, found = {str(token_key.kid): token_key}, dict[bytes, None]()
+    tokens = [token for header in headers for token in _LINK.findall(re.sub(r"\s", "", header))]
+    for token in tokens[:_MOST]:
+        try:
+            claims = read_token(token, keys, TokenKind.UNSUBSCRIBE, now, case=LIST)
+            found[references.unseal(sealed_for(LIST), claims.id)] = None
+        except InvalidMessage:
+            continue
+    return list(found)
