@@ -14,6 +14,7 @@ import uuid_utils
 
 from schemas.envelope import Event
 from schemas.fields import wire_moment
+from schemas.newsletter import LIST, sealed_for
 from schemas.register import load_register
 from schemas.routes import (
     APPLICATION_DECIDED,
@@ -23,11 +24,14 @@ from schemas.routes import (
     COOKIE_VISIT,
     COOKIES_SOURCE,
     NEWSLETTER_CONFIRMED,
+    NEWSLETTER_UNSUBSCRIBED,
+    UNSUBSCRIBE_SOURCE,
     contact_type,
     form_source,
     form_type,
     routes,
 )
+from schemas.subject import References, clean_email
 from schemas.terms import Case
 
 REGISTER: Final = load_register()
@@ -211,3 +215,11 @@ def confirmed(about: Event, at: datetime, *, received: datetime | None = None, e
     """The mailed link of a subscription was used."""
     data = {"about": about.id, "at": wire_moment(at)}
     return event(NEWSLETTER_CONFIRMED, "/confirmations", data, received=received or at, event_id=event_id)
+
+
+def unsubscribed(references: References, whom: Someone, at: datetime = NOON, *, reference: str | None = None) -> Event:
+    """A one-click link was used at this moment. ``reference``: what the link bears, another use of the same link."""
+    sealed = reference or references.seal(sealed_for(LIST), references.suppression(clean_email(whom.email))[0])
+    data = {"list": LIST, "reference": sealed}
+    event_id = hashlib.sha256(sealed.encode()).hexdigest()
+    return event(NEWSLETTER_UNSUBSCRIBED, UNSUBSCRIBE_SOURCE, data, received=at, event_id=event_id)

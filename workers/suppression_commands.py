@@ -6,7 +6,6 @@ setting or an option is wrong. Source: R20, R22, R24; design § 6.
 
 from __future__ import annotations
 
-import getpass
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Final
@@ -15,6 +14,7 @@ import typer
 
 from schemas.errors import InvalidMessage
 from schemas.terms import SuppressionGround
+from workers.rights_commands import By
 from workers.staff_commands import fail, with_services
 
 _WHY: Final = {
@@ -29,6 +29,7 @@ _WHY: Final = {
 
 
 def suppress(
+    by: By,
     email: Annotated[str | None, typer.Argument(help="the person's address; none where --arf says whom")] = None,
     ground: Annotated[
         SuppressionGround, typer.Option("--ground", help="what the person did")
@@ -40,10 +41,6 @@ def suppress(
         datetime | None,
         typer.Option("--received", formats=["%Y-%m-%d"], help="the true day of receipt; none: now"),
     ] = None,
-    by: Annotated[
-        str,
-        typer.Option("--by", default_factory=getpass.getuser, show_default="this account", help="Who enters it."),
-    ] = "",
 ) -> None:
     """Write nobody of this address for prospecting any more: group-wide, at once, whether known or not."""
     if (email is None) is (arf is None):

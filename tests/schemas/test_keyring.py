@@ -124,3 +124,15 @@ def test_one_address_has_another_reference_for_each_use(folder: Path) -> None:
     assert references.of_email(ReferenceUse.LOOKUP, "ada@example.com") in found
     with pytest.raises(ValueError, match="32 bytes"):
         References(b"short")
+
+
+def test_the_suppression_list_gets_a_further_key_and_keeps_those_it_had(folder: Path) -> None:
+    controller, address = folder / "controller", "ada@example.com"
+    before = keyring.read_references(controller)
+    keyring.rotate_suppression_key(controller)
+    keyring.rotate_suppression_key(controller)
+    after = keyring.read_references(controller)
+    assert len(set(after.suppression(address))) == 3
+    assert after.suppression(address)[-1:] == before.suppression(address)
+    assert after.of_email(ReferenceUse.LOOKUP, address) == before.of_email(ReferenceUse.LOOKUP, address)
+    assert (controller / "lookup.key").stat().st_mode & 0o777 == 0o400
