@@ -234,4 +234,4 @@ async def test_a_link_that_acts_when_it_is_opened_is_noticed(
     async with open_door() as front:
         with pytest.raises(AssertionError):
             await test_a_scanner_that_opens_the_link_changes_nothing(front, letters, link, "fr", "Me désabonner")
-        assert len(letters.events("newsletter")) == 1
+        assert letters.events("newsletter")
