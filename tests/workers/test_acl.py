@@ -18,13 +18,15 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from typer.testing import CliRunner
 
-from producers.publisher import FileContent, Letterbox
-from schemas.acl import CONTROLLER, DOOR, OPERATOR, RedisUser, acl_file, redis_users, subsidiary_user
+from producers.clock import Lease, Timekeeper
+from producers.publisher import FileContent, Letterbox, connect
+from schemas.acl import CLOCK, CONTROLLER, DOOR, OPERATOR, RedisUser, acl_file, redis_users, subsidiary_user
 from schemas.keyring import generate_keys, read_sealer
 from schemas.orders import ORDER_QUEUE, RECEIPT_QUEUE, order_namespace, receipt_namespace
 from schemas.register_commands import register_app
-from schemas.routes import SUBMISSIONS
+from schemas.routes import CLOCK_LEASE, RETENTION, SUBMISSIONS
 from schemas.terms import Case
+from schemas.ticks import SCHEDULE
 from tests.factories import REGISTER, form, someone
 from tests.waiting import until, until_blocking
 from tests.workers.subsidiary.conftest import all_parties, parties, sqlite_kit
@@ -181,7 +183,7 @@ def test_a_user_who_may_more_is_noticed(fast_path: Path, good: str, broken: str)
 
 
 def test_nobody_but_the_operator_empties_or_sets_anything(server: Server) -> None:
-    for user in (CONTROLLER, DOOR, OWN):
+    for user in (CONTROLLER, DOOR, CLOCK, OWN):
         with server.client(user) as client:
             for words in (("FLUSHALL",), ("CONFIG", "SET", "save", ""), ("ACL", "LIST"), ("EVAL", "return 1", "0")):
                 with pytest.raises(redis.exceptions.NoPermissionError):
@@ -296,3 +298,35 @@ def test_door_and_controller_work_as_their_users(server: Server, tmp_path: Path)
     with server.client(OPERATOR) as operator:
         assert operator.acl_log() == []
         assert ORDER_QUEUE not in str(operator.keys("*"))
+
+
+def test_a_clock_works_as_its_user_and_may_do_no_more(server: Server, tmp_path: Path) -> None:
+    """After a restart of the server it loads what it needs itself; of the queues it reaches one, and reads none."""
+    generate_keys(tmp_path / "keys")
+    sealer, url = read_sealer(tmp_path / "keys" / "door"), server.url(CLOCK)
+    client, letterbox = connect(url), Letterbox(url, sealer, queue_limit=10, queues=[RETENTION])
+    clock = Timekeeper(letterbox, client, Lease(client, "clock-1", 60_000))
+    letterbox.check()
+    assert sorted(clock.turn()) == sorted(SCHEDULE)
+    assert clock.turn() == []
+    clock.give_back()
+    with server.client(OPERATOR) as operator:
+        assert operator.acl_log() == []
+        assert operator.hlen(f"dramatiq:{RETENTION}.msgs") == len(SCHEDULE)
+        assert not operator.exists(CLOCK_LEASE)
+    refused = (
+        ("GET", "greffier:claim:1"),
+        ("SET", "greffier:file:1", "x"),
+        ("HGETALL", f"dramatiq:{RETENTION}.msgs"),
+        ("LPOP", f"dramatiq:{RETENTION}"),
+        ("RPUSH", f"dramatiq:{SUBMISSIONS}", "x"),
+        ("HSET", f"dramatiq:{SUBMISSIONS}.msgs", "x", "x"),
+        ("RPUSH", f"to.{CODE}:orders", "x"),
+        ("KEYS", "*"),
+    )
+    with server.client(CLOCK) as its_own:
+        for words in refused:
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                its_own.execute_command(*words)
+    letterbox.close()
+    client.close()

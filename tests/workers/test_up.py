@@ -21,6 +21,7 @@ from pymongo import MongoClient
 
 from schemas.errors import ConfigurationError
 from schemas.keyring import read_api_keys, read_opener, read_sealer
+from schemas.ticks import SCHEDULE
 from tests.waiting import until_blocking
 from workers.up import System, make_keys
 
@@ -146,6 +147,12 @@ def contact(event_id: str) -> dict[str, Any]:
 def persisted(mongo_url: str) -> int:
     with MongoClient[dict[str, Any]](mongo_url) as client:
         return client["greffier_active"]["submissions"].count_documents({})
+
+
+def test_each_chore_is_done_soon_after_the_start(running: Running) -> None:
+    with MongoClient[dict[str, Any]](running.facts()["mongo"]) as client:
+        done = {"done": {"$exists": True}}
+        until_blocking(lambda: set(client.greffier_evidence.ticks.distinct("chore", done)) == set(SCHEDULE), 30)
 
 
 def test_an_event_posted_with_the_sample_key_stands_in_mongodb(running: Running) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -26,8 +26,10 @@ from workers.actors.work import SomeFailed, work
 from workers.services import Services
 from workers.status import look_around
 from workers.stores.keys import ACTIVE, Hold, key_id
+from workers.stores.ticks import Ticks
 
 HOUR = timedelta(hours=1)
+Promise = Callable[[Bench, list[datetime]], Awaitable[None]]
 HELD = Hold("R-TEST", "legal hold", None)
 PENDING_OVER = datetime(2026, 11, 28, 23, 10, tzinfo=UTC)
 """A subscription of noon of 20 November: seven days, a day for what is under way, ten minutes."""
@@ -99,7 +101,7 @@ async def test_a_tick_is_kept_with_what_became_of_it(bench: Bench, runs: list[da
     assert runs == [second_past]
 
 
-async def test_a_doubled_tick_changes_nothing(bench: Bench, runs: list[datetime]) -> None:
+async def a_doubled_tick_changes_nothing(bench: Bench, runs: list[datetime]) -> None:
     event = at(bench, 12)
     await deliver(bench, event)
     before = ticks(bench)
@@ -109,7 +111,7 @@ async def test_a_doubled_tick_changes_nothing(bench: Bench, runs: list[datetime]
     assert (len(runs), ticks(bench)) == (1, before)
 
 
-async def test_a_tick_that_a_later_one_overtook_is_noted_and_not_run(bench: Bench, runs: list[datetime]) -> None:
+async def an_overtaken_tick_is_noted_and_not_run(bench: Bench, runs: list[datetime]) -> None:
     early, late = at(bench, 12), at(bench, 13)
     await deliver(bench, late)
     await deliver(bench, early)
@@ -117,6 +119,29 @@ async def test_a_tick_that_a_later_one_overtook_is_noted_and_not_run(bench: Benc
     assert set(ticks(bench)[NOON]) == {"_id", "chore", "planned", "received", "overtaken"}
     await deliver(bench, at(bench, 14))
     assert len(runs) == 2
+
+
+PROMISES = (a_doubled_tick_changes_nothing, an_overtaken_tick_is_noted_and_not_run)
+
+
+@pytest.mark.parametrize("promise", PROMISES)
+async def test_a_tick_that_comes_again_or_late(bench: Bench, runs: list[datetime], promise: Promise) -> None:
+    await promise(bench, runs)
+
+
+@pytest.mark.parametrize(("promise", "broken"), [*zip(PROMISES, ("receive", "overtaken"), strict=True)])
+async def test_a_worker_that_forgets_what_was_done_is_noticed(
+    bench: Bench, runs: list[datetime], monkeypatch: pytest.MonkeyPatch, promise: Promise, broken: str
+) -> None:
+    """Broken on purpose: it notes that a tick came, and is told of nothing that was done."""
+    real = getattr(Ticks, broken)
+
+    async def forgets(*given: Any) -> None:
+        await real(*given)
+
+    monkeypatch.setattr(Ticks, broken, forgets)
+    with pytest.raises(AssertionError):
+        await promise(bench, runs)
 
 
 async def test_a_clock_that_ran_far_ahead_silences_no_right_tick(bench: Bench, runs: list[datetime]) -> None:
@@ -377,6 +402,29 @@ async def meets_an_act(bench: Bench, whom: Someone, step: str, monkeypatch: pyte
 async def test_who_writes_while_it_runs_loses_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     assert await meets_an_act(bench, factories.someone(), "propose", monkeypatch) == 1
     assert [one["case"] for one in bench.collection("submissions")] == ["contact"]
+
+
+async def test_who_writes_after_the_look_starts_anew(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """His event fails as long as the tombstone is only proposed, and is kept when it is tried again."""
+    whom = factories.someone()
+    await subscribe(bench, whom)
+    [before] = bench.collection("persons")
+    wire = bench.seal(factories.form(Case.CONTACT, whom, received=PENDING_OVER))
+    kind = type(bench.services.tombstones)
+    real = kind.settle
+
+    async def meanwhile(*given: Any) -> Any:
+        with pytest.raises(SomeFailed):
+            await bench.deliver(wire)
+        return await real(*given)
+
+    monkeypatch.setattr(kind, "settle", meanwhile)
+    await run(bench, UNCONFIRMED_SUBSCRIPTIONS, PENDING_OVER)
+    assert (about(bench), living_keys(bench)) == ({}, [])
+    await bench.deliver(wire)
+    assert len(await bench.read(whom.email)) == 1
+    [after] = bench.collection("persons")
+    assert after["_id"] != before["_id"]
 
 
 async def test_a_chore_that_does_not_look_again_is_noticed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
