@@ -13,7 +13,7 @@ import bson
 from pymongo import MongoClient
 
 from schemas.terms import Case, Purpose, TransferBasis
-from tests.factories import form, someone
+from tests.factories import NOON, confirmed, form, someone
 from tests.workers.bench import Bench
 from tests.workers.cases.court import Court, erased, mails_leave, settled
 from workers.cases.deciding import settle
@@ -21,6 +21,7 @@ from workers.cases.receiving import receive
 from workers.cases.reconciler import reconcile
 from workers.services import utc_now
 
+HOUR = timedelta(hours=1)
 ADA = someone("Ada")
 BO = someone("Bo")
 
@@ -116,6 +117,21 @@ async def test_objection_needs_no_link_and_holds_at_once(bench: Bench, court: Co
     assert not await bench.read(ADA.email, Purpose.SALES_PROSPECTING)
     assert await bench.read(ADA.email, Purpose.PROVIDE_SERVICES)
     assert (await court.run(reference))["answer"] == "answered"
+
+
+async def test_an_objection_that_joins_an_open_case_counts_from_its_own_moment(bench: Bench, court: Court) -> None:
+    """Who subscribed again while the first was being served, and objects again, is not written to. Source: P10."""
+    at = bench.clock.at = NOON
+    court.stores["gb"].answer = None
+    first = await court.ask("objection", ADA.email)
+    subscribed = form(Case.NEWSLETTER, ADA, received=at + HOUR)
+    bench.clock.at = at + 3 * HOUR
+    await bench.send(subscribed, confirmed(subscribed, at + 2 * HOUR))
+    assert await bench.read(ADA.email, Purpose.SALES_PROSPECTING)
+    await court.run(first)
+    assert await bench.read(ADA.email, Purpose.SALES_PROSPECTING), "serving the first goes by its own moment"
+    assert await court.ask("objection", ADA.email) == first
+    assert not await bench.read(ADA.email, Purpose.SALES_PROSPECTING)
 
 
 async def test_the_same_request_twice_is_one_case(court: Court) -> None:
