@@ -15,7 +15,7 @@ BENCHES: Final[dict[str, tuple[Callable[..., Figures], dict[str, Any]]]] = {
     "door": (door.door, {"n": 5_000, "rounds": door.ROUNDS}),
     "latency": (latency.latency, {"n": 20}),
     "idle": (idle.idle, {"n": 20}),
-    "rights": (rights.rights, {"n": 60, "rounds": rights.ROUNDS, "people": 1_000_000}),
+    "rights": (rights.rights, {"n": 200, "rounds": rights.ROUNDS, "people": 1_000_000}),
     "audience": (audience.audience, {"people": 1_000_000, "rounds": audience.ROUNDS}),
     "ledger": (ledger.ledger, {"n": 5_000, "rounds": ledger.ROUNDS}),
 }
