@@ -100,6 +100,7 @@ class Timekeeper:
         self.leads = False
         self.answered = False
         """Whether Redis did, at the last turn."""
+        self._waits_for = ""
 
     def turn(self) -> list[str]:
         """Publish what is due, if it is ours to; the chores whose tick was published."""
@@ -114,11 +115,9 @@ class Timekeeper:
                 self._publish(chore)
                 said.append(chore)
         except (redis.RedisError, QueueUnavailable) as error:
-            if self.answered or self.leads:
-                log.warning("clock_waits", error=error.code if isinstance(error, QueueUnavailable) else "redis_away")
-            self.leads = self.answered = False
+            self._wait(error.code if isinstance(error, QueueUnavailable) else "redis_unavailable")
         else:
-            self.answered = True
+            self.answered, self._waits_for = True, ""
         return said
 
     def until_next(self) -> timedelta:
@@ -133,6 +132,11 @@ class Timekeeper:
         except redis.RedisError:
             log.warning("lease_not_given_back")
         self.leads = False
+
+    def _wait(self, why: str) -> None:
+        if why != self._waits_for:  # once, however long it lasts
+            log.warning("clock_waits", error=why)
+        self.leads, self.answered, self._waits_for = False, False, why
 
     def _look(self) -> None:
         held = self._lease.hold()

@@ -242,9 +242,8 @@ class System:
     def stop(self) -> None:
         """Stop in the order in which work flows: first what takes in, last what keeps."""
         for child in self._children:
-            if child.process.name != "door":
-                continue
-            child.process.stop(child.grace)
+            if child.process.name == "door":
+                child.process.stop(child.grace)
         for child in self._children:
             child.process.terminate()
         for child in self._children:

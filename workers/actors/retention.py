@@ -45,7 +45,8 @@ async def _done(services: Services, one: Arrived, slice_s: float) -> bool:
     """Do what a tick asks for, for a while; ``False`` where there is more to do."""
     chore, planned = one.data["chore"], read_moment(one.data["planned"])
     done = await services.ticks.receive(chore, planned, services.clock())
-    if done is not None and done >= planned:  # done earlier than planned, by a clock ahead, is not what was planned
+    # Done earlier than planned, for a clock that ran far ahead, is not what was planned.
+    if done is not None and done + services.skew >= planned:
         return True
     if await services.ticks.overtaken(chore, planned, services.clock()):
         await services.ticks.note(chore, planned, overtaken=services.clock())

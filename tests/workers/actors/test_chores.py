@@ -1,0 +1,118 @@
+"""Letters past their time and consents that ran out, looked at by an independent client. P2, P3, P9; R15."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from schemas.envelope import Event
+from schemas.routes import COOKIE_CONSENT, SUBMISSIONS, file_key
+from schemas.terms import Case
+from schemas.ticks import EXPIRED_CONSENTS, PARKED_LETTERS, SCHEDULE, tick
+from tests import factories
+from tests.factories import NOON
+from tests.workers.actors.ticking import HOUR, deliver, run
+from tests.workers.bench import Bench, Document
+from workers.actors import chores
+from workers.actors.batches import ERASED, letter_of, park, read_event
+
+
+async def parked(bench: Bench, **more: Any) -> Document:
+    """A letter with a file that waits in Redis, parked at noon; the letter."""
+    file = factories.file()
+    event = factories.form(Case.JOB_APPLICATION, factories.someone(), cv=file.field, **more)
+    await bench.upload(file, event)
+    before = {letter["_id"] for letter in bench.collection("parked")}
+    now, bench.clock.at = bench.clock.at, NOON
+    await park(bench.services, [letter_of(bench.services, read_event(bench.services, SUBMISSIONS, 0, event), "test")])
+    bench.clock.at = now
+    [letter] = [one for one in bench.collection("parked") if one["_id"] not in before]
+    assert await bench.redis.exists(file_key(file.id))
+    return letter
+
+
+def at_end_of(bench: Bench) -> Event:
+    """A tick after every parked letter's time."""
+    bench.clock.at = max(letter["expires"] for letter in bench.collection("parked")) + timedelta(seconds=1)
+    planned = SCHEDULE[PARKED_LETTERS].latest(bench.clock.at + HOUR)
+    bench.clock.at = planned
+    return tick(PARKED_LETTERS, planned, planned)
+
+
+async def test_a_letter_past_its_time_goes_with_its_key_and_its_files(bench: Bench) -> None:
+    over = await parked(bench)
+    end = over["expires"]
+    assert (await run(bench, PARKED_LETTERS, end - HOUR))["counts"] == {"erased": 0}
+    assert bench.collection("parked") == [over]
+    assert (await run(bench, PARKED_LETTERS, end + HOUR))["counts"] == {"erased": 1}
+    assert bench.collection("parked") == []
+    assert [set(key) for key in bench.collection("keys", "keys")] == [{"_id", "destroyed_at"}]
+    assert await bench.redis.keys("greffier:file:*") == []
+
+
+async def test_past_its_time_nobody_reads_a_letter_swept_or_not(bench: Bench) -> None:
+    letter = await parked(bench)
+    content = bench.services.parked.content
+    assert await content(letter["_id"], letter["expires"] - timedelta(milliseconds=1))
+    assert await content(letter["_id"], letter["expires"]) is None
+
+
+async def test_what_is_more_than_a_slice_goes_back_to_the_queue(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chores, "AT_ONCE", 2)
+    for _ in range(5):
+        await parked(bench)
+    wire = bench.seal(at_end_of(bench))
+    slices = 0
+    while await deliver(bench, wire=wire, slice_s=0.0001):
+        slices += 1
+    assert slices >= 2
+    [kept] = bench.collection("ticks", "evidence")
+    assert kept["counts"] == {"erased": 5}
+    assert bench.collection("parked") == []
+
+
+async def test_letters_about_the_erased_have_an_end_too(bench: Bench) -> None:
+    """What waits for staff because its person was erased does not wait for ever."""
+    whom = factories.someone()
+    await bench.services.forgetting.forget(whom.email)
+    await bench.send(factories.contact(Case.CLIENT, whom, received=datetime.now(UTC) + HOUR))
+    assert bench.reasons() == [ERASED]
+    await deliver(bench, at_end_of(bench))
+    assert bench.reasons() == []
+
+
+# ---------------------------------------------------------------------- consents that ran out
+
+
+async def test_a_consent_that_ran_out_is_recorded_once_and_names_nobody(bench: Bench) -> None:
+    first, second = factories.choice("device-1"), factories.choice("device-2", NOON + timedelta(days=40))
+    await bench.send(first)
+    await bench.send(second)
+    end = datetime(2027, 12, 20, 23, tzinfo=UTC)
+    assert (await run(bench, EXPIRED_CONSENTS, end - HOUR))["counts"] == {"expired": 0}
+    assert (await run(bench, EXPIRED_CONSENTS, end + HOUR))["counts"] == {"expired": 1}
+    assert (await run(bench, EXPIRED_CONSENTS, end + timedelta(days=2)))["counts"] == {"expired": 0}
+    [record] = bench.collection("expired_consents", "evidence")
+    assert set(record) == {"_id", "device", "valid_until", "noted_at"}
+    assert (record["_id"], record["valid_until"]) == (first.key, end)
+    assert record["device"] == bench.services.trust.references.of_device("device-1")
+    assert "device-1" not in str(record)
+    assert len(bench.collection("consents")) == 2, "the proof stays"
+
+
+async def test_the_record_of_a_run_that_died_half_way_is_not_doubled(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.send(*(factories.choice(f"device-{n}") for n in range(3)))
+    monkeypatch.setattr(chores, "AT_ONCE", 2)
+    later = datetime(2028, 1, 1, tzinfo=UTC)
+    bench.clock.at = later
+    await asyncio.gather(*(chores.note_expired_consents(bench.services) for _ in range(2)))
+    noted = bench.reader[f"{bench.prefix}_active"]["consents"]
+    noted.update_many({}, {"$unset": {"expired_noted": 1}})  # as if it had died before it noted that
+    await run(bench, EXPIRED_CONSENTS, later)
+    assert len(bench.collection("expired_consents", "evidence")) == 3
+    assert noted.count_documents({"expired_noted": True, "type": {"$ne": COOKIE_CONSENT}}) == 3
