@@ -13,10 +13,10 @@ from typing import Any, Final
 from schemas.envelope import Event
 from schemas.errors import GreffierError, InvalidMessage
 from schemas.fields import wire_moment
-from schemas.routes import CONSENT, NEWSLETTER, SUBMISSIONS
-from workers.actors.batches import ERASED, read_event
+from schemas.routes import CONSENT, NEWSLETTER, NEWSLETTER_UNSUBSCRIBED, SUBMISSIONS
+from workers.actors.batches import ERASED, Arrived, read_event
 from workers.actors.consent import keep_consents
-from workers.actors.newsletter import keep_newsletter
+from workers.actors.newsletter import keep_newsletter, reference_in
 from workers.actors.submissions import keep_submissions
 from workers.actors.work import Keep
 from workers.services import Services
@@ -66,12 +66,23 @@ async def replay(services: Services, letter: str) -> Replayed:
     except InvalidMessage as fault:
         return Replayed(letter, False, fault.code)
     await _KEEPS[found["queue"]](services, [arrived])
-    if event.key not in await services.kept([event.key]):
+    if not await _stands(services, arrived):
         return Replayed(letter, False, "not_kept")
     if found["reason"] == "same_id_other_body":
         return Replayed(letter, False, found["reason"])  # what stands is the other body
     await services.parked.erase([letter])
     return Replayed(letter, True, "kept")
+
+
+async def _stands(services: Services, arrived: Arrived) -> bool:
+    """Whether an event that was just run through its actor is in its store."""
+    if arrived.event.type != NEWSLETTER_UNSUBSCRIBED:
+        return arrived.key in await services.kept([arrived.key])
+    try:  # it leaves an entry of the suppression list and no event: it stands if it could be opened
+        reference_in(services, arrived)
+    except InvalidMessage:
+        return False
+    return True
 
 
 async def drop(services: Services, letter: str, why: str) -> None:

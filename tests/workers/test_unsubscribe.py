@@ -27,6 +27,7 @@ from workers import gate
 from workers.actors import records
 from workers.audience import Audience
 from workers.gate import Reader
+from workers.letters import replay
 from workers.services import services_over
 from workers.stores.submissions import Submissions
 from workers.stores.suppression import No, Suppressions
@@ -155,6 +156,19 @@ async def test_what_we_did_not_seal_is_parked_and_its_neighbours_hold(bench: Ben
     assert bench.reasons() == ["unknown_token"]
     assert len(bench.collection("suppressions", "evidence")) == 1
     assert await bench.services.suppressions.of(whom.email) == {}
+
+
+async def test_one_that_a_wrong_key_file_could_not_open_is_tried_again(bench: Bench) -> None:
+    whom, sound = factories.someone(), bench.services.trust.references
+    used = one_click(bench, whom)
+    change_trust(bench, references=References(b"other" * 8))
+    await bench.send(used)
+    (letter,) = bench.collection("parked")
+    assert (await replay(bench.services, letter["_id"])).reason == "not_kept"
+    change_trust(bench, references=sound)
+    assert (await replay(bench.services, letter["_id"])).kept
+    assert await bench.services.suppressions.of(whom.email)
+    assert bench.collection("parked") == []
 
 
 async def test_fifty_at_once(bench: Bench) -> None:

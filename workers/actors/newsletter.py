@@ -39,13 +39,18 @@ async def keep_unsubscribes(services: Services, arrived: Sequence[Arrived]) -> N
     said, forged = [], []
     for one in arrived:
         try:
-            reference = services.trust.references.unseal(sealed_for(one.data["list"]), one.data["reference"])
+            reference = reference_in(services, one)
         except InvalidMessage as fault:
             forged.append(letter_of(services, one, fault.code))
         else:
             said.append(Said(one.key, [reference], one.happened))
     await suppress_on_record(services, SuppressionGround.UNSUBSCRIBE, said)
     await park(services, forged)
+
+
+def reference_in(services: Services, one: Arrived) -> bytes:
+    """Whom a one-click link is for. Raises :class:`InvalidMessage` ``unknown_token`` for one that we did not make."""
+    return services.trust.references.unseal(sealed_for(one.data["list"]), one.data["reference"])
 
 
 async def _keep_confirmations(services: Services, arrived: Sequence[Arrived]) -> list[str]:

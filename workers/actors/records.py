@@ -112,7 +112,8 @@ async def _wanted(services: Services, records: list[_Record]) -> list[_Record]:
     said = await services.suppressions.of_all(record.arrived.data["email"] for record in records)
     for record in records:
         record.no = said[record.arrived.data["email"]]
-    unwanted = [record for record in records if record.case is not Case.NEWSLETTER and not _serves(services, record)]
+    refusable = [record for record in records if record.no and record.case is not Case.NEWSLETTER]
+    unwanted = [record for record in refusable if not _serves(services, record)]
     if not unwanted:
         return records
     kept = await services.kept(record.key for record in unwanted)
@@ -259,8 +260,10 @@ def _submission(record: _Record, key: DataKey) -> Document:
 
 
 def _links(services: Services, record: _Record) -> list[Document]:
-    wanted = _serves(services, record)
     links = purpose_links(services, record.key, record.case, record.person, _begins(record))
+    if not record.no:  # as most: the look costs nothing then
+        return links
+    wanted = _serves(services, record)
     return [link for link in links if link["purpose"] in wanted]
 
 
