@@ -16,7 +16,9 @@ from typing import Final
 from schemas.errors import InvalidMessage
 from schemas.subject import clean_email
 
-MAX_REPORT_BYTES: Final = 10 * 1024 * 1024
+MAX_REPORT_BYTES: Final = 2 * 1024 * 1024
+_MAX_BOUNDARIES: Final = 30
+"""Parts within parts: the parser holds each line against every boundary it is inside of."""
 _MAX_RECIPIENTS: Final = 100
 
 
@@ -38,6 +40,8 @@ def read_complaint(raw: bytes) -> Complaint:
     """
     if len(raw) > MAX_REPORT_BYTES:
         raise InvalidMessage("report_too_large")
+    if raw.lower().count(b"boundary") > _MAX_BOUNDARIES:
+        raise InvalidMessage("not_a_report")
     try:
         parts = list(BytesParser().parsebytes(raw).walk())
         fields = _fields(parts)

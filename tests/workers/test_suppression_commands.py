@@ -177,9 +177,22 @@ NESTED = b"Content-Type: multipart/report; boundary=b\n\n" + _INNER * 3_000
         (report().replace(b"multipart/report", b"multipart/mixed"), "not_a_report"),
         (report().replace(b"--part--", b"").replace(b"message/feedback-report", b"text/plain"), "not_a_report"),
         (NESTED, "not_a_report"),
+        (b"Content-Type: message/rfc822\n\n" * 60_000, "not_a_report"),
         (b"x" * (MAX_REPORT_BYTES + 1), "report_too_large"),
     ],
-    ids=["empty", "bytes", "a mail", "other type", "two types", "no type", "no report", "no part", "nested", "huge"],
+    ids=[
+        "empty",
+        "bytes",
+        "a mail",
+        "other type",
+        "two types",
+        "no type",
+        "no report",
+        "no part",
+        "nested",
+        "mails in mails",
+        "huge",
+    ],
 )
 def test_a_hostile_report_is_told_and_no_more(raw: bytes, code: str) -> None:
     with pytest.raises(InvalidMessage) as refused:
