@@ -12,15 +12,20 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Annotated, Final
 
 from joserfc.jwk import OKPKey
+from pydantic import AfterValidator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.errors import InvalidMessage
 from schemas.newsletter import LIST, sealed_for
+from schemas.party_keys import read_token_key
 from schemas.subject import References
 from schemas.tokens import MAX_CHARS, TokenKind, read_token
+from workers.correspondence.mailer import https_url
 from workers.rules.tokens import make_token
+from workers.settings import ControllerSettings, read_settings
 
 _LINK: Final = re.compile(rf"/unsubscribe/([A-Za-z0-9_.-]{{1,{MAX_CHARS}}})")
 _MOST: Final = 20
@@ -44,6 +49,21 @@ class OneClickLinks:
             "List-Unsubscribe": f"<{self.public_url}/unsubscribe/{token}>",
             "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
         }
+
+
+class _LinkSettings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="GREFFIER_", frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    public_url: Annotated[str, AfterValidator(https_url)] | None = None
+
+
+def read_links(settings: ControllerSettings, references: References) -> OneClickLinks | None:
+    """What makes links here; ``None`` where ``GREFFIER_PUBLIC_URL`` does not say how people reach the door.
+
+    Raises :class:`schemas.errors.ConfigurationError`.
+    """
+    public_url = read_settings(_LinkSettings).public_url
+    return None if public_url is None else OneClickLinks(read_token_key(settings.keys), references, public_url)
 
 
 def named_in(headers: Iterable[str], token_key: OKPKey, references: References, now: datetime) -> list[bytes]:

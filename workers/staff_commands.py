@@ -77,14 +77,18 @@ def audience(
     """Who may be written to, now, for one purpose: an address a line; who is left out is counted by reason."""
     from workers.audience import Audience, NoTransferBasis
     from workers.gate import Reader, ReadRefused
+    from workers.one_click import read_links
+    from workers.settings import read_controller_settings
 
     async def run(services: Services) -> Counter[str]:
+        links = read_links(read_controller_settings(), services.trust.references) if as_json else None
         if subsidiary is not None and subsidiary not in services.trust.register.subsidiaries:
             raise typer.BadParameter(f"the register has no subsidiary {subsidiary}")
         left_out: Counter[str] = Counter()
         async for page in Audience(services, Reader(by, department), purpose, subsidiary).pages():
             for member in page.members:
-                typer.echo(json.dumps(member.as_json(), ensure_ascii=False) if as_json else member.email)
+                headers = {"headers": links.headers(member.email, services.clock())} if links else {}
+                typer.echo(json.dumps(member.as_json() | headers, ensure_ascii=False) if as_json else member.email)
             left_out.update(page.left_out)
             left_out["members"] += len(page.members)
         return left_out

@@ -15,6 +15,7 @@ import uuid_utils
 from dramatiq import Message
 from typer.testing import CliRunner, Result
 
+from schemas.party_keys import read_token_key
 from schemas.routes import NAMESPACE, QUEUES, SUBMISSIONS
 from schemas.terms import Case
 from tests import factories
@@ -23,6 +24,7 @@ from tests.workers.bench import Bench
 from workers.actors.dead import park_dead
 from workers.broker import DeadLetter
 from workers.commands import register_commands
+from workers.one_click import named_in
 from workers.processes import free_port
 
 Staff = Callable[..., Awaitable[Result]]
@@ -254,6 +256,21 @@ async def test_an_audience_is_an_address_a_line_and_says_who_is_left_out(bench: 
     said = await staff("audience", "sales-prospecting", "--subsidiary", "us", "--by", "mailer", "--json")
     assert json.loads(said.stdout)["last_name"] == whom.last_name
     assert bench.collection("reads", "evidence")[-1]["reader"] == "mailer"
+
+
+async def test_each_of_an_audience_bears_a_link_of_their_own(bench: Bench, keys: Path, staff: Staff) -> None:
+    """Source: R24; RFC 8058."""
+    people = [factories.someone() for _ in range(2)]
+    await bench.send(*(factories.form(Case.CONTACT, whom) for whom in people))
+    said = await staff("audience", "sales-prospecting", "--json", GREFFIER_PUBLIC_URL="https://www.example.com/")
+    rows = {row["email"]: row["headers"] for row in map(json.loads, said.stdout.splitlines())}
+    assert rows.keys() == {whom.email for whom in people}
+    references, key = bench.services.trust.references, read_token_key(keys / "controller")
+    for email, headers in rows.items():
+        link = headers["List-Unsubscribe"]
+        assert link.startswith("<https://www.example.com/unsubscribe/")
+        assert headers["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+        assert named_in([link], key, references, datetime.now(UTC)) == references.suppression(email)
 
 
 @pytest.mark.parametrize(

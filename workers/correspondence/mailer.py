@@ -72,7 +72,8 @@ def _mailbox(text: str) -> str:
     return address
 
 
-def _https(url: str) -> str:
+def https_url(url: str) -> str:
+    """A setting's URL without a slash at its end. Raises ValueError for plain http to another machine."""
     if not url.startswith(("https://", "http://127.0.0.1", "http://localhost", "http://[::1]")):
         raise ValueError("must be https, or plain http on this machine alone")
     return url.rstrip("/")
@@ -98,9 +99,9 @@ class MailSettings(BaseSettings):
     """For one mail, from the connection to the server's yes."""
     mail_from: Annotated[str, AfterValidator(_mailbox)]
     """The address letters come from; its domain must be allowed to send through that server (SPF, DKIM)."""
-    public_url: Annotated[str, AfterValidator(_https)]
+    public_url: Annotated[str, AfterValidator(https_url)]
     """How people reach door and counter: what links in letters begin with."""
-    counter_url: Annotated[str, AfterValidator(_https)] | None = None
+    counter_url: Annotated[str, AfterValidator(https_url)] | None = None
     """How people reach the counter, where no proxy leads ``/download`` and ``/status`` of the public URL to it."""
 
     @model_validator(mode="after")
