@@ -17,8 +17,11 @@ from workers.cases.desk import Wake
 
 log = structlog.get_logger("greffier.cases")
 
-AT_ONCE: Final = 250
+AT_ONCE: Final = 100
 """Cases that one process takes further at the same time: their small calls to the store travel together."""
+
+IN_HAND: Final = 1_000
+"""Cases in hand with those that wait for their turn; each is a name and a task."""
 
 
 class Woken:
@@ -74,15 +77,22 @@ class InHand:
     There goes what is too much at once, and what fails: it is tried again from there, and in the end given up visibly.
     """
 
-    def __init__(self, advance: Callable[[str], Awaitable[None]], leave: Wake, at_once: int = AT_ONCE) -> None:
+    def __init__(
+        self,
+        advance: Callable[[str], Awaitable[None]],
+        leave: Wake,
+        at_once: int = AT_ONCE,
+        in_hand: int = IN_HAND,
+    ) -> None:
         self._advance = advance
         self._leave = leave
-        self._at_once = at_once
+        self._in_hand = in_hand
+        self._turn = asyncio.Semaphore(at_once)
         self._woken = Woken("case", self._work)
 
     async def wake(self, reference: str) -> None:
         """Have a case looked at, here or elsewhere."""
-        if self._woken.closed or (len(self._woken) >= self._at_once and not self._woken.busy(reference)):
+        if self._woken.closed or (len(self._woken) >= self._in_hand and not self._woken.busy(reference)):
             await self._leave(reference)
         else:
             self._woken.wake(reference)
@@ -93,7 +103,8 @@ class InHand:
 
     async def _work(self, reference: str) -> None:
         try:
-            await self._advance(reference)
+            async with self._turn:
+                await self._advance(reference)
         except Exception:
             await self._leave(reference)
             raise

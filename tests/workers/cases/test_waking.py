@@ -54,13 +54,24 @@ async def test_who_is_woken_again_while_in_hand_is_looked_at_again(bureau: Burea
 
 
 async def test_what_is_too_much_at_once_is_left_to_the_queue(bureau: Bureau) -> None:
-    hand = InHand(bureau.advance, bureau.leave, at_once=2)
+    hand = InHand(bureau.advance, bureau.leave, in_hand=2)
     for reference in ("R-1", "R-2", "R-3", "R-1"):
         await hand.wake(reference)
     await until(lambda: bureau.begun == ["R-1", "R-2"])
     assert bureau.left == ["R-3"]
     bureau.may_end.set()
     await hand.close()
+
+
+async def test_so_many_at_a_time_and_the_others_in_their_turn(bureau: Bureau) -> None:
+    hand = InHand(bureau.advance, bureau.leave, at_once=2)
+    for reference in ("R-1", "R-2", "R-3"):
+        await hand.wake(reference)
+    await until(lambda: bureau.begun == ["R-1", "R-2"])
+    bureau.may_end.set()
+    await until(lambda: bureau.begun == ["R-1", "R-2", "R-3"])
+    await hand.close()
+    assert not bureau.left
 
 
 @pytest.mark.parametrize("error", [StoreUnavailable("away"), ValueError("a fault")])
