@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas import fields
@@ -135,6 +135,7 @@ def test_turkish_letters_fold_without_a_locale() -> None:
     assert clean_email("ıda@example.com").lower() != clean_email("ida@example.com").lower()
 
 
+@settings(deadline=None)
 @given(st.text(max_size=400))
 def test_no_text_breaks_a_cleaner(said: str) -> None:
     for kind in (fields.NAME, fields.LINE, fields.EMAIL, fields.PHONE, fields.MOMENT, fields.DAY, fields.URL):

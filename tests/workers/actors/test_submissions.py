@@ -87,15 +87,15 @@ async def test_nothing_said_about_a_person_stands_in_clear(bench: Bench) -> None
     """Byte by byte, every document of every database: no name, address, phone, or piece of a file. Source: P4."""
     whom, cv = factories.someone(), factories.file(b"%PDF-1.7 the life of somebody in particular")
     application = factories.form(
-        Case.JOB_APPLICATION, whom, cv=cv.field, cover_letter="Dear all, it is me", device_id="d-1"
+        Case.JOB_APPLICATION, whom, cv=cv.field, cover_letter="Dear all, it is me", device_id="device-of-somebody"
     )
     await bench.upload(cv, application)
     await bench.send(application, factories.contact(Case.CLIENT, whom))
     await bench.send(factories.form(Case.JOB_APPLICATION, whom, event_id=application.id))
     await bench.send(factories.raw_event(form_type(Case.CONTACT), form_source(Case.CONTACT), application.body))
-    await bench.send(factories.interacted(NOON, email=whom.email), factories.choice("d-1"), factories.visit("d-1"))
+    await bench.send(factories.interacted(NOON, email=whom.email), factories.choice("device-of-somebody"), factories.visit("device-of-somebody"))
     await bench.read(whom.email)
-    sought = [text.encode() for text in (*whom.canaries, "somebody in particular", "Dear all", "d-1", "trade fair")]
+    sought = [text.encode() for text in (*whom.canaries, "somebody in particular", "Dear all", "device-of-somebody", "trade fair")]
     for place, documents in bench.dump().items():
         for document in documents:
             raw = encode(document)
