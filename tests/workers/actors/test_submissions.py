@@ -93,9 +93,16 @@ async def test_nothing_said_about_a_person_stands_in_clear(bench: Bench) -> None
     await bench.send(application, factories.contact(Case.CLIENT, whom))
     await bench.send(factories.form(Case.JOB_APPLICATION, whom, event_id=application.id))
     await bench.send(factories.raw_event(form_type(Case.CONTACT), form_source(Case.CONTACT), application.body))
-    await bench.send(factories.interacted(NOON, email=whom.email), factories.choice("device-of-somebody"), factories.visit("device-of-somebody"))
+    await bench.send(
+        factories.interacted(NOON, email=whom.email),
+        factories.choice("device-of-somebody"),
+        factories.visit("device-of-somebody"),
+    )
     await bench.read(whom.email)
-    sought = [text.encode() for text in (*whom.canaries, "somebody in particular", "Dear all", "device-of-somebody", "trade fair")]
+    sought = [
+        text.encode()
+        for text in (*whom.canaries, "somebody in particular", "Dear all", "device-of-somebody", "trade fair")
+    ]
     for place, documents in bench.dump().items():
         for document in documents:
             raw = encode(document)
