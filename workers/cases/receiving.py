@@ -28,7 +28,7 @@ from schemas.terms import Proof, Right
 from workers.cases.copies import copy_in_parts, drop_others, keep_copy, keep_part
 from workers.cases.desk import Desk
 from workers.rules.cases import TaskState
-from workers.rules.receipts import look_agrees
+from workers.rules.receipts import answers_agree, look_agrees
 from workers.stores.mongo import Document
 
 log = structlog.get_logger("greffier.cases")
@@ -178,15 +178,13 @@ def _changes(task: Document, entry: Mapping[str, Any], digest: str, proof: Proof
             return {}  # it was in doubt, and staff have asked again since
         answered = {"state": TaskState.RECEIPTED.value, "outcome": entry["outcome"], "entry": dict(entry)}
         return {**answered, "receipt": digest, "answered_at": read_moment(entry["at"])}
-    if state is TaskState.BARRED or _says_the_same(task.get("entry"), entry):
+    if state is TaskState.BARRED or _says_the_same(task, entry):
         return {}
     return {"state": TaskState.DOUBTFUL.value, "reason": "contradicting_receipts"}
 
 
-def _says_the_same(first: Mapping[str, Any] | None, second: Mapping[str, Any]) -> bool:
-    """Whether two answers of a store agree; their times and attempts may differ."""
-    told = ("outcome", "collections")
-    return first is not None and all(first[name] == second[name] for name in told)
+def _says_the_same(task: Document, entry: Mapping[str, Any]) -> bool:
+    return "entry" in task and answers_agree(Right(task["right"]), task["entry"], entry)
 
 
 # ---------------------------------------------------------------------- copies in parts

@@ -15,7 +15,7 @@ from typing import Any
 from schemas.orders import CONTROLLER
 from schemas.terms import Right
 from workers.evidence.findings import Standing
-from workers.rules.receipts import look_agrees
+from workers.rules.receipts import answers_agree, look_agrees
 
 Entry = Mapping[str, Any]
 Leaf = Mapping[str, Any]
@@ -55,7 +55,7 @@ class Part:
             known = [one.said for one in self.answers if one.seq < accepted[-1]]
             later = [one.said for one in self.answers if one.seq > accepted[-1]]
             return Standing.DECIDED if all(said in known for said in later) else Standing.CONTRADICTING
-        if any(one.said != self.answers[0].said for one in self.answers):
+        if not all(answers_agree(right, self.answers[0].entry, one.entry) for one in self.answers):
             return Standing.CONTRADICTING
         if not self.looks:
             return Standing.ANSWERED

@@ -1,4 +1,4 @@
-"""Whether a store's second statement agrees with its receipt.
+"""Whether what a store says twice agrees: a second answer with its first, a later look with its answer.
 
 A store that says "erased" and still has the person lies, or lost the race with a write of its own; either way the case
 stays open and somebody sees it.
@@ -8,12 +8,32 @@ Source: P6; design § 5.6.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
+from schemas.fields import read_moment
 from schemas.terms import Right, StoreOutcome
 
 Entry = Mapping[str, Any]
 """A receipt entry, see :data:`schemas.orders.RECEIPT_ENTRY`."""
+
+
+def answers_agree(right: Right, one: Entry, other: Entry) -> bool:
+    """Whether two answers to one task say the same; their times and attempts may differ.
+
+    An access order that is served again after an erasure finds less: the copy that was made first held what went since.
+    """
+    told = ("outcome", "collections")
+    if all(one[name] == other[name] for name in told):
+        return True
+    if right is not Right.ACCESS or StoreOutcome.REFUSED in (one["outcome"], other["outcome"]):
+        return False
+    in_time = ((one, other), (other, one))
+    return any(_shown(first, then) for first, then in in_time if _made_at(first) <= _made_at(then))
+
+
+def _made_at(entry: Entry) -> datetime:
+    return read_moment(entry["at"])
 
 
 def look_agrees(right: Right, served: Entry, look: Entry) -> bool:

@@ -17,7 +17,7 @@ from schemas.jose import open_sealed, seal
 from schemas.orders import ORDER
 from schemas.party_keys import new_party
 from tests.factories import someone
-from tests.workers.cases.court import Court, erased
+from tests.workers.cases.court import Court, erased, nothing_held
 
 ADA = someone("ada").email
 
@@ -171,6 +171,23 @@ async def test_two_receipts_that_contradict_each_other_go_to_a_person(court: Cou
     task = (await court.tasks(reference))["de"]
     assert (task["state"], task["reason"]) == ("doubtful", "contradicting_receipts")
     assert len([one for one in await court.desk.cases.receipts_of(reference) if one["store"] == "de"]) == 2
+
+
+@pytest.mark.parametrize("shown_first", [True, False], ids=["as made", "the later one came first"])
+async def test_a_copy_asked_again_after_an_erasure_is_no_contradiction(court: Court, shown_first: bool) -> None:
+    """The order came twice; in between the person's erasure took what the first copy showed."""
+    reference = await court.ask("access", ADA)
+    await court.confirm(reference)
+    await court.post()
+    order, tokens = dict(court.posted)["de"], []
+    held = {"outcome": "done", "collections": [{"name": "customers", "matched": 1}]}
+    for answer in (lambda _: {**held, "copy": {"store": "de", "collections": []}}, nothing_held):
+        court.stores["de"].answer = answer
+        tokens.append(court.receipt("de", order))
+    for token in tokens if shown_first else reversed(tokens):
+        assert token is not None
+        await court.take("de", token)
+    assert (await court.tasks(reference))["de"]["state"] == "receipted"
 
 
 async def test_an_access_copy_that_was_exchanged_is_refused(court: Court) -> None:
