@@ -169,9 +169,11 @@ class Gathered:
 
     async def delete(self, field: str, values: Iterable[Any], keep: Collection[Any] = ()) -> int:
         """Delete what :meth:`having` finds, but for what has one of the ids in ``keep``; how many there were."""
-        found = [one["_id"] for one in await self.having(field, values, "_id") if one["_id"] not in keep]
+        wanted = list(dict.fromkeys(values))
+        found = [one["_id"] for one in await self.having(field, wanted, "_id") if one["_id"] not in keep]
         chunks = [found[start : start + _IDS_AT_ONCE] for start in range(0, len(found), _IDS_AT_ONCE)]
-        await self.write(*(DeleteMany({"_id": {"$in": chunk}}) for chunk in chunks))
+        # Asked for once more: what stands under that id by now may be somebody else's, who came back.
+        await self.write(*(DeleteMany({"_id": {"$in": chunk}, field: {"$in": wanted}}) for chunk in chunks))
         return len(found)
 
     async def _write_all(self, asked: list[Sequence[Write]]) -> list[Mapping[int, int]]:

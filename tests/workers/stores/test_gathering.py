@@ -157,6 +157,23 @@ async def test_a_deletion_leaves_what_is_kept_and_counts_its_own(
     assert set(stored(bench)) == {"a3"}
 
 
+async def test_a_deletion_leaves_what_became_somebody_elses(
+    bench: Bench, things: Gathered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between looking and deleting an act starts anew: under its id stands what the person who came back gave."""
+    await things.insert_new([{"_id": "act", "person": "old"}, {"_id": "other act", "person": "old"}])
+    having = Gathered.having
+
+    async def found_then_moved(self: Gathered, *asked: Any) -> Any:
+        found = await having(self, *asked)
+        bench.reader[f"{bench.prefix}_active"]["things"].update_one({"_id": "act"}, {"$set": {"person": "new"}})
+        return found
+
+    monkeypatch.setattr(Gathered, "having", found_then_moved)
+    await things.delete("person", ["old"])
+    assert stored(bench) == {"act": {"_id": "act", "person": "new"}}
+
+
 async def _ask(things: Gathered, rng: random.Random) -> Any:
     """One of the calls that there are, with what it says; ids are the caller's own where it writes."""
     values = rng.sample(range(12), rng.randrange(4))
