@@ -104,6 +104,9 @@ class InHand:
     async def _work(self, reference: str) -> None:
         try:
             async with self._turn:
+                if self._woken.closed:  # whoever still waited for his turn must not hold up the end
+                    await self._leave(reference)
+                    return
                 await self._advance(reference)
         except Exception:
             await self._leave(reference)

@@ -87,6 +87,18 @@ async def test_what_fails_is_tried_again_from_the_queue(bureau: Bureau, error: E
     await hand.close()
 
 
+async def test_closing_does_not_wait_for_those_that_wait_for_their_turn(bureau: Bureau) -> None:
+    hand = InHand(bureau.advance, bureau.leave, at_once=1)
+    for reference in ("R-1", "R-2", "R-3"):
+        await hand.wake(reference)
+    await until(lambda: bureau.begun == ["R-1"])
+    closing = asyncio.create_task(hand.close())
+    await asyncio.sleep(0)  # it has begun
+    bureau.may_end.set()
+    await closing
+    assert (bureau.begun, bureau.left) == (["R-1"], ["R-2", "R-3"])
+
+
 async def test_closing_ends_what_is_in_hand_and_begins_nothing(bureau: Bureau) -> None:
     hand = InHand(bureau.advance, bureau.leave)
     await hand.wake("R-1")
