@@ -21,7 +21,7 @@ from workers.complaints import MAX_REPORT_BYTES, Complaint, read_complaint
 from workers.one_click import named_in
 from workers.rules.deadlines import end_of_day
 from workers.services import Services
-from workers.suppressing import Said, suppress_on_record
+from workers.suppressing import Said, look_at, suppress_on_record
 
 
 async def enter_address(
@@ -32,7 +32,8 @@ async def enter_address(
     Raises :class:`InvalidMessage`: ``not_an_email``, ``in_the_future``, ``not_in_normal_form`` for ``by``.
     """
     references = services.trust.references.suppression(clean_email(email))
-    await _enter(services, ground, references, received_on, by)
+    at = await _enter(services, ground, references, received_on, by)
+    await look_at(services, [email], at)
 
 
 async def enter_complaint(
@@ -48,7 +49,8 @@ async def enter_complaint(
     if not people:
         raise InvalidMessage("nobody_named")
     everybody = [reference for known in people for reference in known]
-    await _enter(services, SuppressionGround.COMPLAINT, everybody, received_on, by)
+    at = await _enter(services, SuppressionGround.COMPLAINT, everybody, received_on, by)
+    await look_at(services, [] if named else complaint.recipients, at)
     return len(people)
 
 
@@ -62,9 +64,10 @@ def read_report(file: Path) -> Complaint:
 
 async def _enter(
     services: Services, ground: SuppressionGround, references: Iterable[bytes], received_on: date | None, by: str
-) -> None:
+) -> datetime:
     at = _said_at(received_on, services.clock())
     await suppress_on_record(services, ground, [Said(str(uuid_utils.uuid4()), list(references), at)], by=by)
+    return at
 
 
 def _said_at(received_on: date | None, now: datetime) -> datetime:

@@ -23,6 +23,7 @@ from workers.settings import ControllerSettings
 from workers.stores.bookkeeping import Bookkeeping
 from workers.stores.confirmations import Confirmations
 from workers.stores.consents import Consents
+from workers.stores.due import Due
 from workers.stores.events import kept_events
 from workers.stores.files import Files
 from workers.stores.forgetting import Forgetting
@@ -102,6 +103,10 @@ class Services:
     @property
     def ticks(self) -> Ticks:
         return Ticks(self.databases)
+
+    @property
+    def due(self) -> Due:
+        return Due(self.databases)
 
     @property
     def forgetting(self) -> Forgetting:

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from schemas.evidence import entry
+from schemas.subject import ReferenceUse, clean_email
 from schemas.terms import SuppressionGround
 from workers.services import Services
 from workers.stores.suppression import No
@@ -27,9 +28,16 @@ class Said(NamedTuple):
 
 async def suppress(services: Services, emails: Iterable[str], ground: SuppressionGround, at: datetime) -> None:
     """End prospecting for these addresses, as from ``at``; what brought it is in evidence by its case. Repeatable."""
-    no = No(services.trust.register.prospecting, ground, at)
-    for email in emails:
+    no, addresses = No(services.trust.register.prospecting, ground, at), list(emails)
+    for email in addresses:
         await services.suppressions.add(email, no)
+    await look_at(services, addresses, at)
+
+
+async def look_at(services: Services, emails: Iterable[str], since: datetime) -> None:
+    """Have what is held of these addresses looked at now: a "no" of theirs, said at ``since``, is on the list."""
+    refs = [services.trust.references.of_email(ReferenceUse.LOOKUP, clean_email(email)) for email in emails]
+    await services.due.add((await services.people.find(refs)).values(), since)
 
 
 async def suppress_on_record(

@@ -157,6 +157,7 @@ INDEXES: Final[dict[str, dict[str, list[IndexModel]]]] = {
         "visits": [_index("device", "happened"), _index("expires")],
         "parked": [_index("refs", sparse=True), _index("event"), _index("expires"), _index("reason")],
         "batches": [_index("door", "seq"), _index("at", expireAfterSeconds=90 * 86_400)],
+        "due": [_index("since")],
         "files.files": [_index("metadata.person")],
         "files.chunks": [_index("files_id", "n", unique=True)],
     },
