@@ -76,12 +76,14 @@ class Daily:
 PARKED_LETTERS: Final = "parked-letters"
 UNCONFIRMED_SUBSCRIPTIONS: Final = "unconfirmed-subscriptions"
 EXPIRED_CONSENTS: Final = "expired-consents"
+AGGREGATES: Final = "aggregates"
 
 SCHEDULE: Final[Mapping[str, Rhythm]] = {
     PARKED_LETTERS: Every(timedelta(hours=1)),
     # Civil periods end with a day in Paris: these follow soon after.
     UNCONFIRMED_SUBSCRIPTIONS: Daily(time(0, 10)),
     EXPIRED_CONSENTS: Daily(time(0, 20)),
+    AGGREGATES: Daily(time(4, 0)),
 }
 """Chore → when it is due. The one place where it is said."""
 

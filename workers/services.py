@@ -20,6 +20,7 @@ from schemas.routes import Route, routes
 from schemas.subject import References
 from workers.evidence.notes import Notes
 from workers.settings import ControllerSettings
+from workers.stores.aggregates import Aggregates
 from workers.stores.bookkeeping import Bookkeeping
 from workers.stores.confirmations import Confirmations
 from workers.stores.consents import Consents
@@ -103,6 +104,10 @@ class Services:
     @property
     def ticks(self) -> Ticks:
         return Ticks(self.databases)
+
+    @property
+    def aggregates(self) -> Aggregates:
+        return Aggregates(self.databases)
 
     @property
     def due(self) -> Due:

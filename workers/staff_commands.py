@@ -7,7 +7,8 @@ import getpass
 import json
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 
 import typer
@@ -18,6 +19,7 @@ from schemas.terms import Department, Purpose
 if TYPE_CHECKING:
     from workers.services import Services
     from workers.status import Status
+    from workers.stores.aggregates import Counted
 
 R = TypeVar("R")
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document, for programs.")]
@@ -100,6 +102,30 @@ def audience(
     print(json.dumps(counted), file=sys.stderr)
 
 
+def aggregates(
+    by: Annotated[
+        str, typer.Option("--by", default_factory=getpass.getuser, show_default="this account", help="The read's name.")
+    ],
+    first: Annotated[datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="first day")] = None,
+    last: Annotated[datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="last day")] = None,
+    department: Annotated[Department, typer.Option("--department", help="who reads")] = Department.MARKETING_SALES,
+    as_json: AsJson = False,
+) -> None:
+    """Visits by day, page, country and language, no count of fewer devices than the register's smallest group."""
+    from workers.aggregates import read_counts
+    from workers.gate import Reader, ReadRefused
+
+    span = first.date() if first else date.min, last.date() if last else date.max
+    try:
+        counted = with_services(lambda services: read_counts(services, Reader(by, department), *span))
+    except ReadRefused as error:
+        fail(f"refused: {error}")
+    if as_json:
+        typer.echo(json.dumps([one.as_json() for one in counted], ensure_ascii=False))
+    else:
+        _print_counts(counted)
+
+
 def doctor(as_json: AsJson = False) -> None:
     """Check servers' settings, clocks, keys and register against what the promises rest on. Exit code 1 if unfit."""
     from dataclasses import asdict
@@ -119,6 +145,18 @@ def doctor(as_json: AsJson = False) -> None:
         Console().print(table)
     if not all(finding.fit for finding in findings):
         raise typer.Exit(1)
+
+
+def _print_counts(counted: Sequence[Counted]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("day", "page", "country", "language", "visits")
+    for one in counted:
+        for cell in one.cells:
+            table.add_row(one.day.isoformat(), *map(escape, (cell.page, cell.country, cell.language)), str(cell.visits))
+    Console().print(table)
 
 
 def _print_status(found: Status) -> None:

@@ -14,7 +14,8 @@ from typing import Final, NamedTuple
 
 from schemas.calendar import end_of_period
 from schemas.terms import Case
-from schemas.ticks import EXPIRED_CONSENTS, PARKED_LETTERS, UNCONFIRMED_SUBSCRIPTIONS
+from schemas.ticks import AGGREGATES, EXPIRED_CONSENTS, PARKED_LETTERS, UNCONFIRMED_SUBSCRIPTIONS
+from workers.aggregates import count_next_day
 from workers.services import Services
 from workers.stores.keys import KeyHeld
 from workers.stores.mongo import Document
@@ -43,6 +44,12 @@ async def note_expired_consents(services: Services) -> Part:
     """Consents that have run out become a record, once each. What they cover is judged when it is used, not here."""
     noted = await services.consents.note_expired(services.clock(), limit=AT_ONCE)
     return Part({"expired": noted}, noted == AT_ONCE)
+
+
+async def count_visits(services: Services) -> Part:
+    """Visits of days that are over become counts, a day at a time."""
+    counted = await count_next_day(services)
+    return Part({"days": int(counted)}, counted)
 
 
 async def erase_unconfirmed(services: Services) -> Part:
@@ -100,5 +107,6 @@ CHORES: Final[Mapping[str, Callable[[Services], Awaitable[Part]]]] = {
     PARKED_LETTERS: erase_parked,
     UNCONFIRMED_SUBSCRIPTIONS: erase_unconfirmed,
     EXPIRED_CONSENTS: note_expired_consents,
+    AGGREGATES: count_visits,
 }
 """Every chore of :data:`schemas.ticks.SCHEDULE`."""

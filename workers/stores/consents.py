@@ -7,13 +7,16 @@ Source: R4, R15, R16; design § 4 "Consent is a stream of events".
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from datetime import datetime
+from typing import Final
 
 from schemas.consent import Choice
 from workers.stores.events import Inserted, insert_events
 from workers.stores.gathering import Gathered
 from workers.stores.mongo import Collection, Databases, Document, available, insert_new
+
+_PAGE: Final = 5_000
 
 
 class Consents:
@@ -68,6 +71,23 @@ class Consents:
         with available():
             found = await self._visits.find(wanted, {"device": 1, "happened": 1}).to_list(None)
         return [visit for visit in found if visit["happened"] >= since[bytes(visit["device"])]]
+
+    async def first_visit(self, since: datetime) -> Document | None:
+        """The earliest stored visit from that moment on (``happened``)."""
+        with available():
+            return await self._visits.find_one({"happened": {"$gte": since}}, {"happened": 1}, sort=[("happened", 1)])
+
+    async def visits_between(self, start: datetime, end: datetime) -> AsyncGenerator[list[Document], None]:
+        """Pages of the visits from ``start`` until before ``end`` (``device``, ``happened``, ``url``, ``language``)."""
+        wanted = {"happened": {"$gte": start, "$lt": end}}
+        fields = {"_id": 0, "device": 1, "happened": 1, "url": 1, "language": 1}
+        cursor = self._visits.find(wanted, fields, batch_size=_PAGE)
+        while True:
+            with available():
+                page = await cursor.to_list(_PAGE)
+            if not page:
+                return
+            yield page
 
     async def undo(self, keys: Iterable[str]) -> None:
         """Take back what these events wrote."""

@@ -154,7 +154,7 @@ INDEXES: Final[dict[str, dict[str, list[IndexModel]]]] = {
         "anchors": [_index("refs", sparse=True), _index("about", sparse=True)],
         "confirmations": [_index("about")],
         "consents": [_index("device", "happened"), _index("expired_noted", "valid_until")],
-        "visits": [_index("device", "happened"), _index("expires")],
+        "visits": [_index("device", "happened"), _index("happened"), _index("expires")],
         "parked": [_index("refs", sparse=True), _index("event"), _index("expires"), _index("reason")],
         "batches": [_index("door", "seq"), _index("at", expireAfterSeconds=90 * 86_400)],
         "due": [_index("since")],
