@@ -7,6 +7,7 @@ operator              everything: administration, and looking after what went wr
 controller            every namespace of ours, and load dramatiq's script
 door                  put batches and files in, count what waits; read nothing that was put in
 clock                 lead the other clocks, put ticks into ``retention``
+desk                  see by their ids which messages wait that may bring a "no"; read none
 subsidiary-<code>     consume ``to.<code>`` and leave receipts in ``from.<code>``; no key of anybody else
 default               ``PING``, for a health check without a password
 ===================== =====================================================================================
@@ -26,13 +27,14 @@ from typing import Final
 
 from schemas.orders import order_namespace, receipt_namespace
 from schemas.register import Register
-from schemas.routes import CLOCK_LEASE, CLOCK_PUBLISHED, NAMESPACE, RETENTION
+from schemas.routes import CLOCK_LEASE, CLOCK_PUBLISHED, NAMESPACE, NOT_YET_CHOSEN, NOT_YET_NO, RETENTION
 from schemas.terms import SubsidiaryKind
 
 OPERATOR: Final = "operator"
 CONTROLLER: Final = "controller"
 DOOR: Final = "door"
 CLOCK: Final = "clock"
+DESK: Final = "desk"
 
 _HANDSHAKE: Final = "+ping +hello +auth +client|setinfo"
 _ENQUEUE: Final = "+evalsha +zadd +hset +rpush +publish"
@@ -73,6 +75,7 @@ def redis_users(register: Register) -> tuple[RedisUser, ...]:
         RedisUser(CONTROLLER, _controller()),
         RedisUser(DOOR, _door()),
         RedisUser(CLOCK, _clock()),
+        RedisUser(DESK, _desk()),
         *(RedisUser(subsidiary_user(code), _subsidiary(code)) for code in workers),
     )
 
@@ -111,6 +114,11 @@ def _clock() -> str:
     queue = f"(~{NAMESPACE} {place} &{NAMESPACE}:wake {_ENQUEUE} +hlen +llen)"
     lead = f"(~{CLOCK_LEASE} ~{CLOCK_PUBLISHED} +evalsha +get +set +del +hset +hgetall)"
     return f"{own} {queue} {lead}"
+
+
+def _desk() -> str:
+    hashes = " ".join(f"%R~{name}" for queue in (*NOT_YET_NO, *NOT_YET_CHOSEN) for name in queue)
+    return f"resetkeys resetchannels -@all {hashes} {_HANDSHAKE} +hkeys +multi +exec"
 
 
 def _subsidiary(code: str) -> str:

@@ -7,7 +7,8 @@ party.private.json              each party    sign as itself, open what is seale
 subsidiaries.public.json        controller    check receipts, seal orders; per subsidiary code
 controller.public.json          subsidiaries  check orders, seal receipts
 journal.key                     subsidiaries  keyed hashes of the journal of what was erased
-tokens.private.json             controller    make the tokens that are mailed to people
+tokens.private.json             controller,   make the tokens that are mailed to people
+                                desk
 tokens.public.json              door          tell a forged token; cannot make one
 =============================== ============= ==========================================================
 

@@ -78,6 +78,18 @@ def contact_type(case: Case) -> str:
     return f"greffier.contact.{case}"
 
 
+def message_hashes(queue: str) -> tuple[str, ...]:
+    """The Redis hashes of a queue's messages: to be worked on, tried again later, given up and not parked yet."""
+    return tuple(f"{NAMESPACE}:{queue}{kind}.msgs" for kind in ("", ".DQ", ".XQ"))
+
+
+NOT_YET_NO: Final = (message_hashes(NEWSLETTER), message_hashes(RIGHTS))
+"""Where an unsubscribe or an objection is from its acceptance until it is stored, queue by queue."""
+
+NOT_YET_CHOSEN: Final = (message_hashes(CONSENT)[::2],)
+"""The same of a choice about cookies. What is tried again there are visits that nothing covered."""
+
+
 def file_key(file_id: str) -> str:
     """The Redis key of an uploaded file's sealed content."""
     return f"greffier:file:{file_id}"

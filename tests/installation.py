@@ -22,7 +22,7 @@ from schemas.acl import CONTROLLER, DOOR
 from tests.waiting import until
 from workers.local import HOST, EmbeddedMongo, EmbeddedServer, EmbeddedValkey, start_together
 from workers.processes import Keeper, Process, free_port
-from workers.up import make_keys
+from workers.sample_keys import make_keys
 
 I = TypeVar("I", bound="Installation")  # noqa: E741
 

@@ -25,6 +25,7 @@ from schemas.subject import ReferenceUse
 from schemas.terms import Case, Purpose
 from workers.arrivals import stored_so_far
 from workers.gate import Reader, ReadRefused, purpose_end
+from workers.one_click import OneClickLinks
 from workers.rules.erasure import Verdict, judge
 from workers.rules.objections import ended
 from workers.rules.retention import is_live
@@ -82,10 +83,17 @@ class Page:
     left_out: Counter[LeftOut]
     after: str | None
 
-    def as_json(self) -> dict[str, Any]:
-        """As programs get it."""
-        members = [member.as_json() for member in self.members]
-        return {"members": members, "left_out": {why.value: self.left_out[why] for why in LeftOut}, "next": self.after}
+    def left_out_by_reason(self) -> dict[str, int]:
+        """How many of this page are no members, for each reason there is."""
+        return {why.value: self.left_out[why] for why in LeftOut}
+
+
+def rows(members: Iterable[Member], links: OneClickLinks | None, now: datetime) -> list[dict[str, Any]]:
+    """Members as a mailing tool gets them. ``headers``: the one-click headers of a mail to each, as they are.
+
+    ``None`` where no links can be made: a tool that mails without them takes the one click from people.
+    """
+    return [{**one.as_json(), "headers": links.headers(one.email, now) if links else None} for one in members]
 
 
 @dataclass(frozen=True, slots=True)

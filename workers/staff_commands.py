@@ -77,20 +77,25 @@ def audience(
     as_json: AsJson = False,
 ) -> None:
     """Who may be written to, now, for one purpose: an address a line; who is left out is counted by reason."""
-    from workers.audience import Audience, NoTransferBasis
+    from workers.audience import Audience, NoTransferBasis, rows
     from workers.gate import Reader, ReadRefused
     from workers.one_click import read_links
     from workers.settings import read_controller_settings
 
     async def run(services: Services) -> Counter[str]:
         links = read_links(read_controller_settings(), services.trust.references) if as_json else None
+        if as_json and links is None:
+            print("greffier: GREFFIER_PUBLIC_URL is not set: rows bear no one-click headers", file=sys.stderr)
         if subsidiary is not None and subsidiary not in services.trust.register.subsidiaries:
             raise typer.BadParameter(f"the register has no subsidiary {subsidiary}")
         left_out: Counter[str] = Counter()
         async for page in Audience(services, Reader(by, department), purpose, subsidiary).pages():
-            for member in page.members:
-                headers = {"headers": links.headers(member.email, services.clock())} if links else {}
-                typer.echo(json.dumps(member.as_json() | headers, ensure_ascii=False) if as_json else member.email)
+            if as_json:
+                shown = [json.dumps(row, ensure_ascii=False) for row in rows(page.members, links, services.clock())]
+            else:
+                shown = [member.email for member in page.members]
+            for line in shown:
+                typer.echo(line)
             left_out.update(page.left_out)
             left_out["members"] += len(page.members)
         return left_out

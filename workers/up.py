@@ -11,13 +11,12 @@ import contextlib
 import fcntl
 import json
 import os
-import secrets
 import signal
 import socket
 import sys
 import time
 import urllib.request
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -25,16 +24,14 @@ from typing import IO, Any
 
 import typer
 
-from schemas.acl import EVERYTHING, acl_file, redis_users, subsidiary_user
+from schemas.acl import DESK, subsidiary_user
 from schemas.desk_accounts import FILE as DESK_ACCOUNTS
-from schemas.desk_accounts import add_account, new_account
 from schemas.errors import ConfigurationError, Fault
-from schemas.keyring import add_api_key, generate_keys, new_api_key
-from schemas.register import SHIPPED, load_register
-from schemas.terms import Department
+from schemas.register import SHIPPED
 from workers.local import HOST, EmbeddedMongo, EmbeddedValkey, Server, open_mongo, open_redis, start_together
 from workers.processes import Keeper, Process, free_port, polling
 from workers.sample_group import STORE_URL, WITH_MONGODB, Office, found_group
+from workers.sample_keys import make_keys, make_redis_users
 from workers.stores.samples import make_sales
 
 READY_TIMEOUT = 60.0  # seconds
@@ -77,7 +74,7 @@ class System:
         self._lock: IO[str] | None = None
         self.crm_api_key = ""
         self.offices: dict[str, Office] = {}
-        self._office_passwords: dict[str, str] = {}
+        self._redis_passwords: dict[str, str] = {}
         self.register: Path = SHIPPED
 
     def start(self) -> None:
@@ -100,7 +97,8 @@ class System:
     def _start_servers(self) -> None:
         self._servers = [open_redis(self.data), open_mongo(self.data)]
         if isinstance(self._servers[0], EmbeddedValkey):
-            self._office_passwords = make_redis_users(self._servers[0].users, self.register, self.offices)
+            users = [DESK, *map(subsidiary_user, self.offices)]
+            self._redis_passwords = make_redis_users(self._servers[0].users, self.register, users)
         if self.offices:
             self._office_server = EmbeddedMongo(self.offices[WITH_MONGODB].folder)
             self._office_server.name = f"mongo-{WITH_MONGODB}"
@@ -172,6 +170,7 @@ class System:
 
     def _desk(self) -> Child:
         env = {
+            "GREFFIER_REDIS_URL": self._redis_url_of(DESK),
             "GREFFIER_MONGO_URL": self._servers[1].url,
             "GREFFIER_DESK_HOST": HOST,
             "GREFFIER_DESK_PORT": str(self._desk_port),
@@ -200,7 +199,7 @@ class System:
     def _office(self, office: Office) -> Child:
         port = free_port()
         env = {
-            "GREFFIER_REDIS_URL": self._redis_url_of(office),
+            "GREFFIER_REDIS_URL": self._redis_url_of(subsidiary_user(office.code)),
             "GREFFIER_KEYS": str(office.keys),
             "GREFFIER_JOURNAL": str(office.journal),
             "GREFFIER_METRICS_PORT": str(port),
@@ -209,10 +208,10 @@ class System:
         words = ["subsidiary", office.code, "--mapping", str(office.mapping)]
         return self._greffier(f"subsidiary-{office.code}", words, port, CONTROLLER_GRACE, env)
 
-    def _redis_url_of(self, office: Office) -> str:
-        """An office's own user of Redis, where the server is ours."""
-        url, password = self._servers[0].url, self._office_passwords.get(office.code)
-        return url.replace("://", f"://{subsidiary_user(office.code)}:{password}@", 1) if password else url
+    def _redis_url_of(self, user: str) -> str:
+        """Redis as one of its users, where the server is ours."""
+        url, password = self._servers[0].url, self._redis_passwords.get(user)
+        return url.replace("://", f"://{user}:{password}@", 1) if password else url
 
     def store_url(self, office: Office) -> str:
         """Where an office's own store answers."""
@@ -272,49 +271,6 @@ def up(data: Path, *, ready_file: Path | None, port: int, controllers: int) -> N
         finally:
             system.stop()
             _withdraw(ready_file)
-
-
-def make_keys(folder: Path) -> str:
-    """Every key of this folder's installation, made once; returns the sample CRM's key.
-
-    The sample's token stands beside the keys in clear, which no real installation does: this one is for looking.
-    """
-    sample = folder / "sample-crm-api-key"
-    if not folder.exists():
-        unfinished = folder.with_name(f"{folder.name}.unfinished-{os.getpid()}")
-        generate_keys(unfinished)
-        token, entry = new_api_key()
-        add_api_key(unfinished / "door", entry)
-        (unfinished / sample.name).touch(mode=0o600)
-        (unfinished / sample.name).write_text(token)
-        _open_a_desk_account(unfinished)
-        unfinished.rename(folder)  # whole or not at all: a start that was cut off leaves no half set
-    try:
-        return sample.read_text()
-    except OSError:
-        fault = Fault(str(sample), "is missing: these keys were not made by `greffier up`; name another data folder")
-        raise ConfigurationError("data folder", fault) from None
-
-
-def make_redis_users(file: Path, register: Path, offices: Iterable[str]) -> dict[str, str]:
-    """Write the users of an embedded Redis: each office its own, everything for whoever sits at this machine.
-
-    Returns the passwords by office, new ones at every start.
-    """
-    passwords = {code: secrets.token_urlsafe(32) for code in offices}
-    users = redis_users(load_register(register))
-    by_user = {subsidiary_user(code): password for code, password in passwords.items()}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(acl_file(users, by_user, EVERYTHING))
-    return passwords
-
-
-def _open_a_desk_account(folder: Path) -> None:
-    """An account that decides; its token stands beside the keys in clear, like the sample CRM's."""
-    token, account = new_account("sample.officer", Department.ADMINISTRATION, decides=True)
-    add_account(folder / DESK_ACCOUNTS, account)
-    (folder / "sample-desk-token").touch(mode=0o600)
-    (folder / "sample-desk-token").write_text(token)
 
 
 class _Stop(BaseException):

@@ -25,7 +25,7 @@ from schemas.register_reading import read_mapping
 from tests.benchmarks.stage import Stage
 from workers.local import EmbeddedMongo
 from workers.processes import Process, free_port
-from workers.up import make_keys
+from workers.sample_keys import make_keys
 
 CODES: Final = tuple(load_register().subsidiaries)[:10]
 _STORE_URL: Final = "GREFFIER_STORE_URL"

@@ -7,24 +7,26 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import redis
+from redis.asyncio import Redis as AsyncRedis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from typer.testing import CliRunner
 
 from producers.clock import Lease, Timekeeper
 from producers.publisher import FileContent, Letterbox, connect
-from schemas.acl import CLOCK, CONTROLLER, DOOR, OPERATOR, RedisUser, acl_file, redis_users, subsidiary_user
+from schemas.acl import CLOCK, CONTROLLER, DESK, DOOR, OPERATOR, RedisUser, acl_file, redis_users, subsidiary_user
+from schemas.errors import StoreUnavailable
 from schemas.keyring import generate_keys, read_sealer
 from schemas.orders import ORDER_QUEUE, RECEIPT_QUEUE, order_namespace, receipt_namespace
 from schemas.register_commands import register_app
-from schemas.routes import CLOCK_LEASE, RETENTION, SUBMISSIONS
+from schemas.routes import CLOCK_LEASE, NEWSLETTER, NOT_YET_CHOSEN, NOT_YET_NO, RETENTION, RIGHTS, SUBMISSIONS
 from schemas.terms import Case
 from schemas.ticks import SCHEDULE
 from tests.factories import REGISTER, form, someone
@@ -33,6 +35,7 @@ from tests.workers.subsidiary.conftest import all_parties, parties, sqlite_kit
 from tests.workers.subsidiary.controller import CODE, ControllerSide, entry
 from tests.workers.subsidiary.kits import URL_VARIABLE, SqliteKit, write_mapping
 from tests.workers.subsidiary.test_serving import fill
+from workers.arrivals import stored_so_far
 from workers.broker import Hooks, Tuning, build_broker
 from workers.broker.scripts import load_scripts
 from workers.cases.posting import Posting, message_id
@@ -62,6 +65,13 @@ READ_AND_TAKE = {
 REFUSALS = ("NOPERM", "command not allowed")
 """EXEC is refused inside an EXECABORT; DEBUG and MODULE by the server's own settings, before any user is looked at."""
 PUT = {"zadd", "hset", "rpush"}
+
+
+def may_desk(command: str, key: str) -> bool:
+    """What the desk's user may: see which messages wait that may bring a "no", and hold its own connection."""
+    if command == "hkeys":
+        return key in {name for queue in (*NOT_YET_NO, *NOT_YET_CHOSEN) for name in queue}
+    return command in ALWAYS - {"unsubscribe"} | {"multi", "exec"}
 
 
 def may(command: str, key: str) -> bool:
@@ -157,13 +167,15 @@ class Trial:
         return True
 
 
-def surprises(server: Server, keys: tuple[str, ...] = KEYS) -> list[tuple[str, str, bool]]:
+def surprises(
+    server: Server, keys: tuple[str, ...] = KEYS, user: str = OWN, granted_to: Callable[[str, str], bool] = may
+) -> list[tuple[str, str, bool]]:
     """Where the server grants something else than the design; command, key, what the server did."""
     known = commands(server.client(OPERATOR))
     assert len(known) > 250
-    trial = Trial(server.client(OWN))
+    trial = Trial(server.client(user))
     outcomes = [(command, key, trial.lets(command, words, key)) for command, words in known.items() for key in keys]
-    return [(command, key, granted) for command, key, granted in outcomes if granted is not may(command, key)]
+    return [(command, key, granted) for command, key, granted in outcomes if granted is not granted_to(command, key)]
 
 
 def test_every_command_on_every_namespace_is_granted_or_refused_as_designed(server: Server) -> None:
@@ -182,8 +194,27 @@ def test_a_user_who_may_more_is_noticed(fast_path: Path, good: str, broken: str)
         assert surprises(loose, (f"to.{CODE}:orders", f"from.{CODE}:receipts", "to.us:orders"))
 
 
+async def test_the_desk_sees_what_waits_as_its_user_and_may_do_no_more(server: Server) -> None:
+    async with AsyncRedis.from_url(server.url(DESK)) as desk:
+        await stored_so_far(desk, (*NOT_YET_NO, *NOT_YET_CHOSEN))
+        with server.client(OPERATOR) as operator:
+            assert operator.acl_log() == []
+            operator.hset(f"dramatiq:{NEWSLETTER}.msgs", "a-no", "sealed")
+        with pytest.raises(StoreUnavailable):
+            await stored_so_far(desk, patience_s=0.05)
+    keys = (f"dramatiq:{NEWSLETTER}.msgs", f"dramatiq:{RIGHTS}.DQ.msgs", f"dramatiq:{SUBMISSIONS}.msgs", *KEYS)
+    assert surprises(server, keys, DESK, may_desk) == []
+
+
+def test_a_desk_that_may_read_messages_is_noticed(fast_path: Path) -> None:
+    others = [user for user in USERS if user.name != DESK]
+    [desk] = [user for user in USERS if user.name == DESK]
+    with serving(fast_path, *others, replace(desk, rules=desk.rules + " +hgetall")) as loose:
+        assert surprises(loose, (f"dramatiq:{NEWSLETTER}.msgs",), DESK, may_desk)
+
+
 def test_nobody_but_the_operator_empties_or_sets_anything(server: Server) -> None:
-    for user in (CONTROLLER, DOOR, CLOCK, OWN):
+    for user in (CONTROLLER, DOOR, CLOCK, DESK, OWN):
         with server.client(user) as client:
             for words in (("FLUSHALL",), ("CONFIG", "SET", "save", ""), ("ACL", "LIST"), ("EVAL", "return 1", "0")):
                 with pytest.raises(redis.exceptions.NoPermissionError):

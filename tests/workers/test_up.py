@@ -23,7 +23,8 @@ from schemas.errors import ConfigurationError
 from schemas.keyring import read_api_keys, read_opener, read_sealer
 from schemas.ticks import SCHEDULE
 from tests.waiting import until_blocking
-from workers.up import System, make_keys
+from workers.sample_keys import make_keys
+from workers.up import System
 
 SERVED = {
     *("redis", "mongo", "mongo-de", "mail", "door", "controller", "desk", "counter", "clock"),
@@ -117,6 +118,19 @@ def test_everything_in_the_ready_file_answers(running: Running) -> None:
         assert client.ping()
     with MongoClient[dict[str, Any]](facts["mongo"]) as mongo:
         assert "greffier_active" in mongo.list_database_names()
+
+
+def test_a_mailing_tool_asks_the_desk_with_its_sample_account(running: Running) -> None:
+    """Which looks into Redis as a user who may hardly do anything else."""
+    facts = running.facts()
+    token = (Path(facts["data"]) / "keys" / "sample-mailer-token").read_text()
+    request = urllib.request.Request(
+        f"{facts['desk']}/api/audience/sales-prospecting", headers={"Authorization": f"Bearer {token}"}
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        assert set(json.load(answer)) == {"members", "left_out", "next"}
+    with redis.Redis.from_url(facts["redis"]) as client:
+        assert "desk" in {one["user"] for one in client.client_list()}
 
 
 def post(url: str, token: str, event: dict[str, Any]) -> int:

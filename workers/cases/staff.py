@@ -1,4 +1,4 @@
-"""Opens what staff decide with, in a process that is no controller: no Redis, no key that signs.
+"""Opens what staff decide with, in a process that is no controller: it takes nothing from a queue and signs no order.
 
 What they decide is done by the controllers, whose reconciler finds it due. Source: design § 1; R30.
 """

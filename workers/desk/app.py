@@ -10,6 +10,7 @@
 | ``POST …/lift`` | | end the hold |
 | ``POST …/identity`` | ``ask`` (why), or ``proved: true`` | ask for proof, or note that it came |
 | ``POST …/decide`` | ``store, decision, reason`` | ``again`` or ``accept``, for a store in doubt |
+| ``GET /api/audience/{purpose}`` | | who may be written to: :mod:`workers.desk.audiences` |
 
 A decision answers 200 with the case as it stands then; 409 with a code where the case does not allow it.
 Source: R30; design § 6 "Desk".
@@ -28,6 +29,7 @@ from aiohttp import web
 
 from schemas.errors import InvalidBody, InvalidMessage, Problem
 from schemas.fields import DAY, FieldType, pattern, text
+from schemas.party_keys import read_token_key
 from schemas.shapes import Shape
 from schemas.strict_json import parse
 from workers.cases import deciding
@@ -38,7 +40,9 @@ from workers.cases.staff import open_docket
 from workers.correspondence.facts import ExtensionReason
 from workers.correspondence.mailer import MailSettings
 from workers.desk.accounts import ACCOUNT, Staff, known_and_recorded
+from workers.desk.audiences import AudienceDesk
 from workers.desk.settings import DeskSettings
+from workers.one_click import OneClickLinks
 from workers.rules.decisions import Refusal
 from workers.services import Trust, utc_now
 from workers.stores.calls import Calls
@@ -71,6 +75,7 @@ class CaseDesk:
 
     docket: Docket
     staff: Staff
+    audiences: AudienceDesk
 
     def application(self) -> web.Application:
         services = self.docket.services
@@ -89,6 +94,7 @@ class CaseDesk:
             ("decide", self.decide),
         ):
             router.add_post(f"/api/cases/{{reference}}/{name}", handler)
+        router.add_get("/api/audience/{purpose}", self.audiences.page)
         add_health(router, services.databases.ping)
         return application
 
@@ -181,9 +187,9 @@ async def open_desk(
 ) -> AsyncIterator[int]:
     """A desk at work; its port. Raises :class:`schemas.errors.ConfigurationError`."""
     trust, staff = Trust.read(settings), Staff(settings.desk_accounts)
-    async with (
-        open_docket(settings, trust, mail, clock) as docket,
-        Listening(CaseDesk(docket, staff).application(), settings.desk_host, settings.desk_port) as listening,
-    ):
-        log.info("desk open", port=listening.port)
-        yield listening.port
+    links = OneClickLinks(read_token_key(settings.keys), trust.references, mail.public_url)
+    async with open_docket(settings, trust, mail, clock) as docket:
+        desk = CaseDesk(docket, staff, AudienceDesk(docket.services, links))
+        async with Listening(desk.application(), settings.desk_host, settings.desk_port) as listening:
+            log.info("desk open", port=listening.port, one_click_links=links.public_url)
+            yield listening.port

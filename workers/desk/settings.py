@@ -11,7 +11,7 @@ from workers.settings import ControllerSettings
 
 
 class DeskSettings(ControllerSettings):
-    """One desk process: a controller's databases and key folder, without any queue."""
+    """One desk process: a controller's databases and key folder; of the queues it sees only which messages wait."""
 
     desk_host: str = "127.0.0.1"
     """The address to listen on: of the internal network, never a public one."""

@@ -1,4 +1,4 @@
-"""A desk on a real port, beside the court whose cases it shows, and accounts of two kinds."""
+"""A desk on a real port, beside the court whose cases it shows, and accounts of three kinds."""
 
 from __future__ import annotations
 
@@ -26,12 +26,13 @@ __all__ = ["court", "subsidiary_keys"]
 
 @dataclass
 class Chair:
-    """A client before the desk. ``dpo`` decides, ``clerk`` looks."""
+    """A client before the desk. ``dpo`` decides, ``clerk`` looks, ``mailer`` is a mailing tool."""
 
     http: aiohttp.ClientSession
     accounts: Path
     dpo: str
     clerk: str
+    mailer: str
     court: Court
     bench: Bench
 
@@ -46,18 +47,23 @@ class Chair:
             return answer.status, await answer.json(content_type=None)
 
     def _bearer(self, token: str | None) -> dict[str, str]:
-        known = {"dpo": self.dpo, "clerk": self.clerk}
+        known = {"dpo": self.dpo, "clerk": self.clerk, "mailer": self.mailer}
         return {} if token is None else {"Authorization": f"Bearer {known.get(token, token)}"}
 
 
 @pytest.fixture
-async def chair(court: Court, bench: Bench, keys: Path, mongo_url: str, tmp_path: Path) -> AsyncIterator[Chair]:
+async def chair(
+    court: Court, bench: Bench, keys: Path, mongo_url: str, redis_url: str, tmp_path: Path
+) -> AsyncIterator[Chair]:
     accounts = tmp_path / "desk-accounts.json"
     dpo, entry = new_account("dpo.sample", Department.ADMINISTRATION, decides=True)
     add_account(accounts, entry)
     clerk, entry = new_account("clerk.sample", Department.IT)
     add_account(accounts, entry)
+    mailer, entry = new_account("mailer.sample", Department.MARKETING_SALES)
+    add_account(accounts, entry)
     settings = DeskSettings(
+        redis_url=SecretStr(redis_url),
         mongo_url=SecretStr(mongo_url),
         mongo_prefix=bench.prefix,
         keys=keys / "controller",
@@ -69,4 +75,4 @@ async def chair(court: Court, bench: Bench, keys: Path, mongo_url: str, tmp_path
         open_desk(settings, mail, bench.clock) as port,
         aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http,
     ):
-        yield Chair(http, accounts, dpo, clerk, court, bench)
+        yield Chair(http, accounts, dpo, clerk, mailer, court, bench)
