@@ -77,10 +77,12 @@ PARKED_LETTERS: Final = "parked-letters"
 UNCONFIRMED_SUBSCRIPTIONS: Final = "unconfirmed-subscriptions"
 EXPIRED_CONSENTS: Final = "expired-consents"
 AGGREGATES: Final = "aggregates"
+EXPIRED_VISITS: Final = "expired-visits"
 
 SCHEDULE: Final[Mapping[str, Rhythm]] = {
     PARKED_LETTERS: Every(timedelta(hours=1)),
     # Civil periods end with a day in Paris: these follow soon after.
+    EXPIRED_VISITS: Daily(time(0, 5)),
     UNCONFIRMED_SUBSCRIPTIONS: Daily(time(0, 10)),
     EXPIRED_CONSENTS: Daily(time(0, 20)),
     AGGREGATES: Daily(time(4, 0)),

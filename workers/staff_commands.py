@@ -181,6 +181,9 @@ def _print_status(found: Status) -> None:
     for chore in found.chores:
         chores.add_row(chore.chore, chore.planned or "never", chore.done or "never", chore.next_due)
     Console().print(queues, doors, parked, chores)
+    if found.withdrawals:
+        took = found.withdrawals
+        print(f"withdrawn consents: {took.deleted}, what rested on them deleted within {took.most_ms} ms")
     for alarm in found.alarms:
         print(f"ALARM: {alarm}")
     if not found.alarms:

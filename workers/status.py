@@ -18,7 +18,11 @@ from schemas.fields import read_moment, wire_moment
 from schemas.routes import NAMESPACE, QUEUES
 from schemas.ticks import SCHEDULE, missed
 from workers.services import Services
+from workers.stores.consents import Withdrawals
 from workers.stores.heads import LedgerState, at_one_look
+
+WITHDRAWAL_OVERDUE: Final = timedelta(minutes=5)
+"""How long what rested on a withdrawn consent may still be there: a worker deletes it with the "no" in its hands."""
 
 HEAD_OVERDUE: Final = timedelta(minutes=1)
 """How long an entry may wait for a signed head: keepers sign every few seconds."""
@@ -55,6 +59,7 @@ class Status:
     alarms: tuple[str, ...]
     ledger: LedgerState | None = None
     chores: tuple[ChoreState, ...] = ()
+    withdrawals: Withdrawals | None = None
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -73,8 +78,9 @@ async def look_around(services: Services, redis: Redis) -> Status:
         sequences = await services.bookkeeping.sequences()
         ledger = await at_one_look(services.databases)
         chores = await look_at_chores(services)
+        withdrawals = await services.consents.withdrawals()
     except StoreUnavailable as error:
-        parked, sequences, ledger, chores = {}, [], None, ()
+        parked, sequences, ledger, chores, withdrawals = {}, [], None, (), None
         alarms.append(f"MongoDB does not answer ({error})")
     waiting = any(state.messages or state.delayed for state in queues)
     # While messages wait, a door's newest numbers may still be among them: only then is a gap no alarm.
@@ -96,8 +102,17 @@ async def look_around(services: Services, redis: Redis) -> Status:
         for state in chores
         if state.missed
     ]
+    alarms += _withdrawal_alarms(services, withdrawals) if withdrawals is not None else []
     doors = tuple({**asdict(sequence), "missing": sequence.missing} for sequence in sequences)
-    return Status(queues, parked, doors, tuple(alarms), ledger, chores)
+    return Status(queues, parked, doors, tuple(alarms), ledger, chores, withdrawals)
+
+
+def _withdrawal_alarms(services: Services, withdrawals: Withdrawals) -> list[str]:
+    """What rested on a withdrawn consent and is still there. Source: R14."""
+    since = withdrawals.waiting_since
+    if since is None or services.clock() - read_moment(since) <= WITHDRAWAL_OVERDUE:
+        return []
+    return [f"visits: what rested on a consent is not deleted, and its withdrawal came at {since}"]
 
 
 def ledger_alarms(services: Services, ledger: LedgerState) -> list[str]:

@@ -32,7 +32,7 @@ Play = Callable[[Bench, Sequence[Event]], Awaitable[None]]
 
 ARRIVALS: Final = ("created_at", "wrapped", "kek", "nonce")
 """Fields that say when or under which random key something was first written."""
-ACCOUNTS: Final = ("active.batches", "evidence.outcomes", "evidence.reads")
+ACCOUNTS: Final = ("active.batches", "evidence.outcomes", "evidence.reads", "evidence.withdrawals")
 """What counts deliveries and decisions rather than states."""
 SEED: Final = 20_261_122
 ORDERS: Final = 5

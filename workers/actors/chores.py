@@ -14,7 +14,8 @@ from typing import Final, NamedTuple
 
 from schemas.calendar import end_of_period
 from schemas.terms import Case
-from schemas.ticks import AGGREGATES, EXPIRED_CONSENTS, PARKED_LETTERS, UNCONFIRMED_SUBSCRIPTIONS
+from schemas.ticks import AGGREGATES, EXPIRED_CONSENTS, EXPIRED_VISITS, PARKED_LETTERS, UNCONFIRMED_SUBSCRIPTIONS
+from workers.actors.consent import expire_visits
 from workers.aggregates import count_next_day
 from workers.services import Services
 from workers.stores.keys import KeyHeld
@@ -22,6 +23,8 @@ from workers.stores.mongo import Document
 
 AT_ONCE: Final = 100
 """Letters, subscriptions or consents in one part."""
+
+VISITS_AT_ONCE: Final = 1_000
 
 UNDER_WAY: Final = timedelta(days=1)
 """How long after its last day a subscription is left: its confirmation may have been given then and be on its way."""
@@ -50,6 +53,12 @@ async def count_visits(services: Services) -> Part:
     """Visits of days that are over become counts, a day at a time."""
     counted = await count_next_day(services)
     return Part({"days": int(counted)}, counted)
+
+
+async def delete_expired_visits(services: Services) -> Part:
+    """Visits whose time is over, or whose device's consent has run out."""
+    deleted, more = await expire_visits(services, VISITS_AT_ONCE)
+    return Part({"deleted": deleted}, more)
 
 
 async def erase_unconfirmed(services: Services) -> Part:
@@ -106,6 +115,7 @@ def _by_person(subscriptions: Sequence[Document]) -> dict[str, list[str]]:
 CHORES: Final[Mapping[str, Callable[[Services], Awaitable[Part]]]] = {
     PARKED_LETTERS: erase_parked,
     UNCONFIRMED_SUBSCRIPTIONS: erase_unconfirmed,
+    EXPIRED_VISITS: delete_expired_visits,
     EXPIRED_CONSENTS: note_expired_consents,
     AGGREGATES: count_visits,
 }

@@ -1,22 +1,24 @@
 """The queue ``consent``: choices about cookies, and the visits that they cover.
 
 Consents of a batch are kept before its visits. A visit not covered is tried once more later, since its consent may be
-on its way, then counted and dropped. A refusal judges the device's stored visits again, whenever it arrives.
-Source: R4, R15, R16; P2, P10; design § 4 "Consent is a stream of events".
+on its way, then counted and dropped. A visit stays while the consent that it rests on does: a refusal, whenever it
+arrives, deletes what was kept under the yes before it, and a yes that runs out is seen when ``expires`` has come.
+Source: R4, R14, R15, R16; P2, P9, P10; design § 4 "Consent is a stream of events".
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence, Set
 from datetime import datetime
+from typing import NamedTuple
 
 from schemas.calendar import end_of_period
-from schemas.consent import Choice
 from schemas.fields import read_moment
 from schemas.routes import COOKIE_CONSENT
 from workers.actors.batches import ERASED, Arrived, letter_of, park, refuse
 from workers.actors.work import Keep
-from workers.rules.consent import covers, valid_until
+from workers.rules.consent import refused_since, rests_until, valid_until
 from workers.rules.erasure import Verdict, judge, latest
 from workers.services import Services
 from workers.stores.mongo import Document
@@ -32,19 +34,22 @@ def keep_consents(try_again: TryAgain | None) -> Keep:
     """What keeps choices and visits. Without ``try_again`` this is the second try: what is uncovered is dropped."""
 
     async def keep(services: Services, arrived: Sequence[Arrived]) -> None:
-        await _keep_choices(services, [one for one in arrived if one.event.type == COOKIE_CONSENT])
+        last = try_again is None
+        choices = [one for one in arrived if one.event.type == COOKIE_CONSENT]
+        doubtful = await _keep_choices(services, choices, last=last)
         uncovered = await _keep_visits(services, [one for one in arrived if one.event.type != COOKIE_CONSENT])
-        if uncovered and try_again:
-            await try_again([one.position for one in uncovered])
+        if try_again and (doubtful or uncovered):
+            await try_again([one.position for one in (*doubtful, *uncovered)])
         elif uncovered:
             await services.bookkeeping.refused((one.key for one in uncovered), NOT_COVERED, services.clock())
 
     return keep
 
 
-async def _keep_choices(services: Services, arrived: Sequence[Arrived]) -> None:
+async def _keep_choices(services: Services, arrived: Sequence[Arrived], *, last: bool) -> list[Arrived]:
+    """Keep choices; the refusals that leave visits uncovered of which a yes on its way may yet say otherwise."""
     if not arrived:
-        return
+        return []
     known = frozenset(map(str, services.trust.register.cookies))
     foreign = [one for one in arrived if not known.issuperset(one.data["choices"])]
     await park(services, [letter_of(services, one, "unknown_purpose") for one in foreign])
@@ -54,17 +59,21 @@ async def _keep_choices(services: Services, arrived: Sequence[Arrived]) -> None:
     conflicting = [one for one in choices if one.key in inserted.conflicting]
     await park(services, [letter_of(services, one, "same_id_other_body") for one in conflicting])
     kept = [document for document in documents if document["_id"] not in inserted.conflicting]
-    await _judge_again(services, _refusals(services, kept))
+    refusals = _refusals(services, kept)
+    devices = await _judge_again(services, refusals, inserted.repeated, last=last)
+    doubtful = {refusals[device]["_id"] for device in devices}
+    return [one for one in choices if one.key in doubtful]
 
 
-def _refusals(services: Services, consents: Sequence[Document]) -> dict[bytes, datetime]:
-    """Device → the first moment at which it refuses, in these, to have its visits kept."""
+def _refusals(services: Services, consents: Sequence[Document]) -> dict[bytes, Document]:
+    """Device → the first choice, of these, by which it refuses to have its visits kept."""
     measured = services.trust.register.covers_visits
-    first: dict[bytes, datetime] = {}
+    first: dict[bytes, Document] = {}
     for consent in consents:
         if consent["choices"].get(measured) is False:
-            device, happened = consent["device"], consent["happened"]
-            first[device] = min(happened, first.get(device, happened))
+            known = first.setdefault(consent["device"], consent)
+            if consent["happened"] < known["happened"]:
+                first[consent["device"]] = consent
     return first
 
 
@@ -92,21 +101,88 @@ def _consent(services: Services, one: Arrived) -> Document:
     }
 
 
-async def _judge_again(services: Services, since: dict[bytes, datetime]) -> None:
-    """Delete the stored visits that a refusal, however late it arrived, no longer covers."""
-    if since:
-        visits = await services.consents.visits_since(since)
-        await services.consents.delete_visits([visit["_id"] for visit in await _not_covered(services, visits)])
+async def _judge_again(
+    services: Services, refusals: dict[bytes, Document], repeated: Set[str], *, last: bool
+) -> set[bytes]:
+    """Delete the stored visits that rested on what is refused now, however late it arrived, and note how long it took.
+
+    A visit of after the refusal, kept under a yes before it, may be covered by one that is on its way: its device is
+    returned, and the last time it is dropped like any that nothing covers.
+    ``repeated``: choices that were kept before; the attempt that kept them may have died before it deleted anything.
+    """
+    if not refusals:
+        return set()
+    visits = await services.consents.visits_of(refusals)
+    judged = await _judged(services, visits)
+    await _withdraw(services, refusals, [visit for visit in visits if judged[visit["_id"]].refused], repeated)
+    doubtful = [visit for visit in visits if judged[visit["_id"]].doubtful]
+    if last and doubtful:
+        keys = [visit["_id"] for visit in doubtful]
+        await services.consents.delete_visits(keys)
+        await services.bookkeeping.refused(keys, NOT_COVERED, services.clock())
+    return {bytes(visit["device"]) for visit in doubtful}
 
 
-async def _not_covered(services: Services, visits: Sequence[Document]) -> list[Document]:
-    choices = await services.consents.choices(bytes(visit["device"]) for visit in visits)
-    return [visit for visit in visits if not _is_covered(services, choices.get(bytes(visit["device"]), []), visit)]
+async def _withdraw(
+    services: Services, refusals: dict[bytes, Document], over: Sequence[Document], repeated: Set[str]
+) -> None:
+    """Delete what rested on a consent that is no more; how long that took is known, however often it breaks off."""
+    ended = Counter(bytes(visit["device"]) for visit in over)
+    begun = [
+        {"_id": no["_id"], "said_at": no["happened"], "received_at": no["received"], "visits": ended[device]}
+        for device, no in refusals.items()
+        if ended[device]
+    ]
+    await services.consents.begin_withdrawals(begun)
+    await services.consents.delete_visits(visit["_id"] for visit in over)
+    keys = [no["_id"] for no in refusals.values()]
+    if begun or not repeated.isdisjoint(keys):
+        await services.consents.end_withdrawals(keys, services.clock())
 
 
-def _is_covered(services: Services, choices: Sequence[Choice], visit: Document) -> bool:
+class _Judged(NamedTuple):
+    """``until``: when a visit's consent ends, as far as is known; ``None`` where nothing covers it.
+
+    ``refused``: and nothing on its way will.
+    """
+
+    until: datetime | None
+    refused: bool
+
+    @property
+    def doubtful(self) -> bool:
+        return self.until is None and not self.refused
+
+
+async def _judged(services: Services, visits: Sequence[Document]) -> dict[str, _Judged]:
+    """How each visit stands by all that its device is known to have said."""
     register = services.trust.register
-    return covers(choices, register.covers_visits, visit["happened"], register)
+    purpose, judged = register.covers_visits, {}
+    choices = await services.consents.choices(bytes(visit["device"]) for visit in visits)
+    for visit in visits:
+        said, since = choices.get(bytes(visit["device"]), []), visit["happened"]
+        judged[visit["_id"]] = _Judged(rests_until(said, purpose, since, register), refused_since(said, purpose, since))
+    return judged
+
+
+def _retained_until(services: Services, visit: Document) -> datetime:
+    """When the last of the purposes that visits serve ends by its retention rule."""
+    return max(end_of_period(visit["happened"], rule.active) for rule in services.trust.register.visit_links())
+
+
+async def expire_visits(services: Services, limit: int) -> tuple[int, bool]:
+    """Delete visits that nothing lets be kept any more: their time is over, or the consent they rest on has run out.
+
+    ``limit`` are looked at; how many went, and whether there may be more. One whose device has said yes again in time
+    is given its new end.
+    """
+    now = services.clock()
+    visits = await services.consents.visits_over(now, limit=limit)
+    judged = await _judged(services, visits)
+    ends = {visit["_id"]: min(judged[visit["_id"]].until or now, _retained_until(services, visit)) for visit in visits}
+    await services.consents.visits_last({key: end for key, end in ends.items() if end > now})
+    over = [key for key, end in ends.items() if end <= now]
+    return await services.consents.delete_visits(over), len(visits) == limit
 
 
 async def _keep_visits(services: Services, arrived: Sequence[Arrived]) -> list[Arrived]:
@@ -115,30 +191,38 @@ async def _keep_visits(services: Services, arrived: Sequence[Arrived]) -> list[A
         return []
     by_key = {one.key: one for one in arrived}
     visits = [_visit(services, one) for one in arrived]
-    uncovered = await _not_covered(services, visits)
-    left_out = {visit["_id"] for visit in uncovered}
-    covered = [visit for visit in visits if visit["_id"] not in left_out]
+    covered, left_out = await _covered(services, visits)
     inserted = await services.consents.insert_visits(covered)
     conflicting = [by_key[key] for key in inserted.conflicting]
     await park(services, [letter_of(services, one, "same_id_other_body") for one in conflicting])
     written = [visit for visit in covered if visit["_id"] not in inserted.conflicting]
     # A refusal may have come between the first judgement and the write: look again after it, as for tombstones.
-    await services.consents.delete_visits([visit["_id"] for visit in await _not_covered(services, written)])
-    await _look_after(services, [by_key[visit["_id"]] for visit in written])
+    _, overtaken = await _covered(services, written)
+    await services.consents.delete_visits(overtaken)
+    left_out |= overtaken
+    await _look_after(services, [by_key[visit["_id"]] for visit in written if visit["_id"] not in overtaken])
     return [by_key[key] for key in by_key if key in left_out]
 
 
+async def _covered(services: Services, visits: Sequence[Document]) -> tuple[list[Document], set[str]]:
+    """Those that rest on a consent at this moment, each with its end as far as is known; the keys of the others."""
+    now, judged = services.clock(), await _judged(services, visits)
+    covered = []
+    for visit in visits:
+        end = judged[visit["_id"]].until
+        if end is not None and end > now:
+            covered.append(visit | {"expires": min(end, _retained_until(services, visit))})
+    return covered, judged.keys() - {visit["_id"] for visit in covered}
+
+
 def _visit(services: Services, one: Arrived) -> Document:
-    happened = _happened(one)
-    register = services.trust.register
     document: Document = {
         "_id": one.key,
         "event_id": one.event.id,
         "device": services.trust.references.of_device(one.data["device_id"]),
-        "happened": happened,
+        "happened": _happened(one),
         "received": one.received,
         "digest": one.digest,
-        "expires": max(end_of_period(happened, rule.active) for rule in register.visit_links()),
     }
     document.update({name: one.data[name] for name in ("url", "user_agent", "language", "network") if name in one.data})
     return document

@@ -28,11 +28,10 @@ class ConsentState(StrEnum):
 
 def state_at(events: Iterable[Choice], purpose: CookiePurpose, moment: datetime, register: Register) -> ConsentState:
     """What a device's choices say about ``purpose`` at ``moment``, whatever order they arrived in."""
-    said = [event for event in events if purpose in event.choices and event.happened <= moment]
+    said = [event for event in _in_order(events, purpose) if event.happened <= moment]
     if not said:
         return ConsentState.UNKNOWN
-    # At one instant a "no" sorts after a "yes", so it is the last word.
-    last = max(said, key=lambda event: (event.happened, not event.choices[purpose]))
+    last = said[-1]
     accepted = last.choices[purpose]
     if moment >= end_of_period(last.happened, register.cookie_validity(purpose, accepted)):
         return ConsentState.EXPIRED
@@ -42,6 +41,39 @@ def state_at(events: Iterable[Choice], purpose: CookiePurpose, moment: datetime,
 def covers(events: Iterable[Choice], purpose: CookiePurpose, moment: datetime, register: Register) -> bool:
     """Whether data of that moment may be used for ``purpose``."""
     return state_at(events, purpose, moment, register) is ConsentState.GIVEN
+
+
+def rests_until(
+    events: Iterable[Choice], purpose: CookiePurpose, since: datetime, register: Register
+) -> datetime | None:
+    """Until when data of the moment ``since`` rests on consent, as far as is known; ``None`` where it does not.
+
+    It must have been given then, and never have been refused, withdrawn or left to run out since: a new yes covers what
+    comes after it, and does not bring back what a "no" has ended. So what is left does not depend on which of the
+    events, or the data, was known first. Source: R14.
+    """
+    events = list(events)
+    if not covers(events, purpose, since, register):
+        return None
+    until = since
+    for event in _in_order(events, purpose):
+        # Also one that a door's clock, a little ahead of ours, has dated after this moment: a "no" waits for nothing.
+        if event.happened > since and not event.choices[purpose]:
+            return None
+        if event.happened <= since or event.happened < until:
+            until = end_of_period(event.happened, register.cookie_validity(purpose, event.choices[purpose]))
+    return until
+
+
+def refused_since(events: Iterable[Choice], purpose: CookiePurpose, since: datetime) -> bool:
+    """Whether a "no" of that moment or later is known: then nothing that may still arrive lets its data be kept."""
+    return any(not event.choices[purpose] and event.happened >= since for event in _in_order(events, purpose))
+
+
+def _in_order(events: Iterable[Choice], purpose: CookiePurpose) -> list[Choice]:
+    """What was said about a purpose: at one instant a "no" sorts after a "yes", so it is the last word."""
+    said = [event for event in events if purpose in event.choices]
+    return sorted(said, key=lambda event: (event.happened, not event.choices[purpose]))
 
 
 def valid_until(choices: Mapping[str, bool], happened: datetime, register: Register) -> datetime:

@@ -7,25 +7,44 @@ Source: R4, R15, R16; design § 4 "Consent is a stream of events".
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from pymongo import UpdateOne
+
 from schemas.consent import Choice
+from schemas.fields import wire_moment
 from workers.stores.events import Inserted, insert_events
 from workers.stores.gathering import Gathered
 from workers.stores.mongo import Collection, Databases, Document, available, insert_new
 
 _PAGE: Final = 5_000
+_VISIT: Final = {"device": 1, "happened": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawals:
+    """What came of withdrawals: how many, milliseconds from arrival to deletion, since when the oldest open one waits.
+
+    Source: R14.
+    """
+
+    deleted: int
+    mean_ms: int
+    most_ms: int
+    waiting_since: str | None
 
 
 class Consents:
-    """Consents and visits, in **active**; in **evidence**, by the same key, which consents have run out."""
+    """Consents and visits, in **active**; in **evidence**, by the same key, which have run out or were withdrawn."""
 
     def __init__(self, databases: Databases) -> None:
         self._consents: Collection = databases.active["consents"]
         self._visits: Collection = databases.active["visits"]
         self._expired: Collection = databases.evidence["expired_consents"]
+        self._withdrawals: Collection = databases.evidence["withdrawals"]
         self._gathered_visits = Gathered(self._visits)
 
     async def insert(self, documents: Sequence[Document]) -> Inserted:
@@ -63,14 +82,51 @@ class Consents:
             )
         return len(over)
 
-    async def visits_since(self, since: dict[bytes, datetime]) -> list[Document]:
-        """Device → moment: the stored visits of each device from that moment on (``_id``, ``device``, ``happened``)."""
-        if not since:
-            return []
-        wanted = {"device": {"$in": list(since)}, "happened": {"$gte": min(since.values())}}
+    async def visits_of(self, devices: Iterable[bytes]) -> list[Document]:
+        """The stored visits of these devices (``_id``, ``device``, ``happened``)."""
         with available():
-            found = await self._visits.find(wanted, {"device": 1, "happened": 1}).to_list(None)
-        return [visit for visit in found if visit["happened"] >= since[bytes(visit["device"])]]
+            return await self._visits.find({"device": {"$in": list(devices)}}, _VISIT).to_list(None)
+
+    async def visits_over(self, now: datetime, *, limit: int) -> list[Document]:
+        """Visits whose ``expires`` has come, ``limit`` at most (``_id``, ``device``, ``happened``)."""
+        with available():
+            found = self._visits.find({"expires": {"$lte": now}}, _VISIT).sort("expires", 1).limit(limit)
+            return await found.to_list(None)
+
+    async def visits_last(self, until: Mapping[str, datetime]) -> None:
+        """Visit → its new ``expires``."""
+        writes = [UpdateOne({"_id": key}, {"$set": {"expires": end}}) for key, end in until.items()]
+        if writes:
+            with available():
+                await self._visits.bulk_write(writes, ordered=False)
+
+    async def begin_withdrawals(self, withdrawals: Sequence[Document]) -> None:
+        """Note of each of these "no"s, by its event key, when it was said and came, and what it ends: once each.
+
+        Before anything is deleted, so that however often that breaks off, the time it took in all is known.
+        """
+        await insert_new(self._withdrawals, list(withdrawals))
+
+    async def end_withdrawals(self, keys: Iterable[str], now: datetime) -> None:
+        """Note that what they ended is deleted: of those that were begun, the first time."""
+        with available():
+            await self._withdrawals.update_many(
+                {"_id": {"$in": list(keys)}, "deleted_at": None}, {"$set": {"deleted_at": now}}
+            )
+
+    async def withdrawals(self) -> Withdrawals:
+        """How long deletion took after a withdrawal, over all that are kept, and what is not deleted yet."""
+        took = {"$subtract": ["$deleted_at", "$received_at"]}
+        stages: list[Document] = [
+            {"$match": {"deleted_at": {"$ne": None}}},
+            {"$group": {"_id": None, "count": {"$sum": 1}, "mean": {"$avg": took}, "most": {"$max": took}}},
+        ]
+        with available():
+            done = await self._withdrawals.aggregate(stages).to_list(None)
+            oldest = await self._withdrawals.find_one({"deleted_at": None}, sort=[("received_at", 1)])
+        [all_of_them] = done or [{"count": 0, "mean": 0, "most": 0}]
+        waiting = wire_moment(oldest["received_at"]) if oldest else None
+        return Withdrawals(all_of_them["count"], round(all_of_them["mean"]), round(all_of_them["most"]), waiting)
 
     async def first_visit(self, since: datetime) -> Document | None:
         """The earliest stored visit from that moment on (``happened``)."""

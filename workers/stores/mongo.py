@@ -181,6 +181,7 @@ INDEXES: Final[dict[str, dict[str, list[IndexModel]]]] = {
         "mails": [_index("case"), _index("send_at", sparse=True)],
         "turns": [_index("at", expireAfterSeconds=0)],
         "ticks": [_index("chore", "planned")],
+        "withdrawals": [_index("deleted_at", "received_at")],
     },
 }
 """Database → collection → indexes.

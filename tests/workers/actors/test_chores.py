@@ -11,7 +11,7 @@ import pytest
 from schemas.envelope import Event
 from schemas.routes import COOKIE_CONSENT, SUBMISSIONS, file_key
 from schemas.terms import Case
-from schemas.ticks import EXPIRED_CONSENTS, PARKED_LETTERS, SCHEDULE, tick
+from schemas.ticks import EXPIRED_CONSENTS, EXPIRED_VISITS, PARKED_LETTERS, SCHEDULE, tick
 from tests import factories
 from tests.factories import NOON
 from tests.workers.actors.ticking import HOUR, deliver, run
@@ -116,3 +116,46 @@ async def test_the_record_of_a_run_that_died_half_way_is_not_doubled(
     await run(bench, EXPIRED_CONSENTS, later)
     assert len(bench.collection("expired_consents", "evidence")) == 3
     assert noted.count_documents({"expired_noted": True, "type": {"$ne": COOKIE_CONSENT}}) == 3
+
+
+# ---------------------------------------------------------------------- visits whose time is over
+
+END_OF_YES = datetime(2027, 12, 20, 23, tzinfo=UTC)
+
+
+async def test_visits_go_when_the_consent_they_rest_on_runs_out(bench: Bench) -> None:
+    """Source: R14, R15; P9."""
+    bench.clock.at = NOON + timedelta(days=300)
+    late = NOON + timedelta(days=250)
+    await bench.send(factories.choice("device-1"), factories.choice("device-2"))
+    await bench.send(factories.choice("device-2", late))
+    await bench.send(factories.visit("device-1", late), stays := factories.visit("device-2", late))
+    assert [one["expires"] for one in bench.collection("visits")] == [END_OF_YES, datetime(2028, 7, 28, 22, tzinfo=UTC)]
+    assert (await run(bench, EXPIRED_VISITS, END_OF_YES - HOUR))["counts"] == {"deleted": 0}
+    assert (await run(bench, EXPIRED_VISITS, END_OF_YES + HOUR))["counts"] == {"deleted": 1}
+    assert [one["_id"] for one in bench.collection("visits")] == [stays.key]
+
+
+async def test_a_visit_whose_device_said_yes_again_in_time_gets_its_new_end(bench: Bench) -> None:
+    bench.clock.at = NOON + timedelta(days=300)
+    late = NOON + timedelta(days=250)
+    await bench.send(factories.choice("device-1"))
+    await bench.send(factories.visit("device-1", late))
+    await bench.send(factories.choice("device-1", NOON + timedelta(days=290)))
+    await run(bench, EXPIRED_VISITS, END_OF_YES + HOUR)
+    [visit] = bench.collection("visits")
+    assert visit["expires"] == datetime(2028, 7, 28, 22, tzinfo=UTC), "a year after it, by its own retention rule"
+    await run(bench, EXPIRED_VISITS, visit["expires"] + HOUR)
+    assert bench.collection("visits") == []
+
+
+async def test_visits_go_a_part_at_a_time_and_by_an_index(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chores, "VISITS_AT_ONCE", 2)
+    bench.clock.at = NOON
+    await bench.send(factories.choice("device-1"))
+    await bench.send(*(factories.visit("device-1") for _ in range(5)))
+    over = datetime(2027, 11, 21, tzinfo=UTC)
+    assert (await run(bench, EXPIRED_VISITS, over))["counts"] == {"deleted": 5}
+    visits = bench.reader[f"{bench.prefix}_active"]["visits"]
+    plan = visits.find({"expires": {"$lte": over}}).sort("expires", 1).limit(2).explain()
+    assert "COLLSCAN" not in str(plan["queryPlanner"]["winningPlan"])

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import permutations
+from random import Random
 
 import pytest
 
+from schemas.consent import Choice
 from schemas.envelope import Event
-from schemas.terms import Case
+from schemas.register import Register
+from schemas.routes import CONSENT
+from schemas.terms import Case, CookiePurpose
 from tests import factories
 from tests.factories import NOON
 from tests.workers.bench import Bench
+from workers.actors import consent
+from workers.actors.work import SomeFailed
+from workers.rules.consent import covers, rests_until
+from workers.status import look_around
+from workers.stores.consents import Consents, Withdrawals
 
 DEVICE = "device-1"
 HOUR = timedelta(hours=1)
+
+
+@pytest.fixture(autouse=True)
+def _the_same_day(bench: Bench, request: pytest.FixtureRequest) -> None:
+    """These are about a day of 2026; what is about tombstones, which the server dates, is about today."""
+    if "forgotten" not in request.node.name:
+        bench.clock.at = NOON + timedelta(days=1)
 
 
 def urls(bench: Bench) -> list[str]:
@@ -96,15 +113,27 @@ async def test_only_the_visits_that_were_not_covered_come_back(bench: Bench) -> 
     assert len(urls(bench)) == 2
 
 
-async def test_a_late_refusal_takes_the_visits_after_it_and_leaves_those_before(bench: Bench) -> None:
-    """Source: P10: no late message undoes a no, and no late no is without effect."""
+async def test_a_refusal_takes_what_was_kept_under_the_yes_before_it_too(bench: Bench) -> None:
+    """However late it arrives. Source: R14; P10: no late message undoes a no, and no late no is without effect."""
     await bench.send(
         factories.choice(DEVICE),
         factories.visit(DEVICE, NOON + HOUR, url="https://www.example.com/before"),
         factories.visit(DEVICE, NOON + 3 * HOUR, url="https://www.example.com/after"),
     )
     await bench.send(factories.choice(DEVICE, NOON + 2 * HOUR, received=NOON + 9 * HOUR, analytics=False))
-    assert urls(bench) == ["https://www.example.com/before"]
+    assert urls(bench) == ["https://www.example.com/after"], "a yes to it may be on its way"
+    await bench.second_try()
+    assert urls(bench) == []
+    assert [one["reason"] for one in bench.collection("outcomes", "evidence")] == ["not_covered"]
+
+
+async def test_what_a_no_took_does_not_come_back_with_the_next_yes(bench: Bench) -> None:
+    await bench.send(factories.choice(DEVICE), visit := factories.visit(DEVICE, NOON + HOUR))
+    await bench.send(factories.choice(DEVICE, NOON + 2 * HOUR, analytics=False))
+    await bench.send(factories.choice(DEVICE, NOON + 3 * HOUR))
+    await bench.send(visit)
+    await bench.second_try()
+    assert urls(bench) == []
 
 
 async def test_a_late_refusal_spares_what_a_newer_yes_covers(bench: Bench) -> None:
@@ -125,20 +154,111 @@ async def test_two_late_refusals_in_one_batch_count_from_the_earlier(bench: Benc
     assert urls(bench) == []
 
 
-async def test_the_order_of_arrival_changes_nothing(bench: Bench) -> None:
-    story = [
-        factories.choice(DEVICE),
-        factories.visit(DEVICE, NOON + HOUR, url="https://www.example.com/1"),
-        factories.choice(DEVICE, NOON + 2 * HOUR, analytics=False),
-        factories.visit(DEVICE, NOON + 3 * HOUR, url="https://www.example.com/3"),
-    ]
-    for order in permutations(story):
-        for event in order:
-            await bench.send(event)
-        await bench.second_try()
-        assert urls(bench) == ["https://www.example.com/1"], [event.type for event in order]
-        for name in ("consents", "visits"):
-            bench.reader[f"{bench.prefix}_active"][name].delete_many({})
+STORY = [
+    factories.choice(DEVICE),
+    factories.visit(DEVICE, NOON + HOUR, url="https://www.example.com/withdrawn"),
+    factories.choice(DEVICE, NOON + 2 * HOUR, analytics=False),
+    factories.visit(DEVICE, NOON + 3 * HOUR, url="https://www.example.com/refused"),
+    factories.choice(DEVICE, NOON + 4 * HOUR, analytics=True, personalisation=True),
+    factories.visit(DEVICE, NOON + 5 * HOUR, url="https://www.example.com/kept"),
+    factories.choice(DEVICE, NOON + 6 * HOUR, analytics=True, personalisation=False),
+    factories.choice(DEVICE, NOON + 7 * HOUR, personalisation=False),
+    factories.visit(DEVICE, NOON + 8 * HOUR, url="https://www.example.com/kept-too"),
+]
+LEFT = ["https://www.example.com/kept", "https://www.example.com/kept-too"]
+
+
+async def left_of(bench: Bench, story: Sequence[Event]) -> list[str]:
+    """What is left once these arrived, one message each, and what was not covered was tried again."""
+    for name in ("consents", "visits"):
+        bench.reader[f"{bench.prefix}_active"][name].delete_many({})
+    for event in story:
+        await bench.send(event)
+    await bench.second_try()
+    return urls(bench)
+
+
+def orders(seed: int, times: int) -> Iterator[list[Event]]:
+    """The story in orders by chance, with some of it twice."""
+    chance = Random(seed)
+    for _ in range(times):
+        story = STORY + chance.sample(STORY, k=4)
+        chance.shuffle(story)
+        yield story
+
+
+async def test_neither_order_nor_repetition_changes_what_is_left(bench: Bench) -> None:
+    """A withdrawal before the grant arrives, too. Source: P2, P10."""
+    for story in orders(seed=4, times=40):
+        assert await left_of(bench, story) == LEFT, [STORY.index(event) for event in story]
+
+
+def only_then(events: Iterable[Choice], purpose: CookiePurpose, since: datetime, register: Register) -> datetime | None:
+    """Broken: looks at the moment of the visit alone."""
+    return rests_until([event for event in events if event.happened <= since], purpose, since, register)
+
+
+def only_now(events: Iterable[Choice], purpose: CookiePurpose, since: datetime, register: Register) -> datetime | None:
+    """Broken: looks at the last word alone, so what a no took stays where the next yes was quicker."""
+    last = max(event.happened for event in events) if (events := list(events)) else since
+    return (
+        rests_until(events, purpose, max(last, since), register) if covers(events, purpose, since, register) else None
+    )
+
+
+@pytest.mark.parametrize("broken", [only_then, only_now])
+async def test_the_orders_catch_what_does_not_look_at_all_that_was_said(
+    bench: Bench, broken: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consent, "rests_until", broken)
+    assert any([await left_of(bench, story) != LEFT for story in orders(seed=4, times=5)])
+
+
+async def test_how_long_a_withdrawal_took_is_kept_and_shown(bench: Bench) -> None:
+    """From its arrival to the deletion, once, however often it arrives. Source: R14."""
+    no = factories.choice(DEVICE, NOON + 2 * HOUR, received=NOON + 3 * HOUR, analytics=False)
+    await bench.send(factories.choice(DEVICE), factories.visit(DEVICE, NOON + HOUR))
+    bench.clock.at = NOON + 3 * HOUR + timedelta(milliseconds=40)
+    wire = await bench.send(no)
+    bench.clock.at += HOUR
+    await bench.deliver(wire, CONSENT)
+    await bench.send(factories.choice("device-2", analytics=False))
+    [kept] = bench.collection("withdrawals", "evidence")
+    assert kept == {
+        "_id": no.key,
+        "said_at": NOON + 2 * HOUR,
+        "received_at": NOON + 3 * HOUR,
+        "visits": 1,
+        "deleted_at": NOON + 3 * HOUR + timedelta(milliseconds=40),
+    }
+    found = await look_around(bench.services, bench.redis)
+    assert found.withdrawals == Withdrawals(1, 40, 40, None)
+    assert json.loads(json.dumps(found.as_json()))["withdrawals"]["most_ms"] == 40
+
+
+async def test_a_withdrawal_whose_worker_died_is_seen_and_finished(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Died(Exception):
+        pass
+
+    async def die(*_: object) -> int:
+        raise Died
+
+    await bench.send(factories.choice(DEVICE), factories.visit(DEVICE, NOON + HOUR))
+    wire = bench.seal(factories.choice(DEVICE, NOON + 2 * HOUR, analytics=False))
+    with monkeypatch.context() as patch:
+        patch.setattr(Consents, "delete_visits", die)
+        with pytest.raises(SomeFailed):
+            await bench.deliver(wire, CONSENT)
+    assert len(urls(bench)) == 1
+    bench.clock.at = NOON + 3 * HOUR
+    assert [one for one in (await look_around(bench.services, bench.redis)).alarms if one.startswith("visits:")]
+    await bench.deliver(wire, CONSENT)
+    assert urls(bench) == []
+    assert not [one for one in (await look_around(bench.services, bench.redis)).alarms if one.startswith("visits:")]
+    [kept] = bench.collection("withdrawals", "evidence")
+    assert kept["deleted_at"] == NOON + 3 * HOUR
 
 
 async def test_a_choice_that_claims_to_come_from_the_future_counts_from_its_arrival(bench: Bench) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from schemas.consent import Choice
 from schemas.terms import CookiePurpose
 from tests.factories import REGISTER
-from workers.rules.consent import ConsentState, covers, state_at, valid_until
+from workers.rules.consent import ConsentState, covers, rests_until, state_at, valid_until
 
 ANALYTICS = CookiePurpose.ANALYTICS
 DAY = datetime(2025, 3, 10, 9, tzinfo=UTC)
@@ -117,3 +117,98 @@ def test_old_news_never_overrides(said: list[Choice], old: Choice, moment: datet
 def test_the_proof_outlives_the_longest_of_its_choices() -> None:
     end = valid_until({"analytics": True, "personalisation": False}, DAY, REGISTER)
     assert end == datetime(2026, 4, 10, 22, tzinfo=UTC)
+
+
+# --- how long data rests on a consent -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given_on", "end"),
+    [
+        (datetime(2026, 1, 31, 12, tzinfo=UTC), datetime(2027, 2, 28, 23, tzinfo=UTC)),
+        (datetime(2027, 1, 31, 12, tzinfo=UTC), datetime(2028, 2, 29, 23, tzinfo=UTC)),
+        (datetime(2028, 2, 29, 12, tzinfo=UTC), datetime(2029, 3, 29, 22, tzinfo=UTC)),
+        (datetime(2026, 11, 30, 22, 59, tzinfo=UTC), datetime(2027, 12, 30, 23, tzinfo=UTC)),
+        (datetime(2026, 11, 30, 23, tzinfo=UTC), datetime(2028, 1, 1, 23, tzinfo=UTC)),
+        (datetime(2026, 12, 31, 23, 30, tzinfo=UTC), datetime(2028, 2, 1, 23, tzinfo=UTC)),
+        (datetime(2026, 2, 27, 12, tzinfo=UTC), datetime(2027, 3, 27, 23, tzinfo=UTC)),
+        (datetime(2026, 2, 28, 12, tzinfo=UTC), datetime(2027, 3, 28, 22, tzinfo=UTC)),
+        (datetime(2026, 9, 30, 12, tzinfo=UTC), datetime(2027, 10, 30, 22, tzinfo=UTC)),
+        (datetime(2026, 9, 29, 22, tzinfo=UTC), datetime(2027, 10, 30, 22, tzinfo=UTC)),
+        (datetime(2026, 10, 1, 12, tzinfo=UTC), datetime(2027, 11, 1, 23, tzinfo=UTC)),
+    ],
+    ids=[
+        "31 January",
+        "31 January before a leap day",
+        "29 February",
+        "last minute of a day in Paris",
+        "first of the next",
+        "after midnight of the new year in Paris",
+        "the day before summer time",
+        "summer time begins",
+        "the eve of winter time",
+        "the same day in Paris",
+        "winter time",
+    ],
+)
+def test_what_rests_on_a_yes_rests_to_the_end_of_its_last_day(given_on: datetime, end: datetime) -> None:
+    assert rests_until([yes(given_on)], ANALYTICS, given_on, REGISTER) == end
+
+
+HOURS = timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("events", "rests"),
+    [
+        ([yes(DAY - HOURS)], True),
+        ([yes(DAY + HOURS)], False),
+        ([yes(DAY - HOURS), no(DAY + HOURS)], False),
+        ([yes(DAY - HOURS), no(DAY + HOURS), yes(DAY + 2 * HOURS)], False),
+        ([no(DAY - 2 * HOURS), yes(DAY - HOURS)], True),
+        ([yes(DAY), no(DAY)], False),
+        ([yes(DAY - HOURS), yes(DAY + HOURS), no(DAY + HOURS)], False),
+        ([yes(DAY - HOURS), Choice(DAY + HOURS, {"personalisation": False})], True),
+    ],
+    ids=[
+        "given",
+        "given later",
+        "withdrawn",
+        "withdrawn, then given again",
+        "refused before",
+        "at one instant",
+        "yes and no later at one instant",
+        "a no to something else",
+    ],
+)
+def test_what_was_said_since_counts(events: list[Choice], rests: bool) -> None:
+    for order in (events, events[::-1]):
+        assert (rests_until(order, ANALYTICS, DAY, REGISTER) is not None) is rests
+
+
+def test_a_yes_again_in_time_lengthens_it_and_one_that_came_too_late_does_not() -> None:
+    end = rests_until([yes()], ANALYTICS, DAY, REGISTER)
+    assert end is not None
+    in_time, too_late = yes(end - HOURS), yes(end)
+    longer = rests_until([yes(), in_time], ANALYTICS, DAY, REGISTER)
+    assert longer is not None
+    assert longer > end
+    assert rests_until([yes(), too_late], ANALYTICS, DAY, REGISTER) == end
+
+
+@given(st.lists(CHOICES, max_size=8), MOMENTS, st.randoms(use_true_random=False))
+def test_neither_order_nor_repetition_changes_until_when(
+    events: list[Choice], moment: datetime, chance: object
+) -> None:
+    again = events + events[:3]
+    chance.shuffle(again)
+    assert rests_until(again, ANALYTICS, moment, REGISTER) == rests_until(events, ANALYTICS, moment, REGISTER)
+
+
+@given(st.lists(CHOICES, max_size=8), MOMENTS)
+def test_what_rests_on_a_consent_was_given_then_and_never_refused_since(events: list[Choice], moment: datetime) -> None:
+    """Against the fold at every moment at which something was said."""
+    moments = [moment, *(event.happened for event in events if event.happened > moment)]
+    given_all_along = all(state(events, one) is ConsentState.GIVEN for one in moments)
+    said = [event for event in events if event.happened <= moment or "analytics" in event.choices]
+    assert (rests_until(said, ANALYTICS, moment, REGISTER) is not None) is given_all_along
