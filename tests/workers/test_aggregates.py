@@ -117,6 +117,7 @@ async def test_who_does_not_agree_now_or_did_not_then_is_not_counted(bench: Benc
 
 
 async def test_a_consent_that_ran_out_covers_no_count(bench: Bench) -> None:
+    bench.clock.at = NOON
     await agreed(bench, *range(12), at=datetime(2025, 10, 21, 12, tzinfo=UTC))
     await bench.send(*visits(CHEESE, *range(12)))
     bench.clock.at = OVER
