@@ -2,7 +2,7 @@
 
 An entry names a case, a store, a right, a digest: ids and codes of ours, never an identifier of a person, nor anything
 made from one. Whom a case was about is sealed with the case: once its key is destroyed nobody can tell any more, while
-the ledger stays whole.
+the ledger stays whole. A round of a "no" to the subsidiaries has its entries under its own reference, like a case.
 
 ========================= ==============================================================================
 kind                      what happened
@@ -16,7 +16,7 @@ request_withdrawn         the person took it back
 request_lapsed            its link was never used
 identity_asked            proof of identity was asked, on a reasonable doubt
 identity_checked          it came and was looked at; no copy was kept
-order_issued              an order to a store was signed; its digest
+order_issued              an order to a store was signed; its digest; ``people``: of a round, how many
 transfer_refused          nothing may cross that border: no live basis
 receipt_accepted          a store's signed answer was believed; its digest
 receipt_refused           what claimed to be an answer was not believed, and why
@@ -48,7 +48,7 @@ from pydantic import Field
 
 from schemas.errors import InvalidMessage
 from schemas.fields import DAY, IDENTIFIER, MOMENT, SHA256_HEX, FieldType, listed, pattern, wire_moment
-from schemas.orders import ASKED
+from schemas.orders import ASKED, MAX_ENTRIES
 from schemas.shapes import Shape
 from schemas.signed import document_shape
 from schemas.terms import Channel, Proof, Right, StoreOutcome, SuppressionGround
@@ -96,7 +96,7 @@ _DETAILS: Final[Mapping[str, tuple[Mapping[str, FieldType], Mapping[str, FieldTy
     "identity_checked": ({}, {"by": ACTOR}),
     "order_issued": (
         {"store": STORE, "digest": SHA256_HEX},
-        {"ask": one_of(*ASKED), "attempt": number(1), "basis": CODE},
+        {"ask": one_of(*ASKED), "attempt": number(1), "basis": CODE, "people": number(1, MAX_ENTRIES)},
     ),
     "transfer_refused": ({"store": STORE}, {"reason": CODE, "basis": CODE}),
     "receipt_accepted": ({"store": STORE, "digest": SHA256_HEX}, {"outcome": one_of(*StoreOutcome)}),

@@ -5,10 +5,12 @@ Source: R14, R16, R24; design § 4 "A first subscription", § 5.2 "Tokens".
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
+from uuid import UUID
 
 from schemas.fields import IDENTIFIER, MOMENT, pattern
 from schemas.shapes import Shape
+from schemas.subject import REFERENCE_BYTES, References
 from schemas.terms import Case
 
 LIST: Final = Case.NEWSLETTER.value
@@ -26,6 +28,29 @@ UNSUBSCRIBED: Final = Shape(
 It bears no moment of its own, so that every use of one link has one body: when it was used, its event says."""
 
 
-def sealed_for(mailing_list: str) -> str:
-    """The place that a list's references are sealed for: one of another list does not open."""
+class Addressee(NamedTuple):
+    """Whom a one-click link is for: as the suppression list knows them, and as whom their records stand.
+
+    ``person``: none in links made before they named one.
+    """
+
+    reference: bytes
+    person: str | None
+
+
+def seal_addressee(references: References, mailing_list: str, addressee: Addressee) -> str:
+    """An addressee that only this installation reads again, each time another text."""
+    person = b"" if addressee.person is None else UUID(addressee.person).bytes
+    return references.seal(_place(mailing_list), addressee.reference + person)
+
+
+def open_addressee(references: References, mailing_list: str, sealed: str) -> Addressee:
+    """Raises :class:`InvalidMessage` ``unknown_token`` for what was not sealed here, for this list."""
+    raw = references.unseal(_place(mailing_list), sealed)
+    reference, person = raw[:REFERENCE_BYTES], raw[REFERENCE_BYTES:]
+    return Addressee(reference, str(UUID(bytes=person)) if person else None)
+
+
+def _place(mailing_list: str) -> str:
+    """What a list's addressees are sealed for: one of another list does not open."""
     return f"unsubscribe/{mailing_list}"

@@ -14,7 +14,7 @@ import uuid_utils
 
 from schemas.envelope import Event
 from schemas.fields import wire_moment
-from schemas.newsletter import LIST, sealed_for
+from schemas.newsletter import LIST, Addressee, seal_addressee
 from schemas.register import load_register
 from schemas.routes import (
     APPLICATION_DECIDED,
@@ -217,9 +217,20 @@ def confirmed(about: Event, at: datetime, *, received: datetime | None = None, e
     return event(NEWSLETTER_CONFIRMED, "/confirmations", data, received=received or at, event_id=event_id)
 
 
-def unsubscribed(references: References, whom: Someone, at: datetime = NOON, *, reference: str | None = None) -> Event:
-    """A one-click link was used at this moment. ``reference``: what the link bears, another use of the same link."""
-    sealed = reference or references.seal(sealed_for(LIST), references.suppression(clean_email(whom.email))[0])
+def unsubscribed(
+    references: References,
+    whom: Someone,
+    at: datetime = NOON,
+    *,
+    person: str | None = None,
+    reference: str | None = None,
+) -> Event:
+    """A one-click link was used at this moment. ``person``: as whom they are held; none in links of old.
+
+    ``reference``: what the link bears, another use of the same link.
+    """
+    addressee = Addressee(references.suppression(clean_email(whom.email))[0], person)
+    sealed = reference or seal_addressee(references, LIST, addressee)
     data = {"list": LIST, "reference": sealed}
     event_id = hashlib.sha256(sealed.encode()).hexdigest()
     return event(NEWSLETTER_UNSUBSCRIBED, UNSUBSCRIBE_SOURCE, data, received=at, event_id=event_id)

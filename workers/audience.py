@@ -93,7 +93,9 @@ def rows(members: Iterable[Member], links: OneClickLinks | None, now: datetime) 
 
     ``None`` where no links can be made: a tool that mails without them takes the one click from people.
     """
-    return [{**one.as_json(), "headers": links.headers(one.email, now) if links else None} for one in members]
+    return [
+        {**one.as_json(), "headers": links.headers(one.email, one.person, now) if links else None} for one in members
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from schemas.fields import wire_moment
 from schemas.routes import CONSENT, NEWSLETTER, NEWSLETTER_UNSUBSCRIBED, SUBMISSIONS
 from workers.actors.batches import ERASED, Arrived, read_event
 from workers.actors.consent import keep_consents
-from workers.actors.newsletter import keep_newsletter, reference_in
+from workers.actors.newsletter import addressee_of, keep_newsletter
 from workers.actors.submissions import keep_submissions
 from workers.actors.work import Keep
 from workers.services import Services
@@ -79,7 +79,7 @@ async def _stands(services: Services, arrived: Arrived) -> bool:
     if arrived.event.type != NEWSLETTER_UNSUBSCRIBED:
         return arrived.key in await services.kept([arrived.key])
     try:  # it leaves an entry of the suppression list and no event: it stands if it could be opened
-        reference_in(services, arrived)
+        addressee_of(services, arrived)
     except InvalidMessage:
         return False
     return True

@@ -80,6 +80,11 @@ class Controller:
         sound = self._clerk is None or self._clerk.sound
         return self._services is not None and not self.broker.store_pause.closed and sound
 
+    async def wake_rounds(self) -> None:
+        """Whoever said no just now shall not wait for the reconciler of whichever process keeps cases."""
+        if self._clerk is not None:
+            await self._clerk.wake_rounds()
+
     def refresh_metrics(self) -> None:
         """Queue depths from Redis, for a scrape; left as they were when Redis is away."""
         metrics.STORE_AWAY.set(self.broker.store_pause.closed)
@@ -119,6 +124,7 @@ def declare_actors(broker: dramatiq.Broker, controller: Controller) -> None:
 
     async def newsletter(batch: dict[str, Any]) -> None:
         await work(controller.services, NEWSLETTER, batch, keep_newsletter)
+        await controller.wake_rounds()
 
     async def consent(batch: dict[str, Any], only: list[int] | None = None) -> None:
         try_again = _again(broker, CONSENT, batch, SECOND_TRY_MS) if only is None else None

@@ -6,7 +6,7 @@ Source: R20, R21, R22, R24; design § 4; messaging-standards § 7.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
@@ -21,7 +21,8 @@ from workers.complaints import MAX_REPORT_BYTES, Complaint, read_complaint
 from workers.one_click import named_in
 from workers.rules.deadlines import end_of_day
 from workers.services import Services
-from workers.suppressing import Said, look_at, suppress_on_record
+from workers.slips import addresses_of
+from workers.suppressing import Said, suppress_on_record
 
 
 async def enter_address(
@@ -31,9 +32,8 @@ async def enter_address(
 
     Raises :class:`InvalidMessage`: ``not_an_email``, ``in_the_future``, ``not_in_normal_form`` for ``by``.
     """
-    references = services.trust.references.suppression(clean_email(email))
-    at = await _enter(services, ground, references, received_on, by)
-    await look_at(services, [email], at)
+    address = clean_email(email)
+    await _enter(services, ground, services.trust.references.suppression(address), [address], received_on, by)
 
 
 async def enter_complaint(
@@ -44,14 +44,17 @@ async def enter_complaint(
     How many people it was about. Raises :class:`InvalidMessage` like :func:`enter_address`, and ``nobody_named``.
     """
     references = services.trust.references
-    named = [[one] for one in named_in(complaint.links, token_key, references, services.clock())]
-    people = named or [references.suppression(email) for email in complaint.recipients]
-    if not people:
+    named = named_in(complaint.links, token_key, references, services.clock())
+    if named:
+        held = await addresses_of(services, (whom.person for whom in named if whom.person))
+        emails, known = list(held.values()), [whom.reference for whom in named]
+    else:
+        emails = list(complaint.recipients)
+        known = [reference for email in emails for reference in references.suppression(email)]
+    if not known:
         raise InvalidMessage("nobody_named")
-    everybody = [reference for known in people for reference in known]
-    at = await _enter(services, SuppressionGround.COMPLAINT, everybody, received_on, by)
-    await look_at(services, [] if named else complaint.recipients, at)
-    return len(people)
+    await _enter(services, SuppressionGround.COMPLAINT, known, emails, received_on, by)
+    return len(named or emails)
 
 
 def read_report(file: Path) -> Complaint:
@@ -63,11 +66,15 @@ def read_report(file: Path) -> Complaint:
 
 
 async def _enter(
-    services: Services, ground: SuppressionGround, references: Iterable[bytes], received_on: date | None, by: str
-) -> datetime:
+    services: Services,
+    ground: SuppressionGround,
+    references: Sequence[bytes],
+    emails: Sequence[str],
+    received_on: date | None,
+    by: str,
+) -> None:
     at = _said_at(received_on, services.clock())
-    await suppress_on_record(services, ground, [Said(str(uuid_utils.uuid4()), list(references), at)], by=by)
-    return at
+    await suppress_on_record(services, ground, [Said(str(uuid_utils.uuid4()), references, at, emails)], by=by)
 
 
 def _said_at(received_on: date | None, now: datetime) -> datetime:

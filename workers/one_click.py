@@ -1,8 +1,9 @@
 """One-click links: what a mail bears so that its reader can leave with one click, and what such a link says.
 
 For whoever composes mails: both headers, as they are, and DKIM must sign both. The link holds the address's reference
-sealed, so it needs no record, outlives an erasure, and tells nobody who finds it in a log whose it is; two links for
-one person have nothing in common.
+and the person's id sealed, so it needs no record, outlives an erasure, and tells nobody who finds it in a log whose it
+is; two links for one person have nothing in common. By the id the address is found, while the person is held, that the
+subsidiaries are to look for.
 Source: R24; RFC 2369, 8058; design § 5.2 "Tokens"; messaging-standards § 7.
 """
 
@@ -19,7 +20,7 @@ from pydantic import AfterValidator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.errors import InvalidMessage
-from schemas.newsletter import LIST, sealed_for
+from schemas.newsletter import LIST, Addressee, open_addressee, seal_addressee
 from schemas.party_keys import read_token_key
 from schemas.subject import References
 from schemas.tokens import MAX_CHARS, TokenKind, read_token
@@ -40,10 +41,13 @@ class OneClickLinks:
     references: References
     public_url: str
 
-    def headers(self, email: str, now: datetime) -> dict[str, str]:
-        """``List-Unsubscribe`` and ``List-Unsubscribe-Post`` of a mail to this address, as it is kept."""
+    def headers(self, email: str, person: str | None, now: datetime) -> dict[str, str]:
+        """``List-Unsubscribe`` and ``List-Unsubscribe-Post`` of a mail to this address, as it is kept.
+
+        ``person``: as whom the address is held; none where it is not.
+        """
         reference, *_ = self.references.suppression(email)
-        sealed = self.references.seal(sealed_for(LIST), reference)
+        sealed = seal_addressee(self.references, LIST, Addressee(reference, person))
         token = make_token(self.token_key, TokenKind.UNSUBSCRIBE, LIST, token_id=sealed, now=now)
         return {
             "List-Unsubscribe": f"<{self.public_url}/unsubscribe/{token}>",
@@ -66,17 +70,17 @@ def read_links(settings: ControllerSettings, references: References) -> OneClick
     return None if public_url is None else OneClickLinks(read_token_key(settings.keys), references, public_url)
 
 
-def named_in(headers: Iterable[str], token_key: OKPKey, references: References, now: datetime) -> list[bytes]:
-    """Whom the links in these ``List-Unsubscribe`` headers are for, as the suppression list knows them.
+def named_in(headers: Iterable[str], token_key: OKPKey, references: References, now: datetime) -> list[Addressee]:
+    """Whom the links in these ``List-Unsubscribe`` headers are for.
 
     Links of other senders, forged and expired ones are passed over.
     """
-    keys, found = {str(token_key.kid): token_key}, dict[bytes, None]()
+    keys, found = {str(token_key.kid): token_key}, dict[Addressee, None]()
     tokens = [token for header in headers for token in _LINK.findall(re.sub(r"\s", "", header))]
     for token in tokens[:_MOST]:
         try:
             claims = read_token(token, keys, TokenKind.UNSUBSCRIBE, now, case=LIST)
-            found[references.unseal(sealed_for(LIST), claims.id)] = None
+            found[open_addressee(references, LIST, claims.id)] = None
         except InvalidMessage:
             continue
     return list(found)

@@ -34,6 +34,7 @@ from workers.stores.mongo import Databases, connect
 from workers.stores.parked import Parked
 from workers.stores.people import People
 from workers.stores.reads import Reads
+from workers.stores.rounds import Rounds
 from workers.stores.standing import Standing
 from workers.stores.submissions import Submissions
 from workers.stores.suppression import Suppressions
@@ -100,6 +101,10 @@ class Services:
     @property
     def turns(self) -> Turns:
         return Turns(self.databases)
+
+    @property
+    def rounds(self) -> Rounds:
+        return Rounds(self.databases)
 
     @property
     def ticks(self) -> Ticks:

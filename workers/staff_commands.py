@@ -180,7 +180,10 @@ def _print_status(found: Status) -> None:
     chores = Table("chore", "last planned", "last done", "due next", title="Chores")
     for chore in found.chores:
         chores.add_row(chore.chore, chore.planned or "never", chore.done or "never", chore.next_due)
-    Console().print(queues, doors, parked, chores)
+    owing = Table("subsidiary", "people", "since", "reasons", title='Receipts owed for a "no"')
+    for one in found.owing:
+        owing.add_row(one.store, str(one.people), one.since, ", ".join(one.reasons))
+    Console().print(queues, doors, parked, chores, owing)
     if found.withdrawals:
         took = found.withdrawals
         print(f"withdrawn consents: {took.deleted}, what rested on them deleted within {took.most_ms} ms")

@@ -1,11 +1,12 @@
 """The state of an installation at one look: queues, dead letters, parked letters, doors' numbers, stores, ledger,
-chores.
+chores, and which subsidiaries owe receipts for a "no".
 
 Source: R29; I8, I9.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -20,9 +21,13 @@ from schemas.ticks import SCHEDULE, missed
 from workers.services import Services
 from workers.stores.consents import Withdrawals
 from workers.stores.heads import LedgerState, at_one_look
+from workers.stores.rounds import Owing
 
 WITHDRAWAL_OVERDUE: Final = timedelta(minutes=5)
 """How long what rested on a withdrawn consent may still be there: a worker deletes it with the "no" in its hands."""
+
+SILENT: Final = timedelta(days=1)
+"""How long a subsidiary may owe a receipt for a "no" before somebody looks: by then it was asked five times."""
 
 HEAD_OVERDUE: Final = timedelta(minutes=1)
 """How long an entry may wait for a signed head: keepers sign every few seconds."""
@@ -60,6 +65,7 @@ class Status:
     ledger: LedgerState | None = None
     chores: tuple[ChoreState, ...] = ()
     withdrawals: Withdrawals | None = None
+    owing: tuple[Owing, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -79,8 +85,9 @@ async def look_around(services: Services, redis: Redis) -> Status:
         ledger = await at_one_look(services.databases)
         chores = await look_at_chores(services)
         withdrawals = await services.consents.withdrawals()
+        owing = tuple(await services.rounds.owing())
     except StoreUnavailable as error:
-        parked, sequences, ledger, chores, withdrawals = {}, [], None, (), None
+        parked, sequences, ledger, chores, withdrawals, owing = {}, [], None, (), None, ()
         alarms.append(f"MongoDB does not answer ({error})")
     waiting = any(state.messages or state.delayed for state in queues)
     # While messages wait, a door's newest numbers may still be among them: only then is a gap no alarm.
@@ -103,8 +110,19 @@ async def look_around(services: Services, redis: Redis) -> Status:
         if state.missed
     ]
     alarms += _withdrawal_alarms(services, withdrawals) if withdrawals is not None else []
+    alarms += _owing_alarms(owing, services.clock())
     doors = tuple({**asdict(sequence), "missing": sequence.missing} for sequence in sequences)
-    return Status(queues, parked, doors, tuple(alarms), ledger, chores, withdrawals)
+    return Status(queues, parked, doors, tuple(alarms), ledger, chores, withdrawals, owing)
+
+
+def _owing_alarms(owing: Iterable[Owing], now: datetime) -> list[str]:
+    """Which subsidiaries have not answered a "no" for too long, and what they gave as a reason. Source: R20, R25."""
+    return [
+        f'subsidiary {one.store}: no receipt for a "no" of {one.people} people since {one.since}'
+        + (f" ({', '.join(one.reasons)})" if one.reasons else "")
+        for one in owing
+        if now - read_moment(one.since) > SILENT
+    ]
 
 
 def _withdrawal_alarms(services: Services, withdrawals: Withdrawals) -> list[str]:

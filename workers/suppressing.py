@@ -1,10 +1,12 @@
-"""A "no" to prospecting, whichever way it came: onto the suppression list, with its ground and the person's own time.
+"""A "no" to prospecting, whichever way it came: onto the suppression list, with its ground and the person's own time,
+and on its way to every subsidiary.
 
-Source: R20, R21, R24; P10; design § 4 "an unsubscribe covers newsletter and e-mail prospecting, group-wide".
+Source: R20, R21, R24, R25; P10; design § 4 "an unsubscribe covers newsletter and e-mail prospecting, group-wide".
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
@@ -13,31 +15,31 @@ from schemas.evidence import entry
 from schemas.subject import ReferenceUse, clean_email
 from schemas.terms import SuppressionGround
 from workers.services import Services
+from workers.slips import Told, leave_slip
 from workers.stores.suppression import No
 
 
 class Said(NamedTuple):
     """Somebody's "no". ``fact``: what makes it one and the same when it comes again, made from nothing about a person;
-    ``references``: whom it is from, as the list knows people; ``at``: when they said it, aware.
+    ``references``: whom it is from, as the list knows people; ``at``: when they said it, aware; ``emails``: whom the
+    subsidiaries are to look for, as far as that is known.
     """
 
     fact: str
     references: Sequence[bytes]
     at: datetime
+    emails: Sequence[str] = ()
 
 
 async def suppress(services: Services, emails: Iterable[str], ground: SuppressionGround, at: datetime) -> None:
-    """End prospecting for these addresses, as from ``at``; what brought it is in evidence by its case. Repeatable."""
+    """End prospecting for these addresses, as from ``at``; what brought it is in evidence by its case. Repeatable.
+
+    The subsidiaries hear of it by that case.
+    """
     no, addresses = No(services.trust.register.prospecting, ground, at), list(emails)
     for email in addresses:
         await services.suppressions.add(email, no)
-    await look_at(services, addresses, at)
-
-
-async def look_at(services: Services, emails: Iterable[str], since: datetime) -> None:
-    """Have what is held of these addresses looked at now: a "no" of theirs, said at ``since``, is on the list."""
-    refs = [services.trust.references.of_email(ReferenceUse.LOOKUP, clean_email(email)) for email in emails]
-    await services.due.add((await services.people.find(refs)).values(), since)
+    await _look_at(services, [(email, at) for email in addresses])
 
 
 async def suppress_on_record(
@@ -45,12 +47,26 @@ async def suppress_on_record(
 ) -> None:
     """End prospecting for whom these are from: known, unknown or erased, no record of anybody is needed. Repeatable.
 
-    ``by``: who of staff entered it.
+    Whose address is known goes to every subsidiary with the next round. ``by``: who of staff entered it.
     """
     now, prospecting = services.clock(), services.trust.register.prospecting
     details = {"ground": ground.value} | ({"by": by} if by else {})
     # The fact before the effect: after it, a crash in between would lose it for good.
     await services.notes.write(entry("suppressed", None, one.fact, now, **details) for one in said)
+    # Before the list as well: once it holds, what they said no to is deleted, and their address with it.
+    await leave_slip(
+        services, [Told(f"{one.fact}/{n}", email, one.at) for one in said for n, email in enumerate(one.emails)]
+    )
     await services.suppressions.enter(
         (reference, No(prospecting, ground, one.at)) for one in said for reference in one.references
     )
+    await _look_at(services, [(email, one.at) for one in said for email in one.emails])
+
+
+async def _look_at(services: Services, said: Sequence[tuple[str, datetime]]) -> None:
+    """Have what is held of these addresses looked at now: a "no" of theirs, said at that moment, is on the list."""
+    references, due = services.trust.references, services.due
+    refs = [references.of_email(ReferenceUse.LOOKUP, clean_email(email)) for email, _ in said]
+    persons = await services.people.find(refs)
+    known = [(persons[ref], at) for ref, (_, at) in zip(refs, said, strict=True) if ref in persons]
+    await asyncio.gather(*(due.add([person], at) for person, at in known))

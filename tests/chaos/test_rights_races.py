@@ -156,6 +156,7 @@ def desk_over(bench: Bench, keys: Path, codes: set[str]) -> Desk:
         wake_case=nobody,
         wake_store=nobody,
         wake_mail=nobody,
+        wake_rounds=nobody,
         settle=SETTLE,
         public_url="https://rights.example.com",
         letterhead=letterhead(few.controller, "rights@example.com"),

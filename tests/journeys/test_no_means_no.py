@@ -54,7 +54,7 @@ async def test_one_click_ends_it_at_the_next_read_and_an_import_changes_nothing(
     assert await written_to(services, people) == {whom.email for whom in people}
     async with aiohttp.ClientSession() as http:
         for left, whom in enumerate(people, 1):
-            link = links.headers(whom.email, datetime.now(UTC))["List-Unsubscribe"].strip("<>")
+            link = links.headers(whom.email, None, datetime.now(UTC))["List-Unsubscribe"].strip("<>")
             async with http.get(link) as opened:
                 assert opened.status == 200
             assert len(await written_to(services, people)) == PEOPLE - left + 1, "to open it changes nothing"

@@ -45,7 +45,7 @@ def link(links: OneClickLinks) -> Link:
     """The path of a link as a mail to this address bears it. ``age``: since the mail was made."""
 
     def made(email: str = PERSON["email"], age: timedelta = timedelta()) -> str:
-        header = links.headers(email, datetime.now(UTC) - age)["List-Unsubscribe"]
+        header = links.headers(email, None, datetime.now(UTC) - age)["List-Unsubscribe"]
         return header.removeprefix(f"<{URL}").removesuffix(">")
 
     return made
@@ -144,7 +144,9 @@ async def test_no_link_but_ours_is_known(
     )
     of = {"token_id": "a" * 80, "now": now, "lifetime": YEAR_AND_A_MONTH}
     unknown = {
-        "forged": other.headers("nobody@example.org", now)["List-Unsubscribe"].rsplit("/", 1)[1].removesuffix(">"),
+        "forged": other.headers("nobody@example.org", None, now)["List-Unsubscribe"]
+        .rsplit("/", 1)[1]
+        .removesuffix(">"),
         "of another list": sign_token(links.token_key, TokenKind.UNSUBSCRIBE, "offers", **of),
         "of another kind": sign_token(links.token_key, TokenKind.CONFIRM, LIST, **of),
         "from the future": sign_token(

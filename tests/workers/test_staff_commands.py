@@ -15,6 +15,7 @@ import uuid_utils
 from dramatiq import Message
 from typer.testing import CliRunner, Result
 
+from schemas.newsletter import Addressee
 from schemas.party_keys import read_token_key
 from schemas.routes import NAMESPACE, QUEUES, SUBMISSIONS
 from schemas.terms import Case
@@ -263,14 +264,17 @@ async def test_each_of_an_audience_bears_a_link_of_their_own(bench: Bench, keys:
     people = [factories.someone() for _ in range(2)]
     await bench.send(*(factories.form(Case.CONTACT, whom) for whom in people))
     said = await staff("audience", "sales-prospecting", "--json", GREFFIER_PUBLIC_URL="https://www.example.com/")
-    rows = {row["email"]: row["headers"] for row in map(json.loads, said.stdout.splitlines())}
+    rows = {row["email"]: row for row in map(json.loads, said.stdout.splitlines())}
     assert rows.keys() == {whom.email for whom in people}
     references, key = bench.services.trust.references, read_token_key(keys / "controller")
-    for email, headers in rows.items():
+    for email, row in rows.items():
+        headers = row["headers"]
         link = headers["List-Unsubscribe"]
         assert link.startswith("<https://www.example.com/unsubscribe/")
         assert headers["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
-        assert named_in([link], key, references, datetime.now(UTC)) == references.suppression(email)
+        assert named_in([link], key, references, datetime.now(UTC)) == [
+            Addressee(references.suppression(email)[0], row["person"])
+        ]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import typer
+import uuid_utils
 from typer.testing import CliRunner, Result
 
 from schemas.errors import InvalidMessage
@@ -88,7 +89,7 @@ def links(bench: Bench, keys: Path) -> OneClickLinks:
 
 
 def header(links: OneClickLinks, whom: Someone, *, folded: bool = False) -> str:
-    made = links.headers(whom.email, datetime.now(UTC))["List-Unsubscribe"]
+    made = links.headers(whom.email, None, datetime.now(UTC))["List-Unsubscribe"]
     return f"List-Unsubscribe: {made[:90]}\r\n {made[90:]}" if folded else f"List-Unsubscribe: {made}"
 
 
@@ -208,7 +209,7 @@ async def test_a_complaint_that_names_nobody_is_told_and_enters_nothing(bench: B
 
 async def test_headers_of_two_mails_to_one_person_have_nothing_in_common(links: OneClickLinks) -> None:
     whom, now = someone(), datetime.now(UTC)
-    one, other = (links.headers(whom.email, now) for _ in range(2))
+    one, other = (links.headers(whom.email, str(uuid_utils.uuid7()), now) for _ in range(2))
     assert set(one) == {"List-Unsubscribe", "List-Unsubscribe-Post"}
     assert one["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     parts = [made["List-Unsubscribe"].split(".") for made in (one, other)]

@@ -14,12 +14,13 @@ from schemas.calendar import end_of_period
 from schemas.envelope import event_key
 from schemas.errors import InvalidMessage
 from schemas.fields import read_moment
-from schemas.newsletter import sealed_for
+from schemas.newsletter import Addressee, open_addressee
 from schemas.routes import NEWSLETTER_CONFIRMED, NEWSLETTER_UNSUBSCRIBED, form_source
 from schemas.terms import Case, SuppressionGround
 from workers.actors.batches import ERASED, Arrived, letter_of, park, refuse
 from workers.actors.records import keep_records, purpose_links
 from workers.services import Services
+from workers.slips import addresses_of
 from workers.stores.mongo import Document
 from workers.stores.tombstones import of_event, of_person
 from workers.suppressing import Said, suppress_on_record
@@ -36,21 +37,24 @@ async def keep_newsletter(services: Services, arrived: Sequence[Arrived]) -> Non
 
 async def keep_unsubscribes(services: Services, arrived: Sequence[Arrived]) -> None:
     """Put whom each link is for on the suppression list; one that we did not make is parked, its neighbours go on."""
-    said, forged = [], []
+    clicked, forged = [], []
     for one in arrived:
         try:
-            reference = reference_in(services, one)
+            clicked.append((one, addressee_of(services, one)))
         except InvalidMessage as fault:
             forged.append(letter_of(services, one, fault.code))
-        else:
-            said.append(Said(one.key, [reference], one.happened))
+    held = await addresses_of(services, (whom.person for _, whom in clicked if whom.person))
+    said = [
+        Said(one.key, [whom.reference], one.happened, [held[whom.person]] if whom.person in held else [])
+        for one, whom in clicked
+    ]
     await suppress_on_record(services, SuppressionGround.UNSUBSCRIBE, said)
     await park(services, forged)
 
 
-def reference_in(services: Services, one: Arrived) -> bytes:
+def addressee_of(services: Services, one: Arrived) -> Addressee:
     """Whom a one-click link is for. Raises :class:`InvalidMessage` ``unknown_token`` for one that we did not make."""
-    return services.trust.references.unseal(sealed_for(one.data["list"]), one.data["reference"])
+    return open_addressee(services.trust.references, one.data["list"], one.data["reference"])
 
 
 async def _keep_confirmations(services: Services, arrived: Sequence[Arrived]) -> list[str]:

@@ -35,6 +35,7 @@ from workers.cases.mailing import send
 from workers.cases.posting import Posting
 from workers.cases.receiving import receive
 from workers.cases.reconciler import reconcile_for_ever
+from workers.cases.rounds import make_rounds
 from workers.cases.serving import dispatch
 from workers.cases.waking import InHand
 from workers.correspondence.compose import Letterhead, letterhead
@@ -58,6 +59,9 @@ MAIL_LEASE: Final = timedelta(minutes=2)
 ADVANCE: Final = "advance"
 MAIL: Final = "mail"
 """Actors of the queue ``rights`` whose messages carry an id and nothing else."""
+
+ROUNDS: Final = "rounds"
+"""The one name that the making of rounds is woken by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,7 @@ class Clerk:
     _inbox: Inbox | None = None
     _posting: Posting | None = None
     _dispatcher: Dispatcher | None = None
+    _rounds: Dispatcher | None = None
     _in_hand: InHand | None = None
     _desk: Desk | None = None
     _ledger: Ledger | None = None
@@ -121,6 +126,7 @@ class Clerk:
         redis_url = self.settings.redis_url.get_secret_value()
         self._posting = Posting(redis_url, self.tuning)
         self._dispatcher = Dispatcher(lambda store: dispatch(self.desk, store))
+        self._rounds = Dispatcher(lambda _: make_rounds(self.desk))
         self._in_hand = InHand(self.advance, self._wake(ADVANCE))
         self._mailer = SmtpMailer(self.trust.mail)
         ledger = self._ledger = Ledger(services.databases)
@@ -155,6 +161,7 @@ class Clerk:
             wake_case=in_hand.wake,
             wake_store=dispatcher.wake,
             wake_mail=self._wake(MAIL),
+            wake_rounds=self.wake_rounds,
             settle=timedelta(seconds=services.trust.register.second_look_after.value),
             public_url=self.trust.mail.public_url,
             counter_url=self.trust.mail.counter_url,
@@ -171,8 +178,9 @@ class Clerk:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._in_hand is not None:
             await self._in_hand.close()
-        if self._dispatcher is not None:
-            await self._dispatcher.close()
+        for dispatcher in (self._rounds, self._dispatcher):
+            if dispatcher is not None:
+                await dispatcher.close()
         if self._desk is not None:
             await asyncio.gather(*(store.close() for store in self._desk.eyes.values()))
         if self._posting is not None:
@@ -189,6 +197,11 @@ class Clerk:
         found = await self.desk.cases.take_mail(mail, now, now + MAIL_LEASE)
         if found is not None and self._mailer is not None:
             await send(self.desk, self._mailer, found)
+
+    async def wake_rounds(self) -> None:
+        """Have who said no just now put into a round; the reconciler looks too."""
+        if self._rounds is not None:
+            await self._rounds.wake(ROUNDS)
 
     def _wake(self, actor: str) -> Callable[[str], Awaitable[None]]:
         async def wake(what: str) -> None:
@@ -219,6 +232,8 @@ class Clerk:
         accepted = await receive(self.desk, store, token)
         if self._dispatcher is not None:
             self._dispatcher.answered(store)
+        if self._rounds is not None and accepted.rounds:
+            self._rounds.answered(ROUNDS)
         for reference in await with_a_step(self.desk, accepted.cases):
             await self.desk.wake_case(reference)
 

@@ -68,6 +68,7 @@ class Docket:
 class Desk(Docket):
     """One per controller process. ``settle``: the longest time anything may be in flight before the second look.
 
+    ``wake_rounds``: has who waits for a round put into one soon.
     ``public_url``: how people reach the door; ``counter_url``: the counter, where it is reached otherwise.
     ``eyes``: the offices' stores that the controller may read itself, by code. ``copying``: held by whoever has an
     access copy or a package in memory.
@@ -80,6 +81,7 @@ class Desk(Docket):
     send: Send
     wake_store: Wake
     wake_mail: Wake
+    wake_rounds: Callable[[], Awaitable[None]]
     settle: timedelta
     public_url: str
     counter_url: str | None = None

@@ -1,9 +1,10 @@
 """Receipts: nothing in one is believed but what its store signed, for a task that was asked of that very store.
 
 What does not hold is refused with a reason that stays as evidence; what holds is kept as it was signed, whatever the
-task's state, and applied to its task. A second receipt that says something else makes the task doubtful: both are
-kept, and a person decides. An entry whose access copy comes in parts waits on its task until the last part is there,
-whichever comes first; if that never comes, the store is asked again like any that is silent.
+task's state, and applied to its task: a case's here, a round's in :mod:`workers.cases.rounds`. A second receipt that
+says something else makes the task of a case doubtful: both are kept, and a person decides. An entry whose access copy
+comes in parts waits on its task until the last part is there, whichever comes first; if that never comes, the store is
+asked again like any that is silent.
 Source: P6, P7; R25; design § 5.5; reliability § 4 rows 50, 54, 55.
 """
 
@@ -25,6 +26,7 @@ from schemas.jose import MAX_TOKEN_BYTES, Peer, open_sealed, verify
 from schemas.orders import CONTROLLER, RECEIPT, RECEIPT_CLAIMS, is_consistent
 from schemas.strict_json import parse
 from schemas.terms import Proof, Right
+from workers.cases import rounds
 from workers.cases.copies import copy_in_parts, drop_others, keep_copy, keep_part
 from workers.cases.desk import Desk
 from workers.rules.cases import TaskState
@@ -39,9 +41,10 @@ _TRIES: Final = 10
 
 @dataclass(slots=True)
 class Accepted:
-    """What became of a receipt: the cases that moved, and why entries were refused (task → code)."""
+    """What became of a receipt: the cases and rounds that moved, and why entries were refused (task → code)."""
 
     cases: set[str] = field(default_factory=set)
+    rounds: set[str] = field(default_factory=set)
     refused: dict[str, str] = field(default_factory=dict)
 
 
@@ -90,26 +93,38 @@ async def accept(desk: Desk, store: str, peer: Peer, signed: str, copies: Mappin
     digest = hashlib.sha256(signed.encode()).hexdigest()
     faults = {entry["task"]: _fault(entry, asked, copies, tasks.get(entry["task"])) for entry in claims["entries"]}
     good = {entry["task"]: entry for entry in claims["entries"] if faults[entry["task"]] is None}
+    for name in await rounds.contradicting(desk, order, good):
+        faults[name] = "contradicting_receipts"
+        del good[name]
     accepted = Accepted(refused={name: fault for name, fault in faults.items() if fault is not None})
+    accepted.rounds |= rounds.sorted_out(order, good).keys()
     waiting = {name for name, entry in good.items() if name in tasks and _awaits_parts(tasks[name], entry, copies)}
     cases = sorted({task["case"] for name, task in tasks.items() if name in good and name not in waiting})
-    await desk.cases.keep_receipt(
-        {"_id": digest, "store": store, "order": claims["order"], "cases": cases, "jws": signed, "at": now}
-    )
+    kept = {"store": store, "order": claims["order"], "cases": [*cases, *accepted.rounds], "jws": signed, "at": now}
+    await desk.cases.keep_receipt({"_id": digest, **kept})
     known = [(tasks[name], entry) for name, entry in good.items() if name in tasks and name not in waiting]
     for task, _ in known:
         if task["_id"] in copies:
             await keep_copy(desk, task, rfc8785.dumps(copies[task["_id"]]))
     await _apply(desk, known, digest, proof)
     accepted.cases |= {task["case"] for task, _ in known}
+    await rounds.take(desk, order, good, digest)
     for name in waiting:
         await _await_parts(desk, tasks[name], good[name], digest)
         await _complete(desk, name, accepted)
-    for name, code in accepted.refused.items():
-        await desk.evidence.note(
-            "receipt_refused", name.partition("/")[0], f"{digest}/{name}", store=store, reason=code
-        )
+    await _note_refused(desk, order, accepted.refused, digest)
     return accepted
+
+
+async def _note_refused(desk: Desk, order: Document, refused: Mapping[str, str], digest: str) -> None:
+    """Entry by entry; of a round, reason by reason."""
+    of_rounds = rounds.sorted_out(order, refused)
+    facts = {(reference, refused[name]) for reference, names in of_rounds.items() for name in names.values()}
+    told = [(reference, f"{digest}/{reference}/{code}", code) for reference, code in sorted(facts)]
+    singly = refused.keys() - {name for names in of_rounds.values() for name in names.values()}
+    told += [(name.partition("/")[0], f"{digest}/{name}", refused[name]) for name in sorted(singly)]
+    for reference, fact, code in told:
+        await desk.evidence.note("receipt_refused", reference, fact, store=order["store"], reason=code)
 
 
 def _fault(

@@ -16,6 +16,7 @@ import structlog
 from schemas.errors import Temporary
 from workers.cases.delivering import sweep
 from workers.cases.desk import Desk
+from workers.cases.rounds import LOOK_AGAIN, end_if_answered
 
 log = structlog.get_logger("greffier.cases")
 
@@ -36,7 +37,13 @@ async def reconcile(desk: Desk) -> int:
     mails = await desk.cases.mails_due(now, now + _LEASE, _AT_ONCE)
     for mail in mails:
         await desk.wake_mail(mail)
-    return len(cases) + len(stores) + len(mails) + await sweep(desk)
+    over = await desk.services.rounds.due(now, now + LOOK_AGAIN, _AT_ONCE)
+    for reference in over:
+        await end_if_answered(desk, reference)
+    waiting = await desk.services.rounds.waiting(1)
+    if waiting:
+        await desk.wake_rounds()
+    return len(cases) + len(stores) + len(mails) + len(over) + len(waiting) + await sweep(desk)
 
 
 async def reconcile_for_ever(desk: Desk) -> None:

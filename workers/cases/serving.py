@@ -1,7 +1,7 @@
 """Serving a case on every store: one task each, deterministic; orders in batches; nothing depends on Redis.
 
-A task that waits for its answer bears ``send_at``: whoever comes first takes all of one store's due tasks, signs one
-order over them and posts it. An order lost on the way is made again when ``send_at`` comes round.
+A task that waits for its answer bears ``send_at``: whoever comes first takes all of one store's due tasks, of cases and
+of rounds, signs one order over them and posts it. An order lost on the way is made again when ``send_at`` comes round.
 Source: R10, R25; P6, P7, P8; design § 5.4; reliability § 6.5.
 """
 
@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from itertools import accumulate
 from typing import Any, Final
 
 import structlog
@@ -23,6 +24,7 @@ from schemas.orders import CONTROLLER, MAX_ENTRIES, ORDER, ORDER_LIFETIME
 from schemas.terms import Right
 from workers.cases.desk import CASE, Desk, open_sealed_json
 from workers.cases.posting import message_id
+from workers.cases.rounds import entries_of, is_of_round, weight
 from workers.rules.cases import TaskState
 from workers.stores.keys import key_id
 from workers.stores.mongo import Document
@@ -33,6 +35,9 @@ _AGAIN_AFTER: Final = (timedelta(minutes=1), timedelta(minutes=10), timedelta(ho
 _AGAIN_AT_MOST: Final = timedelta(days=1)
 NOT_CONNECTED: Final = "not_connected"
 NO_TRANSFER_BASIS: Final = "no_transfer_basis"
+
+Asked = tuple[Document, list[dict[str, Any]]]
+"""A task, and the entries of an order that ask for it: one of a case, one for each person of a round."""
 
 
 async def open_tasks(desk: Desk, case: Document) -> None:
@@ -71,9 +76,9 @@ def _task(case: Document, store: str, now: datetime, *, barred: bool) -> Documen
 
 
 async def dispatch(desk: Desk, store: str) -> int:
-    """Post one order over every due task of a store; how many tasks it carries."""
+    """Post one order over a store's due tasks, as many as it holds; how many entries it carries."""
     now = desk.services.clock()
-    due = await desk.cases.to_send(store, now, MAX_ENTRIES)
+    due = _that_fit(await desk.cases.to_send(store, now, MAX_ENTRIES))
     if not due:
         return 0
     if store not in desk.peers:
@@ -84,42 +89,52 @@ async def dispatch(desk: Desk, store: str) -> int:
     order = str(uuid_utils.uuid7())
     attempt = max(task["attempt"] for task in due)
     taken = await desk.cases.claim_tasks(due, order, now + _again_after(attempt))
-    entries = await _entries(desk, taken)
-    if entries:
-        await _post(desk, store, order, entries, now)
-    return len(entries)
+    asked = [
+        *await _entries(desk, [task for task in taken if not is_of_round(task)]),
+        *await entries_of(desk, [task for task in taken if is_of_round(task)]),
+    ]
+    if asked:
+        await _post(desk, store, order, asked, now)
+    return sum(len(entries) for _, entries in asked)
+
+
+def _that_fit(due: Sequence[Document]) -> list[Document]:
+    """The first of these tasks, as many as one order holds."""
+    ends = accumulate(map(weight, due))
+    return [task for task, end in zip(due, ends, strict=True) if end <= MAX_ENTRIES]
 
 
 def _again_after(attempt: int) -> timedelta:
     return _AGAIN_AFTER[attempt] if attempt < len(_AGAIN_AFTER) else _AGAIN_AT_MOST
 
 
-async def _entries(desk: Desk, tasks: Sequence[Document]) -> list[dict[str, Any]]:
-    """What an order says of each task: the least that finds the person."""
+async def _entries(desk: Desk, tasks: Sequence[Document]) -> list[Asked]:
+    """What an order says of each task of a case: the least that finds the person."""
     references = list(dict.fromkeys(task["case"] for task in tasks))
     cases = {case["_id"]: case for case in await desk.cases.whole(references)}
     keys = await desk.services.keys.read(key_id(reference, CASE) for reference in references)
-    entries = []
+    asked = []
     for task in tasks:
         key, case = keys.get(key_id(task["case"], CASE)), cases.get(task["case"])
         if key is None or case is None:
             continue  # the case ended meanwhile
         person = open_sealed_json(key, f"cases/{case['_id']}", case["sealed"])
-        entries.append(
-            {
-                "task": task["_id"],
-                "attempt": task["attempt"],
-                "ask": task["ask"],
-                "right": task["right"],
-                "person": {"emails": person["emails"]},
-                "received_at": wire_moment(case["received_at"]),
-            }
-        )
-    return entries
+        entry = {
+            "task": task["_id"],
+            "attempt": task["attempt"],
+            "ask": task["ask"],
+            "right": task["right"],
+            "person": {"emails": person["emails"]},
+            "received_at": wire_moment(case["received_at"]),
+        }
+        asked.append((task, [entry]))
+    return asked
 
 
-async def _post(desk: Desk, store: str, order: str, entries: list[dict[str, Any]], now: datetime) -> None:
+async def _post(desk: Desk, store: str, order: str, asked_of: Sequence[Asked], now: datetime) -> None:
     peer = desk.peers[store]
+    entries = [entry for _, ones in asked_of for entry in ones]
+    rounds = [task["case"] for task, _ in asked_of if is_of_round(task)]
 
     def sealed() -> tuple[str, str]:
         claims = {"jti": order, "entries": entries}
@@ -129,12 +144,13 @@ async def _post(desk: Desk, store: str, order: str, entries: list[dict[str, Any]
     token, digest = await asyncio.to_thread(sealed)
     asked = {entry["task"]: [entry["attempt"], entry["ask"]] for entry in entries}
     kept = {"asked": list(asked.items()), "sha256": digest, "token": token, "message": message_id(token), "at": now}
-    await desk.cases.keep_order({"_id": order, "store": store, **kept})
+    await desk.cases.keep_order({"_id": order, "store": store, **kept, **({"rounds": rounds} if rounds else {})})
 
-    async def note(entry: dict[str, Any]) -> None:
-        fact = f"{store}/{entry['ask']}/{entry['attempt']}"
-        told = {"store": store, "digest": digest, "ask": entry["ask"], "attempt": entry["attempt"]}
-        await desk.evidence.note("order_issued", entry["task"].partition("/")[0], fact, **told)
+    async def note(task: Document, people: int) -> None:
+        fact = f"{store}/{task['ask']}/{task['attempt']}"
+        told = {"store": store, "digest": digest, "ask": task["ask"], "attempt": task["attempt"]}
+        told |= {"people": people} if is_of_round(task) else {}
+        await desk.evidence.note("order_issued", task["case"], fact, **told)
 
-    await asyncio.gather(*map(note, entries))  # all of them in one write
+    await asyncio.gather(*(note(task, len(ones)) for task, ones in asked_of))  # all of them in one write
     await desk.send(store, token)

@@ -179,6 +179,8 @@ INDEXES: Final[dict[str, dict[str, list[IndexModel]]]] = {
         "receipts": [_index("cases", "at")],
         "copies": [_index("case"), _index("task", "copy", "place")],
         "mails": [_index("case"), _index("send_at", sparse=True)],
+        "slips": [_index("facts", unique=True), _index("waiting", sparse=True)],
+        "rounds": [_index("look_at", sparse=True)],
         "turns": [_index("at", expireAfterSeconds=0)],
         "ticks": [_index("chore", "planned")],
         "withdrawals": [_index("deleted_at", "received_at")],

@@ -57,6 +57,9 @@ def court(bench: Bench, subsidiary_keys: Path) -> Court:
     async def wake(what: str) -> None:
         found.woken.append(what)
 
+    async def wake_rounds() -> None:
+        found.woken.append("rounds")
+
     found.desk = Desk(
         services=services,
         cases=Cases(services.databases),
@@ -69,6 +72,7 @@ def court(bench: Bench, subsidiary_keys: Path) -> Court:
         wake_case=wake,
         wake_store=wake,
         wake_mail=wake,
+        wake_rounds=wake_rounds,
         settle=timedelta(seconds=5),
         public_url="https://rights.example.com",
         letterhead=letterhead(few.controller, "rights@example.com"),

@@ -1,0 +1,225 @@
+"""Rounds: each "no" that has no case of its own is asked of every subsidiary, up to 500 people in one order.
+
+A round is served like a case: one task for each store, orders with a back-off, receipts by the same rules. Its entries
+bear the numbers of its people, ``<round>-<number>/<store>``; a task keeps the numbers that are still to be answered,
+so what a store refuses is asked again and what it does not answer is seen. When every store has answered, the key that
+opens the addresses is destroyed.
+Source: R20, R24, R25; P2, P7, P10; docs/decisions/0013.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import rfc8785
+import structlog
+import uuid_utils
+
+from schemas.orders import MAX_ENTRIES
+from schemas.terms import Right, StoreOutcome
+from workers.cases.desk import Desk, open_sealed_json, seal_json
+from workers.rules.cases import TaskState
+from workers.slips import SLIP, opened
+from workers.stores.keys import key_id
+from workers.stores.mongo import Document
+
+log = structlog.get_logger("greffier.cases")
+
+ROUND: Final = "round"
+"""The class of a round's key."""
+
+LOOK_AGAIN: Final = timedelta(hours=1)
+"""How often a round is looked at though no receipt came: whoever had the last one may have died of it."""
+
+_TRIES: Final = 10
+
+Entry = Mapping[str, Any]
+
+
+# ---------------------------------------------------------------------- making them
+
+
+async def make_rounds(desk: Desk) -> int:
+    """Put who waits into rounds, and have them sent; how many people are in the last, none when nobody waits.
+
+    Whoever comes while a round is out waits for its first answer, so that a burst makes few rounds: see
+    :mod:`workers.cases.dispatching`. Rounds that are full leave one after the other.
+    """
+    while (people := await _make_round(desk)) > MAX_ENTRIES // 2:
+        pass
+    return people
+
+
+async def _make_round(desk: Desk) -> int:
+    for _ in range(_TRIES):
+        slips = await desk.services.rounds.waiting(MAX_ENTRIES)
+        if not slips:
+            return 0
+        people = await _people(desk, slips)
+        if await _made(desk, slips, people):
+            for store in desk.services.trust.register.subsidiaries:
+                await desk.wake_store(store)
+            return sum(slip["people"] for slip in slips)
+        # another process had one of these slips: what is left is the next round
+    return 0
+
+
+async def _made(desk: Desk, slips: Sequence[Document], people: Sequence[tuple[str, str]]) -> bool:
+    now, reference = desk.services.clock(), str(uuid_utils.uuid7())
+    slip_keys = [key_id(slip["_id"], SLIP) for slip in slips]
+    key = (await desk.services.keys.ensure([key_id(reference, ROUND)]))[key_id(reference, ROUND)]
+    stores = desk.services.trust.register.subsidiaries if people else ()
+    made = await desk.services.rounds.make(
+        {
+            "_id": reference,
+            "people": len(people),
+            "at": now,
+            "sealed": seal_json(key, f"rounds/{reference}", people),
+            "slips": [slip["_id"] for slip in slips],
+            "look_at": now + LOOK_AGAIN if stores else now,
+        },
+        [slip["_id"] for slip in slips],
+        [_task(reference, store, len(people), now) for store in stores],
+    )
+    await desk.services.keys.destroy(slip_keys if made else [key.id])
+    return made
+
+
+async def _people(desk: Desk, slips: Sequence[Document]) -> list[tuple[str, str]]:
+    """Address, and the latest moment of its "no"; each address once. A slip whose key is gone is in another round."""
+    keys = await desk.services.keys.read(key_id(slip["_id"], SLIP) for slip in slips)
+    latest: dict[str, tuple[str, str]] = {}
+    for slip in slips:
+        key = keys.get(key_id(slip["_id"], SLIP))
+        for email, at in opened(key, slip) if key else ():
+            same = email.lower()
+            if same not in latest or latest[same][1] < at:
+                latest[same] = (email, at)
+    return list(latest.values())
+
+
+def _task(reference: str, store: str, people: int, now: datetime) -> Document:
+    return {
+        "_id": f"{reference}/{store}",
+        "case": reference,
+        "store": store,
+        "right": Right.OBJECTION.value,
+        "state": TaskState.WAITING.value,
+        "ask": "serve",
+        "attempt": 0,
+        "send_at": now,
+        "people": list(range(people)),
+    }
+
+
+# ---------------------------------------------------------------------- asking
+
+
+def weight(task: Document) -> int:
+    """How many entries of an order a task asks for."""
+    return len(task["people"]) if is_of_round(task) else 1
+
+
+def is_of_round(task: Document) -> bool:
+    """Whether a task is of a round, not of a case."""
+    return "people" in task
+
+
+async def entries_of(desk: Desk, tasks: Sequence[Document]) -> list[tuple[Document, list[dict[str, Any]]]]:
+    """What an order says of each task of a round; a round that is over meanwhile is left out."""
+    rounds = await desk.services.rounds.having(task["case"] for task in tasks)
+    keys = await desk.services.keys.read(key_id(reference, ROUND) for reference in rounds)
+    found = []
+    for task in tasks:
+        one, key = rounds.get(task["case"]), keys.get(key_id(task["case"], ROUND))
+        if one is not None and key is not None and "sealed" in one:
+            people = open_sealed_json(key, f"rounds/{one['_id']}", one["sealed"])
+            found.append((task, [_entry(task, number, *people[number]) for number in task["people"]]))
+    return found
+
+
+def _entry(task: Document, number: int, email: str, at: str) -> dict[str, Any]:
+    return {
+        "task": f"{task['case']}-{number}/{task['store']}",
+        "attempt": task["attempt"],
+        "ask": task["ask"],
+        "right": task["right"],
+        "person": {"emails": [email]},
+        "received_at": at,
+    }
+
+
+# ---------------------------------------------------------------------- hearing
+
+
+def sorted_out(order: Document, names: Iterable[str]) -> dict[str, dict[int, str]]:
+    """Of the entries that an order asked for, those of its rounds: reference → the number of each, and its name."""
+    rounds, found = frozenset(order.get("rounds", ())), dict[str, dict[int, str]]()
+    for name in names:
+        reference, _, number = name.partition("/")[0].rpartition("-")
+        if reference in rounds:
+            found.setdefault(reference, {})[int(number)] = name
+    return found
+
+
+async def contradicting(desk: Desk, order: Document, entries: Mapping[str, Entry]) -> set[str]:
+    """Which of these entries, by name, say other things than their store signed before in answer to the same order."""
+    of_rounds = sorted_out(order, entries)
+    tasks = await desk.cases.tasks(f"{reference}/{order['store']}" for reference in of_rounds)
+    found = set()
+    for task in tasks.values():
+        for number, name in of_rounds[task["case"]].items():
+            before = task.get("told", {}).get(str(number), "").partition("/")
+            now = _told(entries[name]).partition("/")
+            if before[0] == now[0] and before != now:
+                found.add(name)
+    return found
+
+
+async def take(desk: Desk, order: Document, entries: Mapping[str, Entry], digest: str) -> None:
+    """Apply what a receipt says of rounds, and end those that every store has answered. Repeatable.
+
+    ``entries``: by name, those that are believed.
+    """
+    for reference, names in sorted_out(order, entries).items():
+        store = order["store"]
+        await desk.evidence.note("receipt_accepted", reference, digest, store=store, digest=digest)
+        await _apply(desk, f"{reference}/{store}", {number: entries[name] for number, name in names.items()})
+        await end_if_answered(desk, reference)
+
+
+async def _apply(desk: Desk, name: str, told: Mapping[int, Entry]) -> None:
+    for _ in range(_TRIES):
+        task = (await desk.cases.tasks([name]))[name]
+        waiting = {number: told[number] for number in task["people"] if number in told}
+        served = {number: one for number, one in waiting.items() if one["outcome"] != StoreOutcome.REFUSED}
+        refused = [one.get("reason", "refused") for number, one in waiting.items() if number not in served]
+        left = [number for number in task["people"] if number not in served]
+        changes: dict[str, Any] = {f"told.{number}": _told(one) for number, one in served.items()}
+        changes |= {"people": left} | ({"reason": refused[0]} if refused else {})
+        over = () if left else ("send_at", "reason")
+        if not left:
+            changes |= {"state": TaskState.RECEIPTED.value, "answered_at": desk.services.clock()}
+        if not waiting or await desk.cases.change_task(task, changes, *over):
+            return
+
+
+def _told(entry: Entry) -> str:
+    """What an answer says, to know it again: at which attempt, and a hash of its counts."""
+    said = rfc8785.dumps({name: entry[name] for name in ("outcome", "collections")})
+    return f"{entry['attempt']}/{hashlib.sha256(said).hexdigest()[:16]}"
+
+
+async def end_if_answered(desk: Desk, reference: str) -> None:
+    """Once every store has answered, nobody needs the addresses any more. Repeatable."""
+    stores = (await desk.cases.states_of([reference])).get(reference, ())
+    one = (await desk.services.rounds.having([reference]))[reference]
+    if "over_at" in one or any(store["state"] != TaskState.RECEIPTED for store in stores):
+        return
+    await desk.evidence.note("all_receipts", reference, "receipted")
+    await desk.services.keys.destroy([key_id(reference, ROUND), *(key_id(slip, SLIP) for slip in one["slips"])])
+    await desk.services.rounds.end(reference, desk.services.clock())
+    log.info("every store has answered a round", round=reference, people=one["people"])
