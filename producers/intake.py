@@ -41,6 +41,7 @@ _OWN_SOURCES: Final = ("/forms/", COOKIES, routes.RIGHTS_SOURCE, routes.UNSUBSCR
 PUBLISHABLE: Final = frozenset(
     [routes.contact_type(case) for case in CONTACT_CASES]
     + [routes.CONTACT_INTERACTED, routes.CONTACT_ENDED, routes.APPLICATION_DECIDED, routes.NEWSLETTER_CONFIRMED]
+    + [routes.CONTACT_INFORMED, routes.CONSENT_GIVEN, routes.CONSENT_WITHDRAWN]
 )
 """Types that come in as events; forms and cookies have ways of their own."""
 

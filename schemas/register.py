@@ -105,6 +105,14 @@ class Register(Entry):
         """
         return (department, purpose, case) in self._readable
 
+    def may_read_agreed(self, department: Department, purpose: Purpose, case: Case) -> bool:
+        """Whether the department may read data of this case for a purpose that its person expressly agreed to.
+
+        The purpose must be one of its attributions, and not narrowed to other cases. Source: R8, R9.
+        """
+        reads = (read for read in self.departments[department].reads if read.purpose is purpose)
+        return any(read.cases is None or case in read.cases for read in reads)
+
     def cookie_validity(self, purpose: str, accepted: bool) -> relativedelta:
         """How long a choice holds before the visitor is asked again, in civil units. Source: R15.
 

@@ -38,8 +38,11 @@ COOKIES_SOURCE: Final = "/cookies"
 
 COOKIE_CONSENT: Final = "greffier.cookie.consent"
 COOKIE_VISIT: Final = "greffier.cookie.visit"
+CONSENT_GIVEN: Final = "greffier.consent.given"
+CONSENT_WITHDRAWN: Final = "greffier.consent.withdrawn"
 CONTACT_INTERACTED: Final = "greffier.contact.interacted"
 CONTACT_ENDED: Final = "greffier.contact.ended"
+CONTACT_INFORMED: Final = "greffier.contact.informed"
 APPLICATION_DECIDED: Final = "greffier.application.decided"
 NEWSLETTER_CONFIRMED: Final = "greffier.newsletter.confirmed"
 NEWSLETTER_UNSUBSCRIBED: Final = "greffier.newsletter.unsubscribed"
@@ -100,8 +103,12 @@ def routes(register: Register) -> Mapping[str, Route]:
     found = [
         Route(COOKIE_CONSENT, CONSENT, consent.CONSENT),
         Route(COOKIE_VISIT, CONSENT, consent.VISIT),
+        # With every other "no": who reads an audience waits for what this queue holds.
+        Route(CONSENT_GIVEN, NEWSLETTER, consent.GIVEN),
+        Route(CONSENT_WITHDRAWN, NEWSLETTER, consent.WITHDRAWN),
         Route(CONTACT_INTERACTED, SUBMISSIONS, submissions.INTERACTED),
         Route(CONTACT_ENDED, SUBMISSIONS, submissions.ENDED),
+        Route(CONTACT_INFORMED, SUBMISSIONS, submissions.INFORMED),
         Route(APPLICATION_DECIDED, SUBMISSIONS, submissions.DECIDED),
         Route(NEWSLETTER_CONFIRMED, NEWSLETTER, newsletter.CONFIRMED),
         Route(NEWSLETTER_UNSUBSCRIBED, NEWSLETTER, newsletter.UNSUBSCRIBED),

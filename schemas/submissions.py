@@ -116,3 +116,9 @@ DECIDED: Final = Shape(
     required={"outcome": pattern(r"^(hired|refused|withdrawn)$", 10), "at": MOMENT},
     optional=_WHOM,
 )
+INFORMED: Final = Shape(
+    "contact.informed",
+    required={"at": MOMENT, "means": pattern(r"^(mail|letter|phone|website|in-person)$", 16)},
+    optional=_WHOM,
+)
+"""Somebody whose data came from elsewhere was told so, and what for. Source: R2; GDPR Art. 14."""

@@ -18,7 +18,10 @@ from schemas.newsletter import LIST, Addressee, seal_addressee
 from schemas.register import load_register
 from schemas.routes import (
     APPLICATION_DECIDED,
+    CONSENT_GIVEN,
+    CONSENT_WITHDRAWN,
     CONTACT_ENDED,
+    CONTACT_INFORMED,
     CONTACT_INTERACTED,
     COOKIE_CONSENT,
     COOKIE_VISIT,
@@ -32,7 +35,7 @@ from schemas.routes import (
     routes,
 )
 from schemas.subject import References, clean_email
-from schemas.terms import Case
+from schemas.terms import Case, Purpose
 
 REGISTER: Final = load_register()
 ROUTES: Final = routes(REGISTER)
@@ -172,6 +175,14 @@ def ended(at: datetime, *, received: datetime = NOON, event_id: str | None = Non
     return event(CONTACT_ENDED, CRM, {"at": wire_moment(at), **whom}, received=received, event_id=event_id)
 
 
+def informed(
+    at: datetime, *, received: datetime | None = None, event_id: str | None = None, means: str = "mail", **whom: str
+) -> Event:
+    """A contact was told where their data is from."""
+    data = {"at": wire_moment(at), "means": means, **whom}
+    return event(CONTACT_INFORMED, CRM, data, received=received or at, event_id=event_id)
+
+
 def decided(at: datetime, *, received: datetime = NOON, event_id: str | None = None, **whom: str) -> Event:
     """The decision on an application."""
     data = {"outcome": "refused", "at": wire_moment(at), **whom}
@@ -209,6 +220,23 @@ def visit(
     """A page visit as the door hands it on."""
     data = {"device_id": device, "at": wire_moment(at), "url": url, "network": "192.0.2.0/24"}
     return event(COOKIE_VISIT, COOKIES_SOURCE, data, received=received or at, event_id=event_id, time=at)
+
+
+def agreed(
+    whom: Someone,
+    purpose: Purpose,
+    at: datetime = NOON,
+    *,
+    given: bool = True,
+    received: datetime | None = None,
+    event_id: str | None = None,
+    **more: Any,
+) -> Event:
+    """An express agreement to a purpose; not ``given``: it is taken back."""
+    proof = {"policy_version": "1", "notice_sha256": NOTICE, "language": "fr"} if given else {}
+    data = {"email": whom.email, "purpose": purpose, "at": wire_moment(at), **proof, **more}
+    kind = CONSENT_GIVEN if given else CONSENT_WITHDRAWN
+    return event(kind, "/agreements/example", data, received=received or at, event_id=event_id)
 
 
 def confirmed(about: Event, at: datetime, *, received: datetime | None = None, event_id: str | None = None) -> Event:

@@ -14,13 +14,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from schemas.consent import Choice
 from schemas.errors import GreffierError
 from schemas.register import Register
 from schemas.subject import ReferenceUse, clean_email
 from schemas.terms import Anchor, Case, Department, Purpose
+from workers.rules.consent import agreed
 from workers.rules.erasure import Verdict, judge, latest
 from workers.rules.objections import ended
-from workers.rules.retention import AnchorEvent, active_until, is_live
+from workers.rules.retention import AnchorEvent, active_until, is_live, later
 from workers.services import Services
 from workers.stores.keys import ACTIVE, key_id
 from workers.stores.mongo import Document
@@ -51,6 +53,15 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class _Asked:
+    """A purpose, the cases that serve it and may be read, and those that may be where the person agreed to it."""
+
+    purpose: Purpose
+    readable: frozenset[Case]
+    agreed: frozenset[Case]
+
+
+@dataclass(frozen=True, slots=True)
 class Gate:
     """Reads of the active database."""
 
@@ -59,12 +70,14 @@ class Gate:
     async def read(self, reader: Reader, purpose: Purpose, email: str) -> list[Record]:
         """What may be seen of whoever has this address, for this purpose, now. Nothing is no error.
 
+        While the person expressly agrees to the purpose, whatever is held of them alive may be.
+
         Raises :class:`ReadRefused`, :class:`schemas.errors.InvalidMessage` for what is no address, and
         :class:`schemas.errors.StoreUnavailable`: a gate that cannot look does not open.
         """
         address = clean_email(email)
-        readable = self._readable_cases(reader, purpose)
-        if not readable:
+        readable, agreed = self._readable_cases(reader, purpose), self._readable_agreed(reader, purpose)
+        if not readable | agreed:
             await self._record(reader, purpose, None, 0, "refused")
             raise ReadRefused(f"{reader.department} may not read for {purpose}")
         ref = self.services.trust.references.of_email(ReferenceUse.LOOKUP, address)
@@ -72,7 +85,7 @@ class Gate:
         if person is None:
             await self._record(reader, purpose, None, 0, "nothing held")
             return []
-        records = await self._visible(person, ref, address, purpose, readable)
+        records = await self._visible(person, ref, address, _Asked(purpose, readable, agreed))
         await self._record(reader, purpose, person, len(records), "shown")
         return records
 
@@ -80,10 +93,12 @@ class Gate:
         may_read = self.services.trust.register.may_read
         return frozenset(case for case in Case if may_read(reader.department, purpose, case))
 
-    async def _visible(
-        self, person: str, ref: bytes, address: str, purpose: Purpose, readable: Iterable[Case]
-    ) -> list[Record]:
-        until = await self._live(person, ref, address, purpose, frozenset(readable))
+    def _readable_agreed(self, reader: Reader, purpose: Purpose) -> frozenset[Case]:
+        may_read = self.services.trust.register.may_read_agreed
+        return frozenset(case for case in Case if may_read(reader.department, purpose, case))
+
+    async def _visible(self, person: str, ref: bytes, address: str, asked: _Asked) -> list[Record]:
+        until = await self._live(person, ref, address, asked)
         # Of this person: between the two reads an act may have started anew, and stand under his successor.
         found = await self.services.submissions.find({"_id": {"$in": list(until)}, "person": person})
         opened = await self._opened(person, found)
@@ -95,20 +110,27 @@ class Gate:
             if one["_id"] in standing and one["_id"] in opened
         ]
 
-    async def _live(
-        self, person: str, ref: bytes, address: str, purpose: Purpose, readable: frozenset[Case]
-    ) -> dict[str, datetime | None]:
-        """Submission → end of this purpose, for those whose link is live now and who did not say no."""
-        links = await self.services.submissions.links_of(person, purpose)
-        anchors = await self.services.submissions.anchors_about([ref], [link["submission"] for link in links])
-        no = await self.services.suppressions.of(address)  # after the links: a "no" of this moment is seen
-        now, register = self.services.clock(), self.services.trust.register
-        ends = {
-            link["submission"]: purpose_end(register, link, anchors)
-            for link in links
-            if (case := Case(link["case"])) in readable and not ended(case, purpose, link.get("confirmed"), no)
-        }
-        return {submission: end for submission, end in ends.items() if is_live(end, now)}
+    async def _live(self, person: str, ref: bytes, address: str, asked: _Asked) -> dict[str, datetime | None]:
+        """Submission → end of this purpose, for those whose link is live now and who did not say no.
+
+        By an express agreement, those that are live for anything, until the last of it ends.
+        """
+        services = self.services
+        links = await services.submissions.links_of(person)
+        anchors = await services.submissions.anchors_about([ref], [link["submission"] for link in links])
+        agreed = agrees(await services.submissions.agreements.about([ref]), asked.purpose)
+        no = await services.suppressions.of(address)  # after the links: a "no" of this moment is seen
+        now, served, lent = services.clock(), dict[str, datetime | None](), dict[str, datetime | None]()
+        for link in links:
+            case, purpose = Case(link["case"]), Purpose(link["purpose"])
+            end = purpose_end(services.trust.register, link, anchors)
+            if not is_live(end, now) or ended(case, purpose, link.get("confirmed"), no):
+                continue
+            if purpose is asked.purpose and case in asked.readable:
+                served[link["submission"]] = end
+            elif agreed and asked.purpose not in no and case in asked.agreed:
+                lent[link["submission"]] = later(end, lent.get(link["submission"], end))
+        return lent | served
 
     async def _opened(self, person: str, found: list[Document]) -> dict[str, dict[str, Any]]:
         """Submission → its fields; empty when the person's key was destroyed."""
@@ -142,6 +164,11 @@ class Gate:
             outcome=outcome,
             at=self.services.clock(),
         )
+
+
+def agrees(agreements: Iterable[Document], purpose: Purpose) -> bool:
+    """Whether a person expressly agrees to a purpose, by the agreements that were given from their address."""
+    return agreed((Choice(one["happened"], {one["purpose"]: one["given"]}) for one in agreements), purpose)
 
 
 def purpose_end(register: Register, link: Document, anchors: Iterable[Document]) -> datetime | None:

@@ -24,16 +24,41 @@ _MEANINGS: Final = {
     "purposes": "what it is used for, on which lawful basis, and until when",
 }
 
+_AGREED: Final = {
+    "purpose": "what you expressly agreed to, or agree to no longer",
+    "at": "when it was said",
+    "origin": "by which way",
+    "policy_version": "the version of the policy that was shown",
+}
+
 
 async def copy_of(services: Services, emails: Iterable[str]) -> dict[str, Any]:
     """The access copy of our own store; ``collections`` is empty when nothing is held."""
-    records = [record for email in emails for record in await _records(services, clean_email(email))]
-    if not records:
-        return {"store": CONTROLLER, "collections": []}
+    addresses = [clean_email(email) for email in emails]
+    records = [record for email in addresses for record in await _records(services, email)]
+    agreements = [agreement for email in addresses for agreement in await _agreements(services, email)]
+    collections = (("submissions", _MEANINGS, records), ("agreements", _AGREED, agreements))
     return {
         "store": CONTROLLER,
-        "collections": [{"name": "submissions", "fields": dict(_MEANINGS), "records": records}],
+        "collections": [
+            {"name": name, "fields": dict(fields), "records": found} for name, fields, found in collections if found
+        ],
     }
+
+
+async def _agreements(services: Services, email: str) -> list[dict[str, Any]]:
+    ref = services.trust.references.of_email(ReferenceUse.LOOKUP, email)
+    found = await services.submissions.agreements.about([ref])
+    return [
+        {
+            "purpose": one["purpose"],
+            "agreed": "yes" if one["given"] else "no",
+            "at": wire_moment(one["happened"]),
+            "origin": one["source"],
+            **{name: one[name] for name in ("policy_version", "notice_sha256", "language") if name in one},
+        }
+        for one in sorted(found, key=lambda one: (one["happened"], not one["given"]))
+    ]
 
 
 async def _records(services: Services, email: str) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ from tests.chaos.load import REGISTER, Accepted
 Reader = MongoClient[dict[str, Any]]
 
 ACTIVE: Final = "greffier_active"
-EVENT_COLLECTIONS: Final = ("submissions", "anchors", "confirmations", "consents", "visits")
+EVENT_COLLECTIONS: Final = ("submissions", "anchors", "notices", "agreements", "confirmations", "consents", "visits")
 AT_ONCE: Final = 5_000
 SHOWN: Final = 5
 

@@ -19,6 +19,8 @@ OWNED = (
     "submissions",
     "links",
     "anchors",
+    "notices",
+    "agreements",
     "confirmations",
     "visits",
     "files.files",
@@ -35,8 +37,9 @@ async def _everything_about(bench: Bench, whom: factories.Someone, device: str) 
     return [
         await bench.send(factories.choice(device), factories.visit(device)),
         await bench.send(applied, factories.contact(Case.CLIENT, whom), factories.interacted(NOON, email=whom.email)),
+        await bench.send(factories.informed(NOON, email=whom.email)),
         await bench.send(factories.decided(NOON, about=applied.id)),
-        await bench.send(news, factories.confirmed(news, NOON)),
+        await bench.send(news, factories.confirmed(news, NOON), factories.agreed(whom, Purpose.EVENT_INVITATIONS)),
         await bench.send(factories.form(Case.JOB_APPLICATION, whom, event_id=applied.id)),
         await bench.send(factories.form(Case.CONTACT, whom)),
     ]

@@ -1,4 +1,5 @@
-"""The queue ``newsletter``: subscriptions with their proof, the confirmations that begin them, and one-click links.
+"""The queue ``newsletter``: subscriptions with their proof, the confirmations that begin them, one-click links, and
+express agreements.
 
 While the register says ``double_opt_in``, or the address is on the suppression list, a subscription is kept but serves
 no purpose until the mailed link was used, in time. They may come in any order.
@@ -17,6 +18,7 @@ from schemas.fields import read_moment
 from schemas.newsletter import Addressee, open_addressee
 from schemas.routes import NEWSLETTER_CONFIRMED, NEWSLETTER_UNSUBSCRIBED, form_source
 from schemas.terms import Case, SuppressionGround
+from workers.actors.agreements import AGREEMENTS, keep_agreements
 from workers.actors.batches import ERASED, Arrived, letter_of, park, refuse
 from workers.actors.records import keep_records, purpose_links
 from workers.services import Services
@@ -29,6 +31,7 @@ from workers.suppressing import Said, suppress_on_record
 async def keep_newsletter(services: Services, arrived: Sequence[Arrived]) -> None:
     """Carry out each "no"; then keep subscriptions and confirmations, and begin what is both."""
     await keep_unsubscribes(services, [one for one in arrived if one.event.type == NEWSLETTER_UNSUBSCRIBED])
+    await keep_agreements(services, [one for one in arrived if one.event.type in AGREEMENTS])
     waits = services.trust.register.newsletter.double_opt_in
     kept = await keep_records(services, [one for one in arrived if one.route.case], linked=not waits)
     confirmed = await _keep_confirmations(services, [one for one in arrived if one.event.type == NEWSLETTER_CONFIRMED])

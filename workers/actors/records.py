@@ -195,7 +195,7 @@ async def _forget_said_about(services: Services, keys: list[str]) -> None:
     """Events about a refused one go with it: those that come later find its tombstone."""
     if keys:
         await services.confirmations.erase(keys)
-        await services.submissions.undo_anchors_about(keys)
+        await services.submissions.undo_said_about(keys)
 
 
 async def _persons_and_keys(

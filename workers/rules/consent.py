@@ -14,7 +14,7 @@ from enum import StrEnum
 from schemas.calendar import civil_day, end_of_period
 from schemas.consent import Choice
 from schemas.register import Register
-from schemas.terms import CookiePurpose
+from schemas.terms import CookiePurpose, Purpose
 
 
 class ConsentState(StrEnum):
@@ -70,7 +70,13 @@ def refused_since(events: Iterable[Choice], purpose: CookiePurpose, since: datet
     return any(not event.choices[purpose] and event.happened >= since for event in _in_order(events, purpose))
 
 
-def _in_order(events: Iterable[Choice], purpose: CookiePurpose) -> list[Choice]:
+def agreed(events: Iterable[Choice], purpose: Purpose) -> bool:
+    """Whether a person's last word about a purpose is an express agreement to it. Source: R8."""
+    said = _in_order(events, purpose)
+    return bool(said) and said[-1].choices[purpose]
+
+
+def _in_order(events: Iterable[Choice], purpose: str) -> list[Choice]:
     """What was said about a purpose: at one instant a "no" sorts after a "yes", so it is the last word."""
     said = [event for event in events if purpose in event.choices]
     return sorted(said, key=lambda event: (event.happened, not event.choices[purpose]))

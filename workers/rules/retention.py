@@ -43,3 +43,8 @@ def active_until(
 def is_live(until: datetime | None, moment: datetime) -> bool:
     """Whether a purpose that ends at ``until`` is live at ``moment``. Past its date nothing is, swept or not."""
     return until is None or moment < until
+
+
+def later(one: datetime | None, other: datetime | None) -> datetime | None:
+    """The later of two ends; one that is open is later than any."""
+    return None if one is None or other is None else max(one, other)

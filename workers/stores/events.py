@@ -13,7 +13,7 @@ from typing import Final
 
 from workers.stores.mongo import Collection, Databases, Document, available, insert_new
 
-COLLECTIONS: Final = ("submissions", "anchors", "confirmations", "consents", "visits")
+COLLECTIONS: Final = ("submissions", "anchors", "notices", "agreements", "confirmations", "consents", "visits")
 """The collections of **active** whose ``_id`` is an event's key."""
 
 

@@ -117,7 +117,7 @@ class Forgetting:
         held = await self.submissions.find({"_id": {"$in": list(doomed)}}, "files")
         confirmations = await self.confirmations.erase(doomed)
         await self.files.undo([file for one in held for file in one.get("files", ())], person)
-        await self.submissions.undo_anchors_about(doomed)
+        await self.submissions.undo_said_about(doomed)
         await self.submissions.undo(doomed, [person])
         return Forgotten({"confirmations": confirmations, "submissions": len(held), **letters})
 

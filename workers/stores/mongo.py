@@ -152,6 +152,8 @@ INDEXES: Final[dict[str, dict[str, list[IndexModel]]]] = {
         ],
         "links": [_index("person", "purpose"), _index("submission")],
         "anchors": [_index("refs", sparse=True), _index("about", sparse=True)],
+        "notices": [_index("refs", sparse=True), _index("about", sparse=True)],
+        "agreements": [_index("refs", sparse=True), _index("about", sparse=True)],
         "confirmations": [_index("about")],
         "consents": [_index("device", "happened"), _index("expired_noted", "valid_until")],
         "visits": [_index("device", "happened"), _index("happened"), _index("expires")],

@@ -13,6 +13,7 @@ from schemas.subject import References, ReferenceUse, clean_email
 from workers.stores.gathering import Gathered
 from workers.stores.mongo import Databases, Document
 from workers.stores.people import People
+from workers.stores.remarks import REMARKS
 from workers.stores.submissions import Submissions
 from workers.stores.tombstones import Tombstones, of_address
 
@@ -32,7 +33,7 @@ class Standing:
         self._people = people
         self._submissions = submissions
         self._stones = tombstones
-        names = ("links", "anchors", "confirmations", "visits", "files.files", "parked")
+        names = ("links", *REMARKS, "confirmations", "visits", "files.files", "parked")
         self._gathered = {name: Gathered(databases.active[name]) for name in names}
 
     async def left(self, email: str) -> dict[str, int]:
@@ -53,14 +54,11 @@ class Standing:
         held = await self._submissions.of(persons, "device")
         keys = [one["_id"] for one in held]
         devices = [one["device"] for one in held if "device" in one]
-        (anchors, letters), (links, about, confirmations, visits, files) = await asyncio.gather(
-            asyncio.gather(
-                self._gathered["anchors"].having("refs", [ref], "received"),
-                self._gathered["parked"].having("refs", [parked], "received", "reason"),
-            ),
+        said, letters, (links, confirmations, visits, files) = await asyncio.gather(
+            asyncio.gather(*(self._said(kind, ref, keys, erased_at) for kind in REMARKS)),
+            self._gathered["parked"].having("refs", [parked], "received", "reason"),
             asyncio.gather(
                 self._gathered["links"].count("person", persons),
-                self._gathered["anchors"].count("about", keys),
                 self._gathered["confirmations"].count("about", keys),
                 self._gathered["visits"].count("device", devices),
                 self._gathered["files.files"].count("metadata.person", persons),
@@ -70,12 +68,19 @@ class Standing:
             "persons": len(persons),
             "submissions": len(held),
             "links": links,
-            "anchors": about + _until(anchors, erased_at),
+            **dict(zip(REMARKS, said, strict=True)),
             "confirmations": confirmations,
             "visits": visits,
             "files.files": files,
             "parked": _until((letter for letter in letters if letter["reason"] != "erased"), erased_at),
         }
+
+    async def _said(self, kind: str, ref: bytes, events: list[str], erased_at: datetime | None) -> int:
+        """How many remarks of a kind are about an address, or about these events."""
+        named, about = await asyncio.gather(
+            self._gathered[kind].having("refs", [ref], "received"), self._gathered[kind].count("about", events)
+        )
+        return about + _until(named, erased_at)
 
 
 def _until(documents: Iterable[Document], moment: datetime | None) -> int:

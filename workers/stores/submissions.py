@@ -1,8 +1,8 @@
-"""Submissions, their purpose links, and the events that retention is counted from.
+"""Submissions, their purpose links, and what is said about them.
 
 A submission keeps its own fields, sealed under its person's key; nothing overwrites an earlier one. A purpose link is
-an event of its own, one per (submission, purpose). Anchor events name an address or an event, never a person, so that
-they may arrive before what they are about.
+an event of its own, one per (submission, purpose). What is said about a record names an address or an event, never a
+person, so that it may arrive before what it is about (:mod:`workers.stores.remarks`).
 Source: R1, R2, R13; design § 4 "A person", "Purpose links".
 """
 
@@ -17,6 +17,7 @@ from pymongo import UpdateOne
 from workers.stores.events import Inserted, insert_events
 from workers.stores.gathering import Gathered
 from workers.stores.mongo import Collection, Databases, Document, available, insert_new
+from workers.stores.remarks import Remarks
 
 
 def link_id(submission: str, purpose: str) -> str:
@@ -30,10 +31,12 @@ class Submissions:
     def __init__(self, databases: Databases) -> None:
         self._submissions: Collection = databases.active["submissions"]
         self._links: Collection = databases.active["links"]
-        self._anchors: Collection = databases.active["anchors"]
         self._gathered = Gathered(self._submissions)
         self._gathered_links = Gathered(self._links)
-        self._gathered_anchors = Gathered(self._anchors)
+        self.anchors = Remarks(databases, "anchors")
+        self.notices = Remarks(databases, "notices")
+        self.agreements = Remarks(databases, "agreements")
+        self._remarks = {"anchors": self.anchors, "notices": self.notices, "agreements": self.agreements}
 
     async def insert(self, documents: Sequence[Document]) -> Inserted:
         """Submissions by event key, with ``person``, ``case``, ``sealed``, ``digest`` and what need not be sealed."""
@@ -53,10 +56,6 @@ class Submissions:
                 for link in (documents[position] for position in sorted(taken))
             )
         )
-
-    async def insert_anchors(self, documents: Sequence[Document]) -> Inserted:
-        """Anchor events by event key, with ``anchor``, ``at`` and either ``refs`` or ``about``."""
-        return await insert_events(self._anchors, documents)
 
     async def find(self, query: Document, *fields: str) -> list[Document]:
         """Submissions by a query of ours (never one from outside); all fields, or only those named."""
@@ -98,10 +97,7 @@ class Submissions:
 
     async def anchors_about(self, refs: Iterable[bytes], events: Iterable[str]) -> list[Document]:
         """The anchor events about these references and these submissions."""
-        ways = await asyncio.gather(
-            self._gathered_anchors.having("refs", refs), self._gathered_anchors.having("about", events)
-        )
-        return list({anchor["_id"]: anchor for found in ways for anchor in found}.values())
+        return await self.anchors.about(refs, events)
 
     async def undo(self, keys: Iterable[str], persons: Iterable[str] | None = None) -> None:
         """Take back the submissions of these events and their links: those of these persons, or whoever's they are."""
@@ -112,17 +108,10 @@ class Submissions:
                 await self._links.delete_many({"submission": {"$in": gone}, **owned})
                 await self._submissions.delete_many({"_id": {"$in": gone}, **owned})
 
-    async def undo_anchors(self, keys: Iterable[str]) -> None:
-        """Take back anchor events."""
-        gone = list(keys)
-        if gone:
-            with available():
-                await self._anchors.delete_many({"_id": {"$in": gone}})
-
-    async def undo_anchors_about(self, events: Iterable[str]) -> None:
-        """Take back the anchor events about these events."""
-        with available():
-            await self._anchors.delete_many({"about": {"$in": list(events)}})
+    async def undo_said_about(self, events: Iterable[str]) -> None:
+        """Take back what is said about these events."""
+        gone = list(events)
+        await asyncio.gather(*(remarks.undo_about(gone) for remarks in self._remarks.values()))
 
     async def undo_links_of_others(self, submission: str, person: str) -> None:
         """Take back the links of a submission that are not this person's."""
@@ -145,7 +134,8 @@ class Submissions:
         """Delete everything of these persons but what is ``kept``; collection → how many documents went."""
         # The submissions last: they are what names the others, should this be run again.
         links = await self._gathered_links.delete("person", persons, frozenset(kept_links))
-        anchors = await self._gathered_anchors.delete("refs", refs)
-        anchors += await self._gathered_anchors.delete("about", events)
+        named, doomed = list(refs), list(events)
+        erased = await asyncio.gather(*(remarks.erase(named, doomed) for remarks in self._remarks.values()))
+        said = dict(zip(self._remarks, erased, strict=True))
         submissions = await self._gathered.delete("person", persons, frozenset(kept))
-        return {"links": links, "anchors": anchors, "submissions": submissions}
+        return {"links": links, **said, "submissions": submissions}
