@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -13,6 +13,7 @@ from tests.factories import NOON
 from tests.workers.bench import Bench, Document
 from workers.services import utc_now
 from workers.stores.keys import KeyHeld
+from workers.stores.tombstones import Tombstones
 
 OWNED = (
     "persons",
@@ -138,6 +139,27 @@ async def test_what_is_not_its_own_tombstone_moves(bench: Bench) -> None:
     await bench.send(factories.form(Case.CONTACT, whom, received=utc_now() + timedelta(minutes=1)))
     assert (await bench.services.forgetting.forget(whom.email, began=await tombstones.now())).anything
     assert await bench.read(whom.email) == []
+
+
+async def test_whom_a_later_erasure_meets_goes_whole(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """He came back after this erasure's moment and before that of another, whose intake has just named him."""
+    whom, services = factories.someone(), bench.services
+    set_tombstone = Tombstones.write_address
+
+    async def overtaken(self: Tombstones, stone: str, began: datetime | None = None) -> datetime:
+        await set_tombstone(self, stone, began)
+        long_ago = NOON - timedelta(days=1)
+        bench.reader[f"{bench.prefix}_evidence"]["tombstones"].update_one({"_id": stone}, {"$set": {"at": long_ago}})
+        await _everything_about(bench, whom, "device-1")
+        [person] = bench.collection("persons")
+        await set_tombstone(self, stone)  # the other erasure
+        await self.name_persons(stone, [person["_id"]])
+        await services.people.retire(person["_id"], utc_now())
+        return long_ago
+
+    monkeypatch.setattr(Tombstones, "write_address", overtaken)
+    await services.forgetting.forget(whom.email)
+    assert {name: found for name in OWNED if (found := bench.collection(name))} == {}
 
 
 async def test_what_is_no_address_forgets_nobody(bench: Bench) -> None:

@@ -81,7 +81,10 @@ class Forgetting:
         erased_at = await self.tombstones.write_address(stone, began)
         # In this order: an intake that moves a person out of the way names him with the tombstone first.
         standing = await self.people.of_before(ref, erased_at)
-        persons = list(dict.fromkeys([*standing, *await self.tombstones.persons_of(stone)]))
+        # Whom an intake names since another erasure moved the tombstone is judged by that one's moment: what he had
+        # received by then goes with him here, for once he is gone nothing names it any more.
+        named, erased_at = await self.tombstones.named_with(stone)
+        persons = list(dict.fromkeys([*standing, *named]))
         events, devices = await self._linked(persons, erased_at)
         kept = await keep(persons)
         keepers = await self._owners(kept)

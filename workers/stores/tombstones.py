@@ -114,10 +114,10 @@ class Tombstones:
         named = {"$addToSet": {"persons": {"$each": list(persons)}}}
         await self._gathered.write(UpdateOne({"_id": stone}, named))
 
-    async def persons_of(self, stone: str) -> list[str]:
-        """The persons named with an address's tombstone."""
-        found = await self._gathered.get(stone)
-        return list(found.get("persons", ())) if found else []
+    async def named_with(self, stone: str) -> tuple[list[str], datetime]:
+        """The persons named with an address's tombstone that stands, and the moment it bears by now."""
+        found = (await self._gathered.having("_id", [stone]))[0]
+        return list(found.get("persons", ())), found["at"]
 
     async def look(self, ids: Iterable[str]) -> dict[str, datetime]:
         """Which of these stand, and since when (UTC)."""
