@@ -78,6 +78,7 @@ UNCONFIRMED_SUBSCRIPTIONS: Final = "unconfirmed-subscriptions"
 EXPIRED_CONSENTS: Final = "expired-consents"
 AGGREGATES: Final = "aggregates"
 EXPIRED_VISITS: Final = "expired-visits"
+NOTICES: Final = "notices"
 
 SCHEDULE: Final[Mapping[str, Rhythm]] = {
     PARKED_LETTERS: Every(timedelta(hours=1)),
@@ -85,6 +86,7 @@ SCHEDULE: Final[Mapping[str, Rhythm]] = {
     EXPIRED_VISITS: Daily(time(0, 5)),
     UNCONFIRMED_SUBSCRIPTIONS: Daily(time(0, 10)),
     EXPIRED_CONSENTS: Daily(time(0, 20)),
+    NOTICES: Daily(time(0, 25)),
     AGGREGATES: Daily(time(4, 0)),
 }
 """Chore → when it is due. The one place where it is said."""

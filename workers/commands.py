@@ -12,7 +12,7 @@ import typer
 
 from workers.evidence_commands import evidence_app
 from workers.rights_commands import rights_app
-from workers.staff_commands import aggregates, audience, doctor, parked_app, status
+from workers.staff_commands import aggregates, audience, doctor, notices, parked_app, status
 from workers.subsidiary_commands import subsidiary
 from workers.suppression_commands import suppress
 
@@ -29,6 +29,7 @@ def register_commands(app: typer.Typer) -> None:
     app.command()(status)
     app.command()(doctor)
     app.command()(audience)
+    app.command()(notices)
     app.command()(aggregates)
     app.command()(suppress)
     app.add_typer(parked_app, name="parked")

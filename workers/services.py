@@ -31,6 +31,7 @@ from workers.stores.forgetting import Forgetting
 from workers.stores.keys import Keys, KeyWrapper, LocalKeyWrapper
 from workers.stores.ledger import Ledger
 from workers.stores.mongo import Databases, connect
+from workers.stores.notice_dates import NoticeDates
 from workers.stores.parked import Parked
 from workers.stores.people import People
 from workers.stores.reads import Reads
@@ -105,6 +106,10 @@ class Services:
     @property
     def rounds(self) -> Rounds:
         return Rounds(self.databases)
+
+    @property
+    def notice_dates(self) -> NoticeDates:
+        return NoticeDates(self.databases)
 
     @property
     def ticks(self) -> Ticks:

@@ -164,6 +164,22 @@ def _print_counts(counted: Sequence[Counted]) -> None:
     Console().print(table)
 
 
+def notices(as_json: AsJson = False) -> None:
+    """Contacts whose person must soon be told where their data is from (Art. 14), and those that should have been."""
+    from workers.notices import NoticeState, listed, look_at_notices
+
+    async def run(services: Services) -> tuple[NoticeState, list[dict[str, str]]]:
+        return await look_at_notices(services), await listed(services)
+
+    state, found = with_services(run)
+    if as_json:
+        typer.echo(json.dumps({"due_soon": state.due_soon, "overdue": state.overdue, "contacts": found}))
+        return
+    for one in found:
+        print(f"{one['due_on']}  {one['standing']}  {one['event']}")
+    print(f"due soon: {state.due_soon}, overdue: {state.overdue}")
+
+
 def _print_status(found: Status) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -184,6 +200,8 @@ def _print_status(found: Status) -> None:
     for one in found.owing:
         owing.add_row(one.store, str(one.people), one.since, ", ".join(one.reasons))
     Console().print(queues, doors, parked, chores, owing)
+    if found.notices:
+        print(f"notices to contacts (Art. 14): {found.notices.due_soon} due soon, {found.notices.overdue} overdue")
     if found.withdrawals:
         took = found.withdrawals
         print(f"withdrawn consents: {took.deleted}, what rested on them deleted within {took.most_ms} ms")

@@ -18,6 +18,7 @@ from schemas.errors import StoreUnavailable
 from schemas.fields import read_moment, wire_moment
 from schemas.routes import NAMESPACE, QUEUES
 from schemas.ticks import SCHEDULE, missed
+from workers.notices import NoticeState, look_at_notices
 from workers.services import Services
 from workers.stores.consents import Withdrawals
 from workers.stores.heads import LedgerState, at_one_look
@@ -66,6 +67,7 @@ class Status:
     chores: tuple[ChoreState, ...] = ()
     withdrawals: Withdrawals | None = None
     owing: tuple[Owing, ...] = ()
+    notices: NoticeState | None = None
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -86,8 +88,9 @@ async def look_around(services: Services, redis: Redis) -> Status:
         chores = await look_at_chores(services)
         withdrawals = await services.consents.withdrawals()
         owing = tuple(await services.rounds.owing())
+        notices = await look_at_notices(services)
     except StoreUnavailable as error:
-        parked, sequences, ledger, chores, withdrawals, owing = {}, [], None, (), None, ()
+        parked, sequences, ledger, chores, withdrawals, owing, notices = {}, [], None, (), None, (), None
         alarms.append(f"MongoDB does not answer ({error})")
     waiting = any(state.messages or state.delayed for state in queues)
     # While messages wait, a door's newest numbers may still be among them: only then is a gap no alarm.
@@ -111,8 +114,10 @@ async def look_around(services: Services, redis: Redis) -> Status:
     ]
     alarms += _withdrawal_alarms(services, withdrawals) if withdrawals is not None else []
     alarms += _owing_alarms(owing, services.clock())
+    if notices is not None and notices.overdue:
+        alarms.append(f"notices: {notices.overdue} contact(s) not told in time of their data: greffier notices")
     doors = tuple({**asdict(sequence), "missing": sequence.missing} for sequence in sequences)
-    return Status(queues, parked, doors, tuple(alarms), ledger, chores, withdrawals, owing)
+    return Status(queues, parked, doors, tuple(alarms), ledger, chores, withdrawals, owing, notices)
 
 
 def _owing_alarms(owing: Iterable[Owing], now: datetime) -> list[str]:

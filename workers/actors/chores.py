@@ -14,9 +14,17 @@ from typing import Final, NamedTuple
 
 from schemas.calendar import end_of_period
 from schemas.terms import Case
-from schemas.ticks import AGGREGATES, EXPIRED_CONSENTS, EXPIRED_VISITS, PARKED_LETTERS, UNCONFIRMED_SUBSCRIPTIONS
+from schemas.ticks import (
+    AGGREGATES,
+    EXPIRED_CONSENTS,
+    EXPIRED_VISITS,
+    NOTICES,
+    PARKED_LETTERS,
+    UNCONFIRMED_SUBSCRIPTIONS,
+)
 from workers.actors.consent import expire_visits
 from workers.aggregates import count_next_day
+from workers.notices import note_due
 from workers.services import Services
 from workers.stores.keys import KeyHeld
 from workers.stores.mongo import Document
@@ -59,6 +67,11 @@ async def delete_expired_visits(services: Services) -> Part:
     """Visits whose time is over, or whose device's consent has run out."""
     deleted, more = await expire_visits(services, VISITS_AT_ONCE)
     return Part({"deleted": deleted}, more)
+
+
+async def note_notices(services: Services) -> Part:
+    """Contacts whose person must soon be told where their data is from, and those that should have been."""
+    return Part(*await note_due(services, AT_ONCE))
 
 
 async def erase_unconfirmed(services: Services) -> Part:
@@ -117,6 +130,7 @@ CHORES: Final[Mapping[str, Callable[[Services], Awaitable[Part]]]] = {
     UNCONFIRMED_SUBSCRIPTIONS: erase_unconfirmed,
     EXPIRED_VISITS: delete_expired_visits,
     EXPIRED_CONSENTS: note_expired_consents,
+    NOTICES: note_notices,
     AGGREGATES: count_visits,
 }
 """Every chore of :data:`schemas.ticks.SCHEDULE`."""

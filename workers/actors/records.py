@@ -18,6 +18,7 @@ from schemas.subject import ReferenceUse
 from schemas.terms import Case, Purpose
 from workers.actors.batches import ERASED, SUPPRESSED, Arrived, letter_of, park, refuse
 from workers.rules.erasure import Verdict, judge, latest
+from workers.rules.notices import notice_by
 from workers.rules.objections import ended
 from workers.rules.retention import active_until
 from workers.services import Services
@@ -250,6 +251,8 @@ def _submission(record: _Record, key: DataKey) -> Document:
         "sealed": key.seal(f"submissions/{record.key}", arrived.event.body),
     }
     document.update({name: data[name] for name in _IN_CLEAR if name in data})
+    if "collected_at" in data:
+        document["notice_by"] = notice_by(date.fromisoformat(data["collected_at"]))
     if "consents" in data:
         document["consents"] = data["consents"]
     if record.files:

@@ -28,8 +28,8 @@ Written = Callable[[Services, Arrived], Document]
 
 async def keep_remarks(
     services: Services, remarks: Remarks, arrived: Sequence[Arrived], written: Written, *, own_act: bool = False
-) -> list[Arrived]:
-    """Keep these remarks of one kind; those that stand when this returns.
+) -> list[Document]:
+    """Keep these remarks of one kind; those that stand when this returns, as they are kept.
 
     ``own_act``: whether the person said it. About an erased person nothing else is believed without staff.
     """
@@ -38,7 +38,8 @@ async def keep_remarks(
     await park(services, [letter_of(services, one, "email_or_about") for one in nameless])
     if not named:
         return []
-    inserted = await remarks.insert([written(services, one) for one in named])
+    documents = {one.key: written(services, one) for one in named}
+    inserted = await remarks.insert(list(documents.values()))
     conflicting = [one for one in named if one.key in inserted.conflicting]
     await park(services, [letter_of(services, one, "same_id_other_body") for one in conflicting])
     stones = await services.tombstones.look(stone for one in named for stone in _stones(services, one))
@@ -49,7 +50,7 @@ async def keep_remarks(
     await refuse(services, [one.key for one in late], ERASED)
     await park(services, [letter_of(services, one, ERASED) for one in doubtful])
     await remarks.undo(one.key for one in late + doubtful)
-    return [one for one in ours if verdicts[one.key] is Verdict.KEEP]
+    return [documents[one.key] for one in ours if verdicts[one.key] is Verdict.KEEP]
 
 
 def remark(services: Services, one: Arrived) -> Document:

@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from typing import Final
 
 from schemas.routes import APPLICATION_DECIDED, CONTACT_ENDED, CONTACT_INFORMED, CONTACT_INTERACTED
+from schemas.subject import ReferenceUse
 from schemas.terms import Anchor
 from workers.actors.batches import Arrived
 from workers.actors.records import keep_records
 from workers.actors.remarks import happened, keep_remarks, remark
+from workers.notices import date_arrived, date_said_about
 from workers.services import Services
 from workers.stores.mongo import Document
 
@@ -27,14 +29,21 @@ async def keep_submissions(services: Services, arrived: Sequence[Arrived]) -> No
     """Keep records and what is said about them; each that cannot be kept is parked or refused by itself."""
     records = [one for one in arrived if one.route.case]
     anchors = [one for one in arrived if one.event.type in _ANCHORS]
-    await keep_records(services, records)
-    await keep_remarks(services, services.submissions.anchors, anchors, _anchor)
     informed = [one for one in arrived if one.event.type == CONTACT_INFORMED]
-    await keep_remarks(services, services.submissions.notices, informed, _notice)
+    kept = set(await keep_records(services, records))
+    said = await keep_remarks(services, services.submissions.anchors, anchors, _anchor)
+    said += await keep_remarks(services, services.submissions.notices, informed, _notice)
+    contacts = [one for one in records if one.key in kept and "collected_at" in one.data]
+    await date_arrived(services, [_reference(services, one) for one in contacts], [one.key for one in contacts])
+    await date_said_about(services, said)
 
 
 def _anchor(services: Services, one: Arrived) -> Document:
     return remark(services, one) | {"anchor": _ANCHORS[one.event.type].value, "at": happened(one)}
+
+
+def _reference(services: Services, one: Arrived) -> bytes:
+    return services.trust.references.of_email(ReferenceUse.LOOKUP, one.data["email"])
 
 
 def _notice(services: Services, one: Arrived) -> Document:

@@ -151,6 +151,11 @@ def deadlines(dates: CaseDates, now: datetime, counting: Counting = FRANCE) -> D
     )
 
 
+def one_month_from(day: date, counting: Counting = FRANCE) -> Deadline:
+    """The end of a month that begins with the day after ``day``: for what must be done within a month of that day."""
+    return _deadline(day, ANSWER_MONTHS, (), counting)[0]
+
+
 def store_deadline(due: date, asked_on: date, lead_days: int = STORE_LEAD_DAYS) -> date:
     """The day by which a store asked on ``asked_on`` is to answer: well before ``due``, never before the next day."""
     return min(max(due - timedelta(days=lead_days), asked_on + timedelta(days=1)), max(due, asked_on))

@@ -149,6 +149,8 @@ INDEXES: Final[dict[str, dict[str, list[IndexModel]]]] = {
             _index("person"),
             # Over subscriptions alone: every other submission is spared a further index.
             _index("settled", "received", partialFilterExpression={"case": Case.NEWSLETTER.value}),
+            # Over contacts whose person is still to be told (Art. 14).
+            _index("notice_noted", "notice_by", partialFilterExpression={"notice_by": {"$exists": True}}),
         ],
         "links": [_index("person", "purpose"), _index("submission")],
         "anchors": [_index("refs", sparse=True), _index("about", sparse=True)],

@@ -42,6 +42,11 @@ class People:
         found = await self._gathered.get(person)
         return [bytes(ref) for ref in found["refs"]] if found else []
 
+    async def refs_of_all(self, persons: Iterable[str]) -> dict[str, list[bytes]]:
+        """Person → references, for those that stand."""
+        found = await self._gathered.having("_id", persons)
+        return {person["_id"]: [bytes(ref) for ref in person["refs"]] for person in found}
+
     async def resolve(self, refs: Iterable[bytes], now: datetime, after: Mapping[bytes, datetime]) -> dict[bytes, str]:
         """Reference → person id; who was not there is created, once, whoever else creates him at the same moment.
 

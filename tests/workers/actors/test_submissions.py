@@ -262,6 +262,39 @@ async def test_a_reply_lengthens_what_runs_from_the_last_contact(bench: Bench) -
     assert seen.until == datetime(2029, 12, 30, 23, tzinfo=UTC)
 
 
+LATER = NOON + timedelta(days=30)
+MOVES = {
+    "a reply": (Purpose.SALES_PROSPECTING, lambda whom: factories.interacted(LATER, received=LATER, **whom)),
+    "the end of the contract": (
+        Purpose.SERVICES_AND_CONTRACT,
+        lambda whom: factories.ended(LATER, received=LATER, **whom),
+    ),
+}
+MOVED = {
+    "a reply": datetime(2029, 12, 20, 23, tzinfo=UTC),
+    "the end of the contract": datetime(2026, 12, 20, 23, tzinfo=UTC),
+}
+
+
+@pytest.mark.parametrize("by", ["email", "about"])
+@pytest.mark.parametrize("first", [True, False], ids=["before the record", "after it"])
+@pytest.mark.parametrize("move", MOVES)
+async def test_what_moves_a_date_moves_that_of_its_own_record_once_whenever_it_comes(
+    bench: Bench, move: str, first: bool, by: str
+) -> None:
+    """Twice too; and what is said of another address, or another record, moves nothing. Source: R13; P2."""
+    bench.clock.at = NOON
+    purpose, moving = MOVES[move]
+    whom, other = factories.someone(), factories.someone()
+    client, another = factories.contact(Case.CLIENT, whom), factories.contact(Case.CLIENT, other)
+    moved = moving({"email": whom.email} if by == "email" else {"about": client.id})
+    foreign = [moving({"email": factories.someone().email}), moving({"about": factories.new_id()})]
+    for event in (moved, moved, *foreign, client, another) if first else (client, another, moved, moved, *foreign):
+        await bench.send(event)
+    assert [one.until for one in await bench.read(whom.email, purpose)] == [MOVED[move]]
+    assert [one.until for one in await bench.read(other.email, purpose)] != [MOVED[move]]
+
+
 async def test_an_anchor_event_from_the_future_counts_from_its_arrival(bench: Bench) -> None:
     whom = factories.someone()
     await bench.send(factories.form(Case.CONTACT, whom))
