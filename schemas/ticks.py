@@ -79,6 +79,12 @@ EXPIRED_CONSENTS: Final = "expired-consents"
 AGGREGATES: Final = "aggregates"
 EXPIRED_VISITS: Final = "expired-visits"
 NOTICES: Final = "notices"
+DUE_PERSONS: Final = "due-persons"
+SWEEPS: Final = ("sweep-a", "sweep-b", "sweep-c", "sweep-d")
+"""The shards of the daily walk: a chore each, so that workers share it."""
+PURGE_ARCHIVE: Final = "purge-archive"
+PURGE_EXPIRED: Final = "purge-expired"
+PURGE_REMARKS: Final = "purge-remarks"
 
 SCHEDULE: Final[Mapping[str, Rhythm]] = {
     PARKED_LETTERS: Every(timedelta(hours=1)),
@@ -88,6 +94,11 @@ SCHEDULE: Final[Mapping[str, Rhythm]] = {
     EXPIRED_CONSENTS: Daily(time(0, 20)),
     NOTICES: Daily(time(0, 25)),
     AGGREGATES: Daily(time(4, 0)),
+    DUE_PERSONS: Every(timedelta(minutes=5)),
+    **dict.fromkeys(SWEEPS, Daily(time(0, 30))),
+    PURGE_ARCHIVE: Daily(time(1, 0)),
+    PURGE_EXPIRED: Daily(time(1, 10)),
+    PURGE_REMARKS: Daily(time(1, 20)),
 }
 """Chore → when it is due. The one place where it is said."""
 

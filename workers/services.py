@@ -21,9 +21,11 @@ from schemas.subject import References
 from workers.evidence.notes import Notes
 from workers.settings import ControllerSettings
 from workers.stores.aggregates import Aggregates
+from workers.stores.archive import Archive
 from workers.stores.bookkeeping import Bookkeeping
 from workers.stores.confirmations import Confirmations
 from workers.stores.consents import Consents
+from workers.stores.disposals import Disposals
 from workers.stores.due import Due
 from workers.stores.events import kept_events
 from workers.stores.files import Files
@@ -94,6 +96,7 @@ class Services:
     parked: Parked
     tombstones: Tombstones
     suppressions: Suppressions
+    archive: Archive
     standing: Standing
     reads: Reads
     bookkeeping: Bookkeeping
@@ -120,6 +123,10 @@ class Services:
         return Aggregates(self.databases)
 
     @property
+    def disposals(self) -> Disposals:
+        return Disposals(self.databases)
+
+    @property
     def due(self) -> Due:
         return Due(self.databases)
 
@@ -135,6 +142,7 @@ class Services:
             parked=self.parked,
             keys=self.keys,
             tombstones=self.tombstones,
+            archive=self.archive,
         )
 
     async def kept(self, events: Iterable[str]) -> set[str]:
@@ -166,6 +174,7 @@ def services_over(
     """Services over databases that are already there."""
     keys = Keys(databases, trust.wrapper)
     people, submissions, tombstones = People(databases), Submissions(databases), Tombstones(databases)
+    archive = Archive(databases)
     return Services(
         trust=trust,
         clock=clock,
@@ -177,11 +186,12 @@ def services_over(
         submissions=submissions,
         confirmations=Confirmations(databases),
         consents=Consents(databases),
-        files=Files(databases),
+        files=Files(databases.active),
+        archive=archive,
         parked=Parked(databases, keys, trust.references.digest, uploads.clear),
         tombstones=tombstones,
         suppressions=Suppressions(databases, trust.references),
-        standing=Standing(databases, trust.references, people, submissions, tombstones),
+        standing=Standing(databases, trust.references, people, submissions, tombstones, archive),
         reads=Reads(databases),
         bookkeeping=Bookkeeping(databases),
         notes=Notes(Ledger(databases), clock),

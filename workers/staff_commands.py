@@ -18,7 +18,7 @@ from schemas.terms import Department, Purpose
 
 if TYPE_CHECKING:
     from workers.services import Services
-    from workers.status import Status
+    from workers.status import RetentionState, Status
     from workers.stores.aggregates import Counted
 
 R = TypeVar("R")
@@ -205,10 +205,19 @@ def _print_status(found: Status) -> None:
     if found.withdrawals:
         took = found.withdrawals
         print(f"withdrawn consents: {took.deleted}, what rested on them deleted within {took.most_ms} ms")
+    if found.retention:
+        print(_retention(found.retention))
     for alarm in found.alarms:
         print(f"ALARM: {alarm}")
     if not found.alarms:
         print("no alarm")
+
+
+def _retention(state: RetentionState) -> str:
+    took = state.no_to_deletion
+    said = f"last {took.last_s:.0f} s, longest {took.longest_s:.0f} s" if took else "none yet"
+    swept = f"everybody looked at since {state.swept}" if state.swept else "not everybody looked at yet"
+    return f"retention: {swept}; held {state.held}, open {state.open}, due {state.due}; from a no to deletion: {said}"
 
 
 @parked_app.command("list")

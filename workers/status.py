@@ -17,10 +17,11 @@ from redis.exceptions import RedisError
 from schemas.errors import StoreUnavailable
 from schemas.fields import read_moment, wire_moment
 from schemas.routes import NAMESPACE, QUEUES
-from schemas.ticks import SCHEDULE, missed
+from schemas.ticks import PURGE_ARCHIVE, SCHEDULE, SWEEPS, missed
 from workers.notices import NoticeState, look_at_notices
 from workers.services import Services
 from workers.stores.consents import Withdrawals
+from workers.stores.disposals import Took
 from workers.stores.heads import LedgerState, at_one_look
 from workers.stores.rounds import Owing
 
@@ -56,6 +57,21 @@ class ChoreState:
 
 
 @dataclass(frozen=True, slots=True)
+class RetentionState:
+    """``swept``: the moment, as the wire writes it, since which every person has been looked at; None: not yet.
+
+    ``held``: records that legal holds kept from going then; ``open``: those with a purpose that has no end yet;
+    ``due``: persons who wait to be looked at now; ``no_to_deletion``: seconds, of the last one and the longest (R14).
+    """
+
+    swept: str | None
+    held: int
+    open: int
+    due: int
+    no_to_deletion: Took | None
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """``alarms``: sentences for whoever is on duty; empty when all is well."""
 
@@ -68,6 +84,7 @@ class Status:
     withdrawals: Withdrawals | None = None
     owing: tuple[Owing, ...] = ()
     notices: NoticeState | None = None
+    retention: RetentionState | None = None
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -89,8 +106,10 @@ async def look_around(services: Services, redis: Redis) -> Status:
         withdrawals = await services.consents.withdrawals()
         owing = tuple(await services.rounds.owing())
         notices = await look_at_notices(services)
+        retention = await look_at_retention(services)
     except StoreUnavailable as error:
-        parked, sequences, ledger, chores, withdrawals, owing, notices = {}, [], None, (), None, (), None
+        parked, sequences, ledger, chores, withdrawals, owing = {}, [], None, (), None, ()
+        notices, retention = None, None
         alarms.append(f"MongoDB does not answer ({error})")
     waiting = any(state.messages or state.delayed for state in queues)
     # While messages wait, a door's newest numbers may still be among them: only then is a gap no alarm.
@@ -117,7 +136,7 @@ async def look_around(services: Services, redis: Redis) -> Status:
     if notices is not None and notices.overdue:
         alarms.append(f"notices: {notices.overdue} contact(s) not told in time of their data: greffier notices")
     doors = tuple({**asdict(sequence), "missing": sequence.missing} for sequence in sequences)
-    return Status(queues, parked, doors, tuple(alarms), ledger, chores, withdrawals, owing, notices)
+    return Status(queues, parked, doors, tuple(alarms), ledger, chores, withdrawals, owing, notices, retention)
 
 
 def _owing_alarms(owing: Iterable[Owing], now: datetime) -> list[str]:
@@ -163,6 +182,19 @@ async def look_at_chores(services: Services) -> tuple[ChoreState, ...]:
         following = wire_moment(rhythm.following(now))
         found.append(ChoreState(chore, _said(standing.planned), _said(standing.done), following, late))
     return tuple(found)
+
+
+async def look_at_retention(services: Services) -> RetentionState:
+    """How far the sweep and the purge are. Raises :class:`StoreUnavailable`."""
+    ended = await services.disposals.ended([*SWEEPS, PURGE_ARCHIVE])
+    swept = [ended[shard] for shard in SWEEPS if shard in ended]
+    return RetentionState(
+        swept=_said(min(one.at for one in swept)) if len(swept) == len(SWEEPS) else None,
+        held=sum(one.counts.get("held", 0) for one in ended.values()),
+        open=sum(one.counts.get("open", 0) for one in swept),
+        due=await services.due.count(),
+        no_to_deletion=await services.disposals.no_to_deletion(),
+    )
 
 
 def _said(moment: datetime | None) -> str | None:

@@ -14,6 +14,7 @@ from schemas.fields import wire_moment
 from schemas.orders import CONTROLLER
 from schemas.subject import ReferenceUse, clean_email
 from workers.gate import purpose_end
+from workers.retention.evidence import archived, opened
 from workers.services import Services
 from workers.stores.keys import ACTIVE, key_id
 
@@ -37,7 +38,11 @@ async def copy_of(services: Services, emails: Iterable[str]) -> dict[str, Any]:
     addresses = [clean_email(email) for email in emails]
     records = [record for email in addresses for record in await _records(services, email)]
     agreements = [agreement for email in addresses for agreement in await _agreements(services, email)]
-    collections = (("submissions", _MEANINGS, records), ("agreements", _AGREED, agreements))
+    collections = (
+        ("submissions", _MEANINGS, records),
+        ("archive", _MEANINGS, await _archived(services, addresses)),
+        ("agreements", _AGREED, agreements),
+    )
     return {
         "store": CONTROLLER,
         "collections": [
@@ -58,6 +63,37 @@ async def _agreements(services: Services, email: str) -> list[dict[str, Any]]:
             **{name: one[name] for name in ("policy_version", "notice_sha256", "language") if name in one},
         }
         for one in sorted(found, key=lambda one: (one["happened"], not one["given"]))
+    ]
+
+
+async def _archived(services: Services, emails: Iterable[str]) -> list[dict[str, Any]]:
+    """What is out of use and kept as evidence."""
+    found = await archived(services, emails)
+    if not found:
+        return []
+    await services.reads.record(
+        reader="rights",
+        department="data-subject",
+        purpose="access",
+        person=list(dict.fromkeys(one.document["person"] for one in found)),
+        shown=len(found),
+        outcome="shown",
+        at=services.clock(),
+    )
+    data = await opened(services, found)
+    return [
+        {
+            "case": one.document["case"],
+            "received": wire_moment(one.document["received"]),
+            "origin": one.document["source"],
+            **data[one.event],
+            "purposes": [
+                {"purpose": use.purpose.value, "lawful_basis": use.basis.value, "until": wire_moment(one.until)}
+                for use in one.uses
+            ],
+        }
+        for one in found
+        if one.event in data
     ]
 
 

@@ -37,8 +37,7 @@ class DeletesFirst(Forgetting):
         await self.keys.destroy(key_id(person, ACTIVE) for person in persons)
         await self.files.erase(persons)
         deleted = await self.submissions.erase(persons, [ref], events)
-        for person in persons:
-            await self.people.retire(person, _NEVER)
+        await self.people.retire(dict.fromkeys(persons, _NEVER))
         await self.tombstones.write_address(stone)
         await self.tombstones.name_persons(stone, persons)
         await self.tombstones.write([*map(of_person, persons), *map(of_event, events)])

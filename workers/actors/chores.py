@@ -7,35 +7,39 @@ Source: R13, R15, R16; P3, P9.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
+from functools import partial
 from typing import Final, NamedTuple
 
 from schemas.calendar import end_of_period
 from schemas.terms import Case
 from schemas.ticks import (
     AGGREGATES,
+    DUE_PERSONS,
     EXPIRED_CONSENTS,
     EXPIRED_VISITS,
     NOTICES,
     PARKED_LETTERS,
+    PURGE_ARCHIVE,
+    PURGE_EXPIRED,
+    PURGE_REMARKS,
+    SWEEPS,
     UNCONFIRMED_SUBSCRIPTIONS,
 )
 from workers.actors.consent import expire_visits
 from workers.aggregates import count_next_day
 from workers.notices import note_due
+from workers.retention.folding import UNDER_WAY
+from workers.retention.purge import purge_archive, purge_expired, purge_remarks
+from workers.retention.sweep import Done, look_at_due, sweep
 from workers.services import Services
-from workers.stores.keys import KeyHeld
 from workers.stores.mongo import Document
 
 AT_ONCE: Final = 100
 """Letters, subscriptions or consents in one part."""
 
 VISITS_AT_ONCE: Final = 1_000
-
-UNDER_WAY: Final = timedelta(days=1)
-"""How long after its last day a subscription is left: its confirmation may have been given then and be on its way."""
 
 
 class Part(NamedTuple):
@@ -94,15 +98,9 @@ async def erase_unconfirmed(services: Services) -> Part:
 
 async def _forget(services: Services, subscriptions: Sequence[Document]) -> int:
     """Erase these; how many could be, for no hold keeps them."""
-
-    async def forget(person: str, events: list[str]) -> int:
-        try:
-            await services.forgetting.forget_events(person, events)
-        except KeyHeld:
-            return 0
-        return len(events)
-
-    return sum(await asyncio.gather(*(forget(*one) for one in _by_person(subscriptions).items())))
+    by_person = _by_person(subscriptions)
+    held = (await services.forgetting.forget_events(by_person)).held
+    return sum(len(events) for person, events in by_person.items() if person not in held)
 
 
 def _is_over(services: Services, subscription: Document, now: datetime) -> bool:
@@ -125,6 +123,13 @@ def _by_person(subscriptions: Sequence[Document]) -> dict[str, list[str]]:
     return persons
 
 
+def _part(chore: Callable[[Services], Awaitable[Done]]) -> Callable[[Services], Awaitable[Part]]:
+    async def part(services: Services) -> Part:
+        return Part(*await chore(services))
+
+    return part
+
+
 CHORES: Final[Mapping[str, Callable[[Services], Awaitable[Part]]]] = {
     PARKED_LETTERS: erase_parked,
     UNCONFIRMED_SUBSCRIPTIONS: erase_unconfirmed,
@@ -132,5 +137,10 @@ CHORES: Final[Mapping[str, Callable[[Services], Awaitable[Part]]]] = {
     EXPIRED_CONSENTS: note_expired_consents,
     NOTICES: note_notices,
     AGGREGATES: count_visits,
+    DUE_PERSONS: _part(look_at_due),
+    **{shard: _part(partial(sweep, shard=shard)) for shard in SWEEPS},
+    PURGE_ARCHIVE: _part(purge_archive),
+    PURGE_EXPIRED: _part(purge_expired),
+    PURGE_REMARKS: _part(purge_remarks),
 }
 """Every chore of :data:`schemas.ticks.SCHEDULE`."""

@@ -364,4 +364,4 @@ async def _uproot(services: Services, records: list[_Record], *, coming_back: bo
             except KeyHeld:  # a held person's data stays where it is, behind the tombstone
                 if not coming_back:
                     continue
-            await services.people.retire(person, stones[address])
+            await services.people.retire({person: stones[address]})

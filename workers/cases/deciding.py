@@ -23,7 +23,7 @@ from workers.cases.dates import kept, reckoned
 from workers.cases.desk import Docket
 from workers.cases.lifting import OF_AN_ANSWER, reopen_what_was_held
 from workers.cases.mailing import written
-from workers.cases.own_store import active_keys
+from workers.cases.own_store import all_keys
 from workers.correspondence.facts import (
     ExtensionNotice,
     ExtensionReason,
@@ -177,7 +177,7 @@ async def hold(docket: Docket, reference: str, ground: str, until: date, by: str
     if person is None:
         raise CannotDecide("case_ended")
     # The keys first: an erasure may be on its way at this moment.
-    keys = await active_keys(docket.services, person["emails"])
+    keys = await all_keys(docket.services, person["emails"])
     held = await docket.services.keys.hold(keys, Hold(reference, ground, until))
     if not held:
         raise CannotDecide("nothing_held")
@@ -200,9 +200,9 @@ async def lift(docket: Docket, reference: str, by: str) -> Document:
     if held is None:
         raise CannotDecide("not_held")
     await docket.services.keys.lift(held["keys"], reference)
-    for key in held["keys"]:
+    for person in dict.fromkeys(key.partition("/")[0] for key in held["keys"]):
         try:
-            await docket.services.forgetting.complete(key.partition("/")[0])
+            await docket.services.forgetting.complete(person)
         except KeyHeld:
             continue  # another case holds it too: that one's lifting completes it
 

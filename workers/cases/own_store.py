@@ -2,7 +2,8 @@
 
 What is found is written to the task before anything is deleted, so that a receipt made after a crash still tells what
 the first attempt did. What an erasure must leave, the table says (:mod:`workers.cases.weighing`); its key is held in
-the name of the case, as by staff, who may lift it. The look afterwards counts again, by address, what stands.
+the name of the case, as by staff, who may lift it. What is archived stays there as evidence, told with its ground and
+last day. The look afterwards counts again, by address, what stands.
 Source: R17, R19, R20; design § 5.3, § 5.4 "the controller's own included".
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -24,10 +26,11 @@ from schemas.terms import Proof, Right, StoreOutcome, SuppressionGround
 from workers.cases.desk import Desk
 from workers.cases.receiving import accept
 from workers.cases.weighing import Staying, holds_on, persons_of, remembered, served_by, staying, weighed
+from workers.retention.evidence import RETAINED_ON, Archived, archived_of, retained
 from workers.rules.cases import TaskState
 from workers.services import Services
 from workers.stores.forgetting import Kept
-from workers.stores.keys import ACTIVE, Hold, KeyHeld, key_id
+from workers.stores.keys import ACTIVE, ARCHIVE, Hold, KeyHeld, key_id
 from workers.stores.mongo import Document
 from workers.subject_access import copy_of
 from workers.suppressing import suppress
@@ -104,21 +107,28 @@ async def _erase(desk: Desk, case: Document, task: Document, person: Mapping[str
     if task.get("lifted"):
         return [_partly(one, 0, {}) for one in found]  # it went with the hold
     why: dict[str, str] = {}
+    evidence: list[Archived] = []
 
     async def keep(persons: Sequence[str]) -> Kept:
+        kept_there = retained(await archived_of(desk.services, persons), _today(desk))
+        evidence.extend(kept_there)
         left = await _left(desk, case, task, persons)
-        if left is None:
-            return Kept()
-        why.update(_told(left.ground, left.until))
-        return left.kept
+        if left is not None:
+            why.update(_told(left.ground, left.until))
+        kept = left.kept if left is not None else Kept()
+        return replace(kept, archived=frozenset(one.event for one in kept_there))
 
     for email in person["emails"]:
         try:
             await desk.services.forgetting.forget(email, keep, began=task.get("began"))
         except KeyHeld:
             return await _all_kept(desk, task, email)
-    standing = await _standing(desk, person) if why else {}
-    return [_partly(one, min(one["matched"], standing.get(one["name"], 0)), why) for one in found]
+    standing = await _standing(desk, person) if why or evidence else {}
+    there = _told(RETAINED_ON, max((one.last_day for one in evidence), default=None))
+    whys = {"archive": there, "archive.files": there}
+    return [
+        _partly(one, min(one["matched"], standing.get(one["name"], 0)), whys.get(one["name"], why)) for one in found
+    ]
 
 
 def _partly(one: dict[str, Any], left: int, why: Mapping[str, str]) -> dict[str, Any]:
@@ -176,8 +186,13 @@ def _today(desk: Desk) -> date:
 
 
 async def active_keys(services: Services, emails: Iterable[str]) -> list[str]:
-    """The keys of whoever has these addresses."""
+    """The keys under which the data of whoever has these addresses is in use."""
     return [key_id(person, ACTIVE) for person in await persons_of(services, emails)]
+
+
+async def all_keys(services: Services, emails: Iterable[str]) -> list[str]:
+    """Those, and the keys of what is archived: a legal hold is on both."""
+    return [key_id(person, use) for person in await persons_of(services, emails) for use in (ACTIVE, ARCHIVE)]
 
 
 async def _hold_on(desk: Desk, email: str) -> dict[str, str]:

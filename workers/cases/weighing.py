@@ -62,9 +62,10 @@ class Staying:
 
 
 async def persons_of(services: Services, emails: Iterable[str]) -> list[str]:
-    """Whoever has these addresses."""
+    """Whoever has these addresses, in use or in the archive alone."""
     refs = [services.trust.references.of_email(ReferenceUse.LOOKUP, clean_email(email)) for email in emails]
-    return list(dict.fromkeys((await services.people.find(refs)).values()))
+    archived = [one["person"] for one in await services.archive.of(refs, "person")]
+    return list(dict.fromkeys([*(await services.people.find(refs)).values(), *archived]))
 
 
 async def served_by(services: Services, persons: Iterable[str]) -> list[Served]:

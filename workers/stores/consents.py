@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
+from dateutil.relativedelta import relativedelta
 from pymongo import UpdateOne
 
 from schemas.consent import Choice
@@ -81,6 +82,31 @@ class Consents:
                 {"_id": {"$in": [consent["_id"] for consent in over]}}, {"$set": {"expired_noted": True}}
             )
         return len(over)
+
+    async def purge_proofs(self, now: datetime, period: relativedelta, spared: Sequence[bytes], *, limit: int) -> int:
+        """Delete consents whose last choice ended a ``period`` ago, but of these devices; how many, ``limit`` at most.
+
+        The records that they ran out go with them.
+        """
+        wanted = {"expired_noted": True, "device": {"$nin": list(spared)}, **_ended_by(now, period)}
+        with available():
+            found = self._consents.find(wanted, {"_id": 1}).sort("valid_until", 1).limit(limit)
+            over = [consent["_id"] for consent in await found.to_list(None)]
+            if over:
+                await self._expired.delete_many({"_id": {"$in": over}})
+                await self._consents.delete_many({"_id": {"$in": over}})
+        return len(over)
+
+    async def over(self, now: datetime, period: relativedelta) -> tuple[int, int]:
+        """How many visits and consents would be deleted by then, whoever's they are."""
+        with available():
+            visits = await self._visits.count_documents({"expires": {"$lte": now}})
+            return visits, await self._consents.count_documents(_ended_by(now, period))
+
+    async def proofs_over(self, now: datetime, period: relativedelta, devices: Sequence[bytes]) -> int:
+        """How many consents of these devices :meth:`purge_proofs` would delete if nothing spared them."""
+        with available():
+            return await self._consents.count_documents({**_ended_by(now, period), "device": {"$in": list(devices)}})
 
     async def visits_of(self, devices: Iterable[bytes]) -> list[Document]:
         """The stored visits of these devices (``_id``, ``device``, ``happened``)."""
@@ -164,3 +190,8 @@ class Consents:
     async def erase_visits(self, devices: Iterable[bytes]) -> int:
         """Delete every visit of devices that were linked to an erased person; how many there were."""
         return await self._gathered_visits.delete("device", devices)
+
+
+def _ended_by(now: datetime, period: relativedelta) -> Document:
+    """Of consents whose last choice ended a civil period ago, and a day for the length of days."""
+    return {"valid_until": {"$lte": now - period - timedelta(days=1)}}

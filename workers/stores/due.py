@@ -48,6 +48,11 @@ class Due:
             found = await self._due.find().sort("since", 1).limit(limit).to_list(None)
         return [Waiting(one["_id"], one["since"], one["call"]) for one in found]
 
+    async def count(self) -> int:
+        """How many wait."""
+        with available():
+            return await self._due.count_documents({})
+
     async def settle(self, looked_at: Sequence[Waiting]) -> None:
         """They were looked at; who was called for again meanwhile waits on."""
         await self._gathered.write(*(DeleteOne({"_id": one.person, "call": one.call}) for one in looked_at))

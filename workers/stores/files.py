@@ -18,20 +18,20 @@ from motor.motor_asyncio import AsyncIOMotorGridFSBucket
 
 from workers.stores.gathering import Gathered
 from workers.stores.keys import DataKey
-from workers.stores.mongo import Collection, Databases, Document, available, insert_new
+from workers.stores.mongo import Collection, Database, Document, available, insert_new
 
 _BUCKET: Final = "files"
 _CHUNK_BYTES: Final = 255 * 1024
 
 
 class Files:
-    """Sealed file contents by file id and person."""
+    """Sealed file contents by file id and person, in **active** or in **archive**."""
 
-    def __init__(self, databases: Databases) -> None:
-        self._bucket = AsyncIOMotorGridFSBucket(databases.active, _BUCKET)
-        self._files: Collection = databases.active[f"{_BUCKET}.files"]
+    def __init__(self, database: Database) -> None:
+        self._bucket = AsyncIOMotorGridFSBucket(database, _BUCKET)
+        self._files: Collection = database[f"{_BUCKET}.files"]
         self._gathered = Gathered(self._files)
-        self._chunks: Collection = databases.active[f"{_BUCKET}.chunks"]
+        self._chunks: Collection = database[f"{_BUCKET}.chunks"]
 
     async def stands(self, file_id: str, person: str) -> bool:
         """Whether the file is there, whole."""

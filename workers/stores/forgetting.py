@@ -8,15 +8,17 @@ Source: P5; R19, R26; design § 4; reliability § 7 (the other orders were measu
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from schemas.subject import References, ReferenceUse, clean_email
+from workers.stores.archive import Archive
 from workers.stores.confirmations import Confirmations
 from workers.stores.consents import Consents
 from workers.stores.files import Files
-from workers.stores.keys import ACTIVE, KeyHeld, Keys, key_id
+from workers.stores.keys import ACTIVE, ARCHIVE, Keys, key_id
 from workers.stores.parked import Parked
 from workers.stores.people import People
 from workers.stores.submissions import Submissions
@@ -25,9 +27,13 @@ from workers.stores.tombstones import Tombstones, of_address, of_device, of_even
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """What an erasure did: collection → documents deleted. All zeros: nothing was held."""
+    """What an erasure did: collection → documents deleted. All zeros: nothing was held.
+
+    ``held``: persons of whom a legal hold keeps everything.
+    """
 
     deleted: dict[str, int]
+    held: frozenset[str] = frozenset()
 
     @property
     def anything(self) -> bool:
@@ -36,14 +42,21 @@ class Forgotten:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What an erasure must leave where it is, behind the tombstones. ``links``: the purposes that it is kept for."""
+    """What an erasure must leave where it is, behind the tombstones. ``links``: the purposes that it is kept for.
+
+    ``archived``: events whose record stays in the archive; their owners' archive keys stay with them.
+    """
 
     submissions: frozenset[str] = frozenset()
     links: frozenset[str] = frozenset()
+    archived: frozenset[str] = frozenset()
 
 
 Keep = Callable[[Sequence[str]], Awaitable[Kept]]
-"""Says of these persons what must be left, and holds their keys. Asked once nothing new can come in about them."""
+"""Says of these persons what must be left, and holds their keys. Asked once nothing new can come in about them.
+
+The persons are those in use and those who are in the archive alone.
+"""
 
 
 async def keep_nothing(_: Sequence[str]) -> Kept:
@@ -64,6 +77,7 @@ class Forgetting:
     parked: Parked
     keys: Keys
     tombstones: Tombstones
+    archive: Archive
 
     async def forget(self, email: str, keep: Keep = keep_nothing, *, began: datetime | None = None) -> Forgotten:
         """Erase whoever has this address, but for what ``keep`` says. May be repeated, also after it broke off.
@@ -84,64 +98,91 @@ class Forgetting:
         # Whom an intake names since another erasure moved the tombstone is judged by that one's moment: what he had
         # received by then goes with him here, for once he is gone nothing names it any more.
         named, erased_at = await self.tombstones.named_with(stone)
-        persons = list(dict.fromkeys([*standing, *named]))
+        archived = [one["person"] for one in await self.archive.of([ref], "person")]
+        persons = list(dict.fromkeys([*standing, *archived, *named]))
         events, devices = await self._linked(persons, erased_at)
         kept = await keep(persons)
         keepers = await self._owners(kept)
 
         await self.tombstones.name_persons(stone, persons)
         await self.tombstones.write([*map(of_person, persons), *map(of_event, events), *map(of_device, devices)])
-        await self.keys.destroy(key_id(person, ACTIVE) for person in persons if person not in keepers)
+        archivists = await self._archivists(kept)
+        await self.keys.destroy(
+            [
+                *(key_id(person, ACTIVE) for person in persons if person not in keepers),
+                *(key_id(person, ARCHIVE) for person in persons if person not in archivists),
+            ]
+        )
         # What is kept is dated by what happened with this address.
         refs = [] if keepers else [ref]
         doomed = [event for event in events if event not in kept.submissions]
-        return await self._delete(_Doomed(persons, refs, [parked_ref], doomed, devices, kept, keepers), erased_at)
+        gone = await self._delete(_Doomed(persons, refs, [parked_ref], doomed, devices, kept, keepers), erased_at)
+        return Forgotten(gone.deleted | await self.archive.erase(persons, kept.archived))
 
-    async def forget_events(self, person: str, doomed: Collection[str]) -> Forgotten:
-        """Erase these events of a person, and him with them where he holds nothing else. May be repeated.
+    async def forget_events(self, doomed: Mapping[str, Collection[str]]) -> Forgotten:
+        """Erase these events, by person, and with them whoever holds nothing else. May be repeated, by several at once.
 
-        Raises :class:`StoreUnavailable`, and :class:`workers.stores.keys.KeyHeld` when a legal hold keeps the person's
-        key: then nothing is deleted.
+        Of whom a legal hold keeps nothing is deleted: they come back with what was done. What was archived stays.
+        Raises :class:`StoreUnavailable`.
         """
-        if await self.keys.held([key_id(person, ACTIVE)]):
-            raise KeyHeld("a legal hold keeps a key")
-        await self.tombstones.write(map(of_event, doomed))
-        letters = {"parked": await self.parked.erase_of(doomed)}
-        erased_at = await self._left_alone(person, doomed)
-        if erased_at is not None:
-            try:
-                await self.keys.destroy([key_id(person, ACTIVE)])
-            finally:
-                # No address's tombstone names him: before the submissions, which do, and though a hold came just now,
-                # or whoever writes from this address would find him for ever.
-                retired = await self.people.retire(person, erased_at)
-            gone = await self._delete(_Doomed([person], [], [], list(doomed), []), erased_at)
-            return Forgotten(gone.deleted | letters | {"persons": int(retired)})
-        held = await self.submissions.find({"_id": {"$in": list(doomed)}}, "files")
-        confirmations = await self.confirmations.erase(doomed)
-        await self.files.undo([file for one in held for file in one.get("files", ())], person)
-        await self.submissions.undo_said_about(doomed)
-        await self.submissions.undo(doomed, [person])
-        return Forgotten({"confirmations": confirmations, "submissions": len(held), **letters})
+        held = await self._held(doomed)
+        going = {person: frozenset(events) for person, events in doomed.items() if person not in held}
+        events = [event for ones in going.values() for event in ones]
+        await self.tombstones.set(map(of_event, events))
+        alone = await self._left_alone(going)
+        kept = await self.keys.destroy_all(key_id(person, ACTIVE) for person in alone)
+        # No address's tombstone names them: before the submissions, which do, and also those whom a hold keeps since
+        # this moment, or whoever writes from their address would find them for ever.
+        persons = await self.people.retire(alone)
+        held |= {person for person in alone if key_id(person, ACTIVE) in kept}
+        gone = {person: ones for person, ones in going.items() if person not in held}
+        deleted = await self._delete_events(gone, [person for person in alone if person not in held])
+        return Forgotten(deleted | {"persons": persons}, frozenset(held))
 
-    async def _left_alone(self, person: str, doomed: Collection[str]) -> datetime | None:
-        """The moment of the person's tombstone, set where he holds nothing but these events; else ``None``.
+    async def _held(self, persons: Iterable[str]) -> set[str]:
+        keys = {key_id(person, ACTIVE): person for person in persons}
+        return {keys[held] for held in await self.keys.held(keys)}
+
+    async def _delete_events(self, doomed: Mapping[str, Collection[str]], whole: list[str]) -> dict[str, int]:
+        """``whole``: of whom nothing else is held either."""
+        events = [event for ones in doomed.values() for event in ones]
+        parts = {person: ones for person, ones in doomed.items() if person not in frozenset(whole)}
+        of_parts = [event for ones in parts.values() for event in ones]
+        parked, confirmations, files, held = await asyncio.gather(
+            self.parked.erase_of(events),
+            self.confirmations.erase(events),
+            self.files.erase(whole),
+            self.submissions.find({"_id": {"$in": of_parts}, "files": {"$exists": True}}, "person", "files"),
+        )
+        for one in held:
+            await self.files.undo(one["files"], one["person"])
+        await self.submissions.undo_said_about(events)
+        # After these: the submissions are what names the events above, should this be run again.
+        submissions = await self.submissions.undo(of_parts, parts)
+        submissions += await self.submissions.erase_all(whole)
+        return {"confirmations": confirmations, "files": files, "parked": parked, "submissions": submissions}
+
+    async def _left_alone(self, doomed: Mapping[str, Collection[str]]) -> dict[str, datetime]:
+        """Who holds nothing but these events, with the moment of his tombstone, which stands then.
 
         It is proposed before the look: what is written after the look finds it, what was written before is seen.
         """
-        if await self._holds_more(person, doomed):
-            return None
-        token = await self.tombstones.propose(of_person(person))
-        if token is None:  # he was erased, or is being erased: the rest is that erasure's, or an earlier run's
-            return (await self.tombstones.look([of_person(person)])).get(of_person(person))
-        if await self._holds_more(person, doomed):
-            await self.tombstones.withdraw(of_person(person), token)
-            return None
-        settled = await self.tombstones.settle(of_person(person), token)
-        return settled or await self._left_alone(person, doomed)  # another run of the same was at it
+        alone: dict[str, datetime] = {}
+        asked = set(doomed)
+        while asked := asked - alone.keys() - await self._holding_more(asked, doomed):
+            token = await self.tombstones.propose(map(of_person, asked))
+            more = await self._holding_more(asked, doomed)
+            if more:
+                await self.tombstones.withdraw(map(of_person, more), token)
+            # Where an erasure stands, the rest is that erasure's, or an earlier run's; where another run of the same
+            # was at it, once more.
+            stones = await self.tombstones.settle(map(of_person, asked), token)
+            alone |= {person: stones[of_person(person)] for person in asked if of_person(person) in stones}
+        return alone
 
-    async def _holds_more(self, person: str, doomed: Collection[str]) -> bool:
-        return any(one["_id"] not in doomed for one in await self.submissions.of([person], "_id"))
+    async def _holding_more(self, persons: Iterable[str], doomed: Mapping[str, Collection[str]]) -> set[str]:
+        held = await self.submissions.of(persons, "_id")
+        return {one["person"] for one in held if one["_id"] not in doomed[one["person"]]}
 
     async def complete(self, person: str) -> Forgotten | None:
         """Finish the erasure of a person whom a hold kept until now; ``None`` where no erasure of his stands.
@@ -170,6 +211,10 @@ class Forgetting:
         held = await self.submissions.find({"_id": {"$in": list(kept.submissions)}}, "person")
         return frozenset(one["person"] for one in held)
 
+    async def _archivists(self, kept: Kept) -> frozenset[str]:
+        """Whose the records are that stay in the archive."""
+        return frozenset(one["person"] for one in await self.archive.by_key(kept.archived, "person"))
+
     async def _delete(self, doomed: _Doomed, erased_at: datetime) -> Forgotten:
         kept = doomed.kept
         deleted = {
@@ -181,7 +226,7 @@ class Forgetting:
             **await self.submissions.erase(doomed.persons, doomed.refs, doomed.events, kept.submissions, kept.links),
         }
         retiring = [person for person in doomed.persons if person not in doomed.keepers]
-        deleted["persons"] = sum([await self.people.retire(person, erased_at) for person in retiring])
+        deleted["persons"] = await self.people.retire(dict.fromkeys(retiring, erased_at))
         return Forgotten(deleted)
 
 

@@ -29,6 +29,7 @@ KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
 
 ACTIVE: Final = "active"
+ARCHIVE: Final = "archive"
 PARKED: Final = "parked"
 
 
@@ -147,6 +148,11 @@ class Keys:
         """The living keys among these ids; none is minted."""
         return self._opened(await self._stored(list(dict.fromkeys(ids))))
 
+    async def read_whole(self, ids: Iterable[str]) -> tuple[dict[str, DataKey], frozenset[str]]:
+        """The living keys among these ids, and which of the ids a hold keeps."""
+        stored = await self._stored(list(dict.fromkeys(ids)))
+        return self._opened(stored), frozenset(one for one, document in stored.items() if "hold" in document)
+
     async def destroy(self, ids: Iterable[str]) -> None:
         """Destroy for good, also a key that was never minted: from now on none can be. Repeating changes nothing.
 
@@ -155,6 +161,21 @@ class Keys:
         destroyed = await asyncio.gather(*map(self._destroy, dict.fromkeys(ids)))
         if not all(destroyed):
             raise KeyHeld("a legal hold keeps a key")
+
+    async def destroy_all(self, ids: Iterable[str]) -> frozenset[str]:
+        """The same of very many at once; those that a hold keeps come back."""
+        wanted = list(dict.fromkeys(ids))
+        if not wanted:
+            return frozenset()
+        emptied = [{"$replaceWith": {"_id": "$_id", "destroyed_at": {"$ifNull": ["$destroyed_at", "$$NOW"]}}}]
+        with available():
+            done = await self._keys.update_many({"_id": {"$in": wanted}, "hold": {"$exists": False}}, emptied)
+        if done.matched_count == len(wanted):
+            return frozenset()
+        stored = await self._stored(wanted)
+        left = [one for one in wanted if "destroyed_at" not in stored.get(one, ())]  # held, or never minted
+        destroyed = await asyncio.gather(*map(self._destroy, left))
+        return frozenset(one for one, gone in zip(left, destroyed, strict=True) if not gone)
 
     async def hold(self, ids: Iterable[str], hold: Hold) -> list[str]:
         """Keep these keys from being destroyed until the hold is lifted; those that it keeps now.
@@ -194,6 +215,11 @@ class Keys:
     async def held(self, ids: Iterable[str]) -> frozenset[str]:
         """Which of these keys a hold keeps."""
         return frozenset(held for held, document in (await self._stored(list(ids))).items() if "hold" in document)
+
+    async def all_held(self) -> list[str]:
+        """Every key that a hold keeps."""
+        with available():
+            return [held["_id"] async for held in self._keys.find({"hold.name": {"$exists": True}}, {"_id": 1})]
 
     async def _destroy(self, doomed: str) -> bool:
         emptied = [{"$replaceWith": {"_id": doomed, "destroyed_at": {"$ifNull": ["$destroyed_at", "$$NOW"]}}}]

@@ -165,6 +165,11 @@ INDEXES: Final[dict[str, dict[str, list[IndexModel]]]] = {
         "files.files": [_index("metadata.person")],
         "files.chunks": [_index("files_id", "n", unique=True)],
     },
+    "archive": {
+        "submissions": [_index("refs"), _index("person")],
+        "files.files": [_index("metadata.person")],
+        "files.chunks": [_index("files_id", "n", unique=True)],
+    },
     "evidence": {
         "reads": [_index("person", "at")],
         "outcomes": [_index("at")],
@@ -188,6 +193,11 @@ INDEXES: Final[dict[str, dict[str, list[IndexModel]]]] = {
         "turns": [_index("at", expireAfterSeconds=0)],
         "ticks": [_index("chore", "planned")],
         "withdrawals": [_index("deleted_at", "received_at")],
+        "disposals": [_index("day")],
+        "expired_consents": [_index("valid_until")],
+    },
+    "keys": {
+        "keys": [_index("hold.name", sparse=True)],
     },
 }
 """Database → collection → indexes.

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 import uuid_utils
-from pymongo import DeleteOne
+from pymongo import DeleteMany
 
 from workers.stores.gathering import Gathered
 from workers.stores.mongo import Collection, Databases, Document, available, insert_new
@@ -31,11 +31,19 @@ class People:
         found = await self._gathered.having("refs", refs)
         return {bytes(ref): person["_id"] for person in found for ref in person["refs"]}
 
-    async def page(self, after: str, size: int) -> list[Document]:
-        """The next persons by id: each with its references."""
-        beyond = self._persons.find({"_id": {"$gt": after}}, {"refs": 1})
+    async def page(self, after: str, size: int, ending: str = "") -> list[Document]:
+        """The next persons by id: each with its references, and ``after`` where it has one.
+
+        ``ending``: only those whose id ends with one of these characters.
+        """
+        of_these = {"$regex": f"[{ending}]$"} if ending else {}
+        beyond = self._persons.find({"_id": {"$gt": after, **of_these}}, {"refs": 1, "after": 1})
         with available():
             return await beyond.sort("_id", 1).limit(size).to_list(None)
+
+    async def by_id(self, persons: Iterable[str]) -> list[Document]:
+        """The documents of these persons, as :meth:`page` gives them."""
+        return await self._gathered.having("_id", persons, "refs", "after")
 
     async def refs_of(self, person: str) -> list[bytes]:
         """The references of one person; empty where there is none."""
@@ -72,7 +80,7 @@ class People:
     async def standing(self, ref: bytes, erased_at: datetime | None = None) -> list[Document]:
         """The documents of this reference; after an erasure, of those who are not known to be younger than it."""
         found = await self._gathered.having("refs", [ref])
-        return found if erased_at is None else [person for person in found if not _younger(person, erased_at)]
+        return found if erased_at is None else [person for person in found if not is_younger(person, erased_at)]
 
     async def younger(self, persons: Iterable[str], erased_at: datetime) -> frozenset[str]:
         """Those of these persons who stand and are known to be younger than an erasure at ``erased_at``."""
@@ -80,14 +88,19 @@ class People:
         with available():
             return frozenset([person["_id"] async for person in self._persons.find(wanted, {"_id": 1})])
 
-    async def retire(self, person: str, erased_at: datetime) -> bool:
-        """Remove the document of a person older than an erasure at ``erased_at``; ``False`` where there is none."""
-        found = await self._gathered.get(person)
-        if found is None or _younger(found, erased_at):  # what he is younger than is known from his creation on
-            return False
-        await self._gathered.write(DeleteOne({"_id": person}))
-        return True
+    async def retire(self, erased: Mapping[str, datetime]) -> int:
+        """Remove the documents of persons older than their erasure; how many there were.
+
+        ``erased``: person → when he was erased.
+        """
+        found = await self._gathered.having("_id", erased)
+        # What somebody is younger than is known from his creation on.
+        gone = [person["_id"] for person in found if not is_younger(person, erased[person["_id"]])]
+        if gone:
+            await self._gathered.write(DeleteMany({"_id": {"$in": gone}}))
+        return len(gone)
 
 
-def _younger(person: Document, erased_at: datetime) -> bool:
+def is_younger(person: Document, erased_at: datetime) -> bool:
+    """Whether a person's document says that he is younger than an erasure."""
     return "after" in person and bool(person["after"] >= erased_at)

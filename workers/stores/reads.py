@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import uuid_utils
 
@@ -34,15 +35,23 @@ class Reads:
 
         ``shown``: how many records the reader is about to see; ``outcome``: ``shown`` or why nothing was.
         """
-        entry = {
-            "_id": str(uuid_utils.uuid7()),
-            "reader": reader,
-            "department": department,
-            "purpose": purpose,
-            "person": person if isinstance(person, str) or person is None else list(person),
-            "shown": shown,
-            "outcome": outcome,
-            "at": at,
-        }
+        await self._insert(
+            reader=reader,
+            department=department,
+            purpose=purpose,
+            person=person if isinstance(person, str) or person is None else list(person),
+            shown=shown,
+            outcome=outcome,
+            at=at,
+        )
+
+    async def record_of_archive(
+        self, *, reader: str, department: str, reason: str, persons: Sequence[str], outcome: str, at: datetime
+    ) -> None:
+        """A read of the archive. ``reason``: in words of staff that name nobody; ``persons``: whose records it met."""
+        about = {"person": list(persons) or None, "purpose": "archive", "reason": reason}
+        await self._insert(reader=reader, department=department, **about, outcome=outcome, at=at)
+
+    async def _insert(self, **entry: Any) -> None:
         with available():
-            await self._reads.insert_one(entry)
+            await self._reads.insert_one({"_id": str(uuid_utils.uuid7()), **entry})

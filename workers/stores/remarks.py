@@ -36,6 +36,12 @@ class Remarks:
         ways = await asyncio.gather(self._gathered.having("refs", refs), self._gathered.having("about", events))
         return list({one["_id"]: one for found in ways for one in found}.values())
 
+    async def page(self, after: str, size: int) -> list[Document]:
+        """The next remarks by event key: whom or what each is about, and ``received``."""
+        fields = {"refs": 1, "about": 1, "received": 1}
+        with available():
+            return await self._remarks.find({"_id": {"$gt": after}}, fields).sort("_id", 1).limit(size).to_list(None)
+
     async def undo(self, keys: Iterable[str]) -> None:
         """Take back what these events said."""
         gone = list(keys)

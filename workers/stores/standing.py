@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from schemas.subject import References, ReferenceUse, clean_email
+from workers.stores.archive import Archive
 from workers.stores.gathering import Gathered
 from workers.stores.mongo import Databases, Document
 from workers.stores.people import People
@@ -19,7 +20,10 @@ from workers.stores.tombstones import Tombstones, of_address
 
 
 class Standing:
-    """Counts per collection of **active**. Letters parked *because* of an erasure are what it leads to: not counted."""
+    """Counts per collection of **active** and of what is archived.
+
+    Letters parked *because* of an erasure are what it leads to: not counted.
+    """
 
     def __init__(
         self,
@@ -28,12 +32,14 @@ class Standing:
         people: People,
         submissions: Submissions,
         tombstones: Tombstones,
+        archive: Archive,
     ) -> None:
         self._references = references
         self._people = people
         self._submissions = submissions
         self._stones = tombstones
         names = ("links", *REMARKS, "confirmations", "visits", "files.files", "parked")
+        self._archive = archive
         self._gathered = {name: Gathered(databases.active[name]) for name in names}
 
     async def left(self, email: str) -> dict[str, int]:
@@ -72,6 +78,7 @@ class Standing:
             "confirmations": confirmations,
             "visits": visits,
             "files.files": files,
+            **await self._archive.standing(ref, erased_at),
             "parked": _until((letter for letter in letters if letter["reason"] != "erased"), erased_at),
         }
 

@@ -36,7 +36,7 @@ class Submissions:
         self.anchors = Remarks(databases, "anchors")
         self.notices = Remarks(databases, "notices")
         self.agreements = Remarks(databases, "agreements")
-        self._remarks = {"anchors": self.anchors, "notices": self.notices, "agreements": self.agreements}
+        self.remarks = {"anchors": self.anchors, "notices": self.notices, "agreements": self.agreements}
 
     async def insert(self, documents: Sequence[Document]) -> Inserted:
         """Submissions by event key, with ``person``, ``case``, ``sealed``, ``digest`` and what need not be sealed."""
@@ -90,6 +90,10 @@ class Submissions:
         with available():
             return await self._links.find(wanted).to_list(None)
 
+    async def links_of_all(self, persons: Iterable[str]) -> list[Document]:
+        """The links of these persons, live or not."""
+        return await self._gathered_links.having("person", persons)
+
     async def links_of(self, person: str, purpose: str | None = None) -> list[Document]:
         """A person's links, live or not: for one purpose, or all."""
         found = await self._gathered_links.having("person", [person])
@@ -99,19 +103,23 @@ class Submissions:
         """The anchor events about these references and these submissions."""
         return await self.anchors.about(refs, events)
 
-    async def undo(self, keys: Iterable[str], persons: Iterable[str] | None = None) -> None:
-        """Take back the submissions of these events and their links: those of these persons, or whoever's they are."""
+    async def undo(self, keys: Iterable[str], persons: Iterable[str] | None = None) -> int:
+        """Take back the submissions of these events and their links: those of these persons, or whoever's they are.
+
+        How many submissions there were.
+        """
         gone: list[str] = list(keys)
         owned: Document = {} if persons is None else {"person": {"$in": list(persons)}}
-        if gone:
-            with available():
-                await self._links.delete_many({"submission": {"$in": gone}, **owned})
-                await self._submissions.delete_many({"_id": {"$in": gone}, **owned})
+        if not gone:
+            return 0
+        with available():
+            await self._links.delete_many({"submission": {"$in": gone}, **owned})
+            return (await self._submissions.delete_many({"_id": {"$in": gone}, **owned})).deleted_count
 
     async def undo_said_about(self, events: Iterable[str]) -> None:
         """Take back what is said about these events."""
         gone = list(events)
-        await asyncio.gather(*(remarks.undo_about(gone) for remarks in self._remarks.values()))
+        await asyncio.gather(*(remarks.undo_about(gone) for remarks in self.remarks.values()))
 
     async def undo_links_of_others(self, submission: str, person: str) -> None:
         """Take back the links of a submission that are not this person's."""
@@ -122,6 +130,15 @@ class Submissions:
         """Take back this person's links of a submission."""
         with available():
             await self._links.delete_many({"submission": submission, "person": person})
+
+    async def erase_all(self, persons: Iterable[str]) -> int:
+        """Delete the submissions and links of very many persons; how many submissions there were."""
+        owned = {"person": {"$in": list(persons)}}
+        if not owned["person"]["$in"]:
+            return 0
+        with available():
+            await self._links.delete_many(owned)
+            return (await self._submissions.delete_many(owned)).deleted_count
 
     async def erase(
         self,
@@ -135,7 +152,7 @@ class Submissions:
         # The submissions last: they are what names the others, should this be run again.
         links = await self._gathered_links.delete("person", persons, frozenset(kept_links))
         named, doomed = list(refs), list(events)
-        erased = await asyncio.gather(*(remarks.erase(named, doomed) for remarks in self._remarks.values()))
-        said = dict(zip(self._remarks, erased, strict=True))
+        erased = await asyncio.gather(*(remarks.erase(named, doomed) for remarks in self.remarks.values()))
+        said = dict(zip(self.remarks, erased, strict=True))
         submissions = await self._gathered.delete("person", persons, frozenset(kept))
         return {"links": links, **said, "submissions": submissions}

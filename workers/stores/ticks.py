@@ -5,7 +5,7 @@ Source: design § 4 "Time and no"; P9.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -63,6 +63,12 @@ class Ticks:
         added = {f"counts.{name}": number for name, number in counts.items()}
         with available():
             await self._ticks.update_one({"_id": _id(chore, planned)}, {"$inc": added})
+
+    async def purge(self, chores: Iterable[str], before: datetime) -> int:
+        """Delete the ticks of these chores that were planned before a moment; how many there were."""
+        with available():
+            old = [await self._ticks.delete_many({"chore": chore, "planned": {"$lt": before}}) for chore in chores]
+        return sum(one.deleted_count for one in old)
 
     async def standing(self, chore: str, now: datetime) -> Standing:
         """How a chore stands; ticks planned for later than ``now`` are left out."""

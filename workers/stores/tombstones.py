@@ -12,11 +12,10 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from pymongo import ReturnDocument, UpdateOne
-from pymongo.errors import DuplicateKeyError
+from pymongo import UpdateOne
 
 from workers.stores.gathering import Gathered, Gatherer
-from workers.stores.mongo import Collection, Databases, available
+from workers.stores.mongo import Collection, Databases, available, insert_new
 
 
 def of_address(reference: bytes) -> str:
@@ -80,34 +79,39 @@ class Tombstones:
         at: datetime = (await self._gathered.having("_id", [stone]))[0]["at"]
         return at
 
-    async def propose(self, stone: str) -> str | None:
-        """Set a tombstone that may yet be withdrawn; a token for that, or ``None`` where a real one stands.
+    async def set(self, ids: Iterable[str]) -> None:
+        """Set very many at once, at the server's time; those that stand stay as they are."""
+        stones = list(dict.fromkeys(ids))
+        if stones:
+            now = await self.now()
+            await insert_new(self._stones, [{"_id": stone, "at": now} for stone in stones])
 
-        Whoever writes about its person meanwhile finds it, as any other, and takes himself back. Of several who
-        propose, the last one's token counts.
+    async def propose(self, ids: Iterable[str]) -> str:
+        """Set tombstones that may yet be withdrawn; a token for that. One that stands for real stays as it is.
+
+        Whoever writes about their persons meanwhile finds them, as any other, and takes himself back. Of several who
+        propose the same, the last one's token counts.
         """
-        token = secrets.token_hex(8)
-        proposed = {"$set": {"at": _PROPOSED, "token": token}}
-        try:
+        token, stones = secrets.token_hex(8), list(ids)
+        taken = await insert_new(self._stones, [{"_id": stone, "at": _PROPOSED, "token": token} for stone in stones])
+        if taken:
+            before = {"_id": {"$in": [stones[position] for position in taken]}, "at": _PROPOSED}
             with available():
-                await self._stones.update_one({"_id": stone, "at": _PROPOSED}, proposed, upsert=True)
-        except DuplicateKeyError:
-            return None
+                await self._stones.update_many(before, {"$set": {"token": token}})
         return token
 
-    async def withdraw(self, stone: str, token: str) -> None:
+    async def withdraw(self, ids: Iterable[str], token: str) -> None:
         """Take back what was proposed under this token, unless an erasure has made it its own."""
         with available():
-            await self._stones.delete_one({"_id": stone, "at": _PROPOSED, "token": token})
+            await self._stones.delete_many({"_id": {"$in": list(ids)}, "at": _PROPOSED, "token": token})
 
-    async def settle(self, stone: str, token: str) -> datetime | None:
-        """Make it stand, from now; ``None`` where this token no longer counts."""
+    async def settle(self, ids: Iterable[str], token: str) -> dict[str, datetime]:
+        """Make those stand, from now, that were proposed under this token; which of these stand now, and since when."""
+        stones = list(ids)
         settled: list[dict[str, Any]] = [{"$set": {"at": "$$NOW"}}, {"$unset": "token"}]
         with available():
-            found = await self._stones.find_one_and_update(
-                {"_id": stone, "at": _PROPOSED, "token": token}, settled, return_document=ReturnDocument.AFTER
-            )
-        return found["at"] if found else None
+            await self._stones.update_many({"_id": {"$in": stones}, "at": _PROPOSED, "token": token}, settled)
+        return {stone: at for stone, at in (await self.look(stones)).items() if at != _PROPOSED}
 
     async def name_persons(self, stone: str, persons: Iterable[str]) -> None:
         """Remember with an address's tombstone who was erased: whose document went first is still found by it."""

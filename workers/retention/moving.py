@@ -1,0 +1,94 @@
+"""From **active** to the archive: a copy under another key first, then the look at the tombstones, then the deletion.
+
+A copy is a derived one: an erasure of this moment either finds it, because it was written before its look, or is found
+by ours. Whatever breaks off in between is done again: the copy stands already, and what is in use still stands too.
+Source: R13; P5, P9; design § 4 "Moving re-encrypts, then destroys", "P5 in one paragraph".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Final
+
+from schemas.subject import ReferenceUse
+from workers.retention.folding import Record
+from workers.services import Services
+from workers.stores.archive import place
+from workers.stores.keys import ARCHIVE, DataKey, key_id
+from workers.stores.mongo import Document
+from workers.stores.people import is_younger
+from workers.stores.tombstones import of_address
+
+_TAKEN_OVER: Final = ("source", "collected_at", "policy_version", "consents", "files")
+"""What the archive needs beside the sealed body. Devices, digests and what is doubled in clear stay behind."""
+
+
+async def archive(services: Services, moved: Sequence[Record]) -> frozenset[str]:
+    """Copy these records into the archive; the events that must not go on, for their person was erased meanwhile.
+
+    May be repeated, and done by several at once. Raises :class:`StoreUnavailable`.
+    """
+    if not moved:
+        return frozenset()
+    keys = await services.keys.ensure(key_id(one.person["_id"], ARCHIVE) for one in moved)
+    # Whose archive key was destroyed was erased: there is nothing to be moved of him.
+    movable = [one for one in moved if key_id(one.person["_id"], ARCHIVE) in keys]
+    documents = []
+    for one in movable:
+        key = keys[key_id(one.person["_id"], ARCHIVE)]
+        await _copy_files(services, one, key)
+        documents.append(_document(services, one, key))
+    await services.archive.insert(documents)
+    erased = await _erased(services, movable)
+    await take_back(services, [one for one in movable if one.event in erased])
+    return erased | {one.event for one in moved} - {one.event for one in movable}
+
+
+async def take_back(services: Services, records: Collection[Record]) -> None:
+    """Undo what :func:`archive` wrote of these."""
+    events = [one.event for one in records]
+    await services.archive.undo(events, [one.person["_id"] for one in records])
+
+
+async def _copy_files(services: Services, record: Record, key: DataKey) -> None:
+    """Files first: they are reached through the record alone."""
+    person = record.person["_id"]
+    for file_id in record.document.get("files", ()):
+        content = await services.files.read(file_id, person, record.key)
+        if content is not None:
+            await services.archive.files.put(
+                file_id, content, key, person=person, event=record.event, now=services.clock()
+            )
+
+
+def _document(services: Services, record: Record, key: DataKey) -> Document:
+    kept, document = {one.purpose for one in record.fate.by}, record.document
+    opened = record.key.open(f"submissions/{record.event}", bytes(document["sealed"]))
+    until = {one.purpose: one.until for one in record.fate.by}
+    return {
+        "_id": record.event,
+        "person": record.person["_id"],
+        "refs": record.person["refs"],
+        "case": document["case"],
+        "received": document["received"],
+        "moved_at": services.clock(),
+        "sealed": key.seal(place(record.event), opened),
+        "ended": [
+            {"purpose": link["purpose"], "basis": link["basis"], "rule": link["rule"], "at": until[link["purpose"]]}
+            for link in record.links
+            if link["purpose"] in kept
+        ],
+        **{name: document[name] for name in _TAKEN_OVER if name in document},
+    }
+
+
+async def _erased(services: Services, records: Sequence[Record]) -> frozenset[str]:
+    """The look after the write: whose address was erased, and who is not known to be younger than that."""
+    references = services.trust.references
+    stones = {one.event: of_address(references.of_email(ReferenceUse.TOMBSTONE, one.email)) for one in records}
+    standing = await services.tombstones.look(stones.values())
+    return frozenset(
+        one.event
+        for one in records
+        if stones[one.event] in standing and not is_younger(one.person, standing[stones[one.event]])
+    )
