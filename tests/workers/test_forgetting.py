@@ -154,7 +154,7 @@ async def test_whom_a_later_erasure_meets_goes_whole(bench: Bench, monkeypatch: 
         [person] = bench.collection("persons")
         await set_tombstone(self, stone)  # the other erasure
         await self.name_persons(stone, [person["_id"]])
-        await services.people.retire(person["_id"], utc_now())
+        await services.people.retire({person["_id"]: utc_now()})
         return long_ago
 
     monkeypatch.setattr(Tombstones, "write_address", overtaken)
