@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from schemas.evidence import entry
-from schemas.subject import ReferenceUse, clean_email
+from schemas.subject import ReferenceUse
 from schemas.terms import SuppressionGround
 from workers.services import Services
 from workers.slips import Told, leave_slip
@@ -64,9 +64,12 @@ async def suppress_on_record(
 
 
 async def _look_at(services: Services, said: Sequence[tuple[str, datetime]]) -> None:
-    """Have what is held of these addresses looked at now: a "no" of theirs, said at that moment, is on the list."""
+    """Have what is held of these addresses looked at now: a "no" of theirs, said at that moment, is on the list.
+
+    Addresses in their normal form, as they are kept.
+    """
     references, due = services.trust.references, services.due
-    refs = [references.of_email(ReferenceUse.LOOKUP, clean_email(email)) for email, _ in said]
+    refs = [references.of_email(ReferenceUse.LOOKUP, email) for email, _ in said]
     persons = await services.people.find(refs)
     known = [(persons[ref], at) for ref, (_, at) in zip(refs, said, strict=True) if ref in persons]
     await asyncio.gather(*(due.add([person], at) for person, at in known))

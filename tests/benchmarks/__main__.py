@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any, Final
 
-from tests.benchmarks import audience, door, idle, latency, ledger, persisting, rights
+from tests.benchmarks import audience, door, idle, latency, ledger, persisting, rights, unsubscribe
 from tests.benchmarks.report import Figures, say, show
 
 BENCHES: Final[dict[str, tuple[Callable[..., Figures], dict[str, Any]]]] = {
@@ -17,6 +17,7 @@ BENCHES: Final[dict[str, tuple[Callable[..., Figures], dict[str, Any]]]] = {
     "idle": (idle.idle, {"n": 20}),
     "rights": (rights.rights, {"n": 200, "rounds": rights.ROUNDS, "people": 1_000_000}),
     "audience": (audience.audience, {"people": 1_000_000, "rounds": audience.ROUNDS}),
+    "unsubscribe": (unsubscribe.unsubscribe, {"n": 10_000}),
     "ledger": (ledger.ledger, {"n": 5_000, "rounds": ledger.ROUNDS}),
 }
 """Name → what measures it, and how much of it by default."""

@@ -57,6 +57,9 @@ class Store(Protocol):
     def held(self, emails: Sequence[str]) -> int:
         """How many of these are customers."""
 
+    def written_to(self) -> set[str]:
+        """The customers who did not say no."""
+
     def close(self) -> None: ...
 
 
@@ -78,6 +81,9 @@ class MongoStore:
 
     def held(self, emails: Sequence[str]) -> int:
         return self._customers.count_documents({"email": {"$in": list(emails)}})
+
+    def written_to(self) -> set[str]:
+        return {one["email"] for one in self._customers.find({"mailings": True}, {"_id": 0, "email": 1})}
 
     def close(self) -> None:
         self._client.close()
@@ -108,6 +114,10 @@ class SqliteStore:
         with closing(sqlite3.connect(self._file, timeout=30)) as store:
             found = store.execute(f"SELECT count(*) FROM customers WHERE email IN ({marks})", list(emails))
             return int(found.fetchone()[0])
+
+    def written_to(self) -> set[str]:
+        with closing(sqlite3.connect(self._file, timeout=30)) as store:
+            return {email for (email,) in store.execute("SELECT email FROM customers WHERE mailings")}
 
     def close(self) -> None:
         pass

@@ -41,7 +41,7 @@ _TRIES: Final = 10
 
 @dataclass(slots=True)
 class Accepted:
-    """What became of a receipt: the cases and rounds that moved, and why entries were refused (task → code)."""
+    """What became of a receipt: the cases that moved, the rounds that ended, why entries were refused (task → code)."""
 
     cases: set[str] = field(default_factory=set)
     rounds: set[str] = field(default_factory=set)
@@ -97,10 +97,15 @@ async def accept(desk: Desk, store: str, peer: Peer, signed: str, copies: Mappin
         faults[name] = "contradicting_receipts"
         del good[name]
     accepted = Accepted(refused={name: fault for name, fault in faults.items() if fault is not None})
-    accepted.rounds |= rounds.sorted_out(order, good).keys()
     waiting = {name for name, entry in good.items() if name in tasks and _awaits_parts(tasks[name], entry, copies)}
     cases = sorted({task["case"] for name, task in tasks.items() if name in good and name not in waiting})
-    kept = {"store": store, "order": claims["order"], "cases": [*cases, *accepted.rounds], "jws": signed, "at": now}
+    kept = {
+        "store": store,
+        "order": claims["order"],
+        "cases": [*cases, *rounds.sorted_out(order, good)],
+        "jws": signed,
+        "at": now,
+    }
     await desk.cases.keep_receipt({"_id": digest, **kept})
     known = [(tasks[name], entry) for name, entry in good.items() if name in tasks and name not in waiting]
     for task, _ in known:
@@ -108,7 +113,7 @@ async def accept(desk: Desk, store: str, peer: Peer, signed: str, copies: Mappin
             await keep_copy(desk, task, rfc8785.dumps(copies[task["_id"]]))
     await _apply(desk, known, digest, proof)
     accepted.cases |= {task["case"] for task, _ in known}
-    await rounds.take(desk, order, good, digest)
+    accepted.rounds |= await rounds.take(desk, order, good, digest)
     for name in waiting:
         await _await_parts(desk, tasks[name], good[name], digest)
         await _complete(desk, name, accepted)

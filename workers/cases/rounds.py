@@ -10,11 +10,11 @@ Source: R20, R24, R25; P2, P7, P10; docs/decisions/0013.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-import rfc8785
 import structlog
 import uuid_utils
 
@@ -45,8 +45,8 @@ Entry = Mapping[str, Any]
 async def make_rounds(desk: Desk) -> int:
     """Put who waits into rounds, and have them sent; how many people are in the last, none when nobody waits.
 
-    Whoever comes while a round is out waits for its first answer, so that a burst makes few rounds: see
-    :mod:`workers.cases.dispatching`. Rounds that are full leave one after the other.
+    Whoever comes while a round is out waits until every store has answered it, or for two seconds, so that a burst
+    makes few rounds: see :mod:`workers.cases.dispatching`. Rounds that are full leave one after the other.
     """
     while (people := await _make_round(desk)) > MAX_ENTRIES // 2:
         pass
@@ -172,23 +172,25 @@ async def contradicting(desk: Desk, order: Document, entries: Mapping[str, Entry
     found = set()
     for task in tasks.values():
         for number, name in of_rounds[task["case"]].items():
-            before = task.get("told", {}).get(str(number), "").partition("/")
-            now = _told(entries[name]).partition("/")
-            if before[0] == now[0] and before != now:
+            before = task.get("told", {}).get(str(number))
+            if before and before.startswith(f"{entries[name]['attempt']}/") and before != _told(entries[name]):
                 found.add(name)
     return found
 
 
-async def take(desk: Desk, order: Document, entries: Mapping[str, Entry], digest: str) -> None:
-    """Apply what a receipt says of rounds, and end those that every store has answered. Repeatable.
+async def take(desk: Desk, order: Document, entries: Mapping[str, Entry], digest: str) -> set[str]:
+    """Apply what a receipt says of rounds, and end those that every store has answered: which. Repeatable.
 
     ``entries``: by name, those that are believed.
     """
+    ended = set()
     for reference, names in sorted_out(order, entries).items():
         store = order["store"]
         await desk.evidence.note("receipt_accepted", reference, digest, store=store, digest=digest)
         await _apply(desk, f"{reference}/{store}", {number: entries[name] for number, name in names.items()})
-        await end_if_answered(desk, reference)
+        if await end_if_answered(desk, reference):
+            ended.add(reference)
+    return ended
 
 
 async def _apply(desk: Desk, name: str, told: Mapping[int, Entry]) -> None:
@@ -209,17 +211,18 @@ async def _apply(desk: Desk, name: str, told: Mapping[int, Entry]) -> None:
 
 def _told(entry: Entry) -> str:
     """What an answer says, to know it again: at which attempt, and a hash of its counts."""
-    said = rfc8785.dumps({name: entry[name] for name in ("outcome", "collections")})
-    return f"{entry['attempt']}/{hashlib.sha256(said).hexdigest()[:16]}"
+    said = json.dumps([entry["outcome"], entry["collections"]], sort_keys=True)
+    return f"{entry['attempt']}/{hashlib.sha256(said.encode()).hexdigest()[:16]}"
 
 
-async def end_if_answered(desk: Desk, reference: str) -> None:
-    """Once every store has answered, nobody needs the addresses any more. Repeatable."""
+async def end_if_answered(desk: Desk, reference: str) -> bool:
+    """Once every store has answered, nobody needs the addresses any more; whether they have. Repeatable."""
     stores = (await desk.cases.states_of([reference])).get(reference, ())
     one = (await desk.services.rounds.having([reference]))[reference]
     if "over_at" in one or any(store["state"] != TaskState.RECEIPTED for store in stores):
-        return
+        return "over_at" in one
     await desk.evidence.note("all_receipts", reference, "receipted")
     await desk.services.keys.destroy([key_id(reference, ROUND), *(key_id(slip, SLIP) for slip in one["slips"])])
     await desk.services.rounds.end(reference, desk.services.clock())
     log.info("every store has answered a round", round=reference, people=one["people"])
+    return True
