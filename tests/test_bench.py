@@ -37,6 +37,13 @@ def test_so_does_the_one_that_starts_a_whole_group() -> None:
     assert {"n", "tasks_per_s", "confirmed_to_answered_p50_ms", "scaling"} <= figures.keys()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_so_does_the_one_of_unsubscribes() -> None:
+    figures = measured("unsubscribe", "--n", "50", patience_s=580)
+    assert {"n", "effective_p99_ms", "all_subsidiaries_p99_ms"} <= figures.keys()
+
+
 def measured(name: str, *options: str, patience_s: float) -> dict[str, Any]:
     argv = [sys.executable, "-m", "schemas", "bench", name, "--json", "--n", "1", "--rounds", "1", *options]
     ran = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=patience_s, check=False)
