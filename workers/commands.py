@@ -104,9 +104,7 @@ def counter() -> None:
 def bench(
     name: Annotated[
         str,
-        typer.Argument(
-            help="consents, submissions, door, latency, rights, audience, unsubscribe, ledger, idle, all"
-        ),
+        typer.Argument(help="consents, submissions, door, latency, rights, audience, unsubscribe, ledger, idle, all"),
     ] = "all",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     n: Annotated[int | None, typer.Option(min=1, help="Events in a round; of latency and idle, seconds.")] = None,
