@@ -29,6 +29,8 @@ hold_set, hold_lifted     a legal hold
 package_fetched           the access package was downloaded, once
 closed                    every store has proved
 suppressed                somebody said no to prospecting: by which way, and who of staff entered it (of no case)
+policy_published          a version of the policy was published; the digest of its notices (of no case)
+policy_told               people were told of one: by which means, how many (of no case)
 key_known                 a store's verifying key, as the controller took it on (of no case)
 head_sent                 a signed head left the machine (of no case)
 ========================= ==============================================================================
@@ -48,10 +50,11 @@ from pydantic import Field
 
 from schemas.errors import InvalidMessage
 from schemas.fields import DAY, IDENTIFIER, MOMENT, SHA256_HEX, FieldType, listed, pattern, wire_moment
+from schemas.fields import VERSION as VERSION_OF_POLICY
 from schemas.orders import ASKED, MAX_ENTRIES
 from schemas.shapes import Shape
 from schemas.signed import document_shape
-from schemas.terms import Channel, Proof, Right, StoreOutcome, SuppressionGround
+from schemas.terms import Channel, Means, Proof, Right, StoreOutcome, SuppressionGround
 
 HEAD: Final = "greffier-ledger-head"
 VERSION: Final = 1
@@ -112,6 +115,8 @@ _DETAILS: Final[Mapping[str, tuple[Mapping[str, FieldType], Mapping[str, FieldTy
     "package_fetched": ({}, {}),
     "closed": ({}, {}),
     "suppressed": ({"ground": one_of(*SuppressionGround)}, {"by": ACTOR}),
+    "policy_published": ({"version": VERSION_OF_POLICY, "digest": SHA256_HEX, "effective_on": DAY}, {"by": ACTOR}),
+    "policy_told": ({"version": VERSION_OF_POLICY, "means": one_of(*Means)}, {"people": number(0), "by": ACTOR}),
     "key_known": ({"store": STORE, "key": THUMBPRINT}, {"kid": IDENTIFIER}),
     "head_sent": ({"size": number(0), "root": SHA256_HEX, "to": CODE}, {}),
 }
@@ -119,7 +124,7 @@ _DETAILS: Final[Mapping[str, tuple[Mapping[str, FieldType], Mapping[str, FieldTy
 KINDS: Final[Mapping[str, Shape]] = {kind: Shape(kind, *said) for kind, said in _DETAILS.items()}
 """Kind → the shape of its details."""
 
-OF_NO_CASE: Final = frozenset({"suppressed", "key_known", "head_sent"})
+OF_NO_CASE: Final = frozenset({"suppressed", "policy_published", "policy_told", "key_known", "head_sent"})
 """Kinds whose entries belong to the ledger as a whole; they stand under this id:"""
 WHOLE: Final = "ledger"
 

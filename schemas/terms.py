@@ -163,6 +163,14 @@ class Channel(StrEnum):
     LETTER = "letter"
 
 
+class Means(StrEnum):
+    """By what means people are told of a new version of the policy. Source: R16."""
+
+    WEBSITE = "website"
+    MAIL = "mail"
+    LETTER = "letter"
+
+
 class StoreOutcome(StrEnum):
     """What a store answers to one task. Source: R25; design § 5."""
 

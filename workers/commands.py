@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from workers.evidence_commands import evidence_app
+from workers.policy_commands import policy_app
 from workers.retention_commands import archive_app, retention_app
 from workers.rights_commands import rights_app
 from workers.staff_commands import aggregates, audience, doctor, notices, parked_app, status
@@ -38,6 +39,7 @@ def register_commands(app: typer.Typer) -> None:
     app.add_typer(evidence_app, name="evidence")
     app.add_typer(retention_app, name="retention")
     app.add_typer(archive_app, name="archive")
+    app.add_typer(policy_app, name="policy")
 
 
 def up(

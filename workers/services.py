@@ -36,6 +36,7 @@ from workers.stores.mongo import Databases, connect
 from workers.stores.notice_dates import NoticeDates
 from workers.stores.parked import Parked
 from workers.stores.people import People
+from workers.stores.policies import Policies
 from workers.stores.reads import Reads
 from workers.stores.rounds import Rounds
 from workers.stores.standing import Standing
@@ -113,6 +114,10 @@ class Services:
     @property
     def notice_dates(self) -> NoticeDates:
         return NoticeDates(self.databases)
+
+    @property
+    def policies(self) -> Policies:
+        return Policies(self.databases)
 
     @property
     def ticks(self) -> Ticks:

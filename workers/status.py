@@ -19,6 +19,7 @@ from schemas.fields import read_moment, wire_moment
 from schemas.routes import NAMESPACE, QUEUES
 from schemas.ticks import PURGE_ARCHIVE, SCHEDULE, SWEEPS, missed
 from workers.notices import NoticeState, look_at_notices
+from workers.policy import untold
 from workers.services import Services
 from workers.stores.consents import Withdrawals
 from workers.stores.disposals import Took
@@ -107,9 +108,10 @@ async def look_around(services: Services, redis: Redis) -> Status:
         owing = tuple(await services.rounds.owing())
         notices = await look_at_notices(services)
         retention = await look_at_retention(services)
+        unknown = await untold(services)
     except StoreUnavailable as error:
         parked, sequences, ledger, chores, withdrawals, owing = {}, [], None, (), None, ()
-        notices, retention = None, None
+        notices, retention, unknown = None, None, None
         alarms.append(f"MongoDB does not answer ({error})")
     waiting = any(state.messages or state.delayed for state in queues)
     # While messages wait, a door's newest numbers may still be among them: only then is a gap no alarm.
@@ -135,6 +137,7 @@ async def look_around(services: Services, redis: Redis) -> Status:
     alarms += _owing_alarms(owing, services.clock())
     if notices is not None and notices.overdue:
         alarms.append(f"notices: {notices.overdue} contact(s) not told in time of their data: greffier notices")
+    alarms += [f"policy: nobody was told of version {unknown}: greffier policy"] if unknown else []
     doors = tuple({**asdict(sequence), "missing": sequence.missing} for sequence in sequences)
     return Status(queues, parked, doors, tuple(alarms), ledger, chores, withdrawals, owing, notices, retention)
 

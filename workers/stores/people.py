@@ -32,12 +32,12 @@ class People:
         return {bytes(ref): person["_id"] for person in found for ref in person["refs"]}
 
     async def page(self, after: str, size: int, ending: str = "") -> list[Document]:
-        """The next persons by id: each with its references, and ``after`` where it has one.
+        """The next persons by id: each with its references, ``after`` where it has one, and what :meth:`tell` noted.
 
         ``ending``: only those whose id ends with one of these characters.
         """
         of_these = {"$regex": f"[{ending}]$"} if ending else {}
-        beyond = self._persons.find({"_id": {"$gt": after, **of_these}}, {"refs": 1, "after": 1})
+        beyond = self._persons.find({"_id": {"$gt": after, **of_these}}, {"refs": 1, "after": 1, "told": 1})
         with available():
             return await beyond.sort("_id", 1).limit(size).to_list(None)
 
@@ -54,6 +54,18 @@ class People:
         """Person → references, for those that stand."""
         found = await self._gathered.having("_id", persons)
         return {person["_id"]: [bytes(ref) for ref in person["refs"]] for person in found}
+
+    async def told(self, persons: Iterable[str]) -> dict[str, list[Document]]:
+        """Person → the versions of the policy that they were told of (``version``, ``means``, ``at``)."""
+        found = await self._gathered.having("_id", persons, "told")
+        return {person["_id"]: person.get("told", []) for person in found}
+
+    async def tell(self, persons: Iterable[str], version: str, means: str, at: datetime) -> int:
+        """Note of persons that they were told of a version of the policy, the first time; of how many."""
+        wanted = {"_id": {"$in": list(persons)}, "told.version": {"$ne": version}}
+        note = {"$push": {"told": {"version": version, "means": means, "at": at}}}
+        with available():
+            return (await self._persons.update_many(wanted, note)).modified_count
 
     async def resolve(self, refs: Iterable[bytes], now: datetime, after: Mapping[bytes, datetime]) -> dict[bytes, str]:
         """Reference → person id; who was not there is created, once, whoever else creates him at the same moment.
