@@ -3,7 +3,8 @@
 ======== ============================== ======================================================
 token    travels as                     holds
 ======== ============================== ======================================================
-order    JWE( JWS(claims) )             entries: task, right, identifiers; the least that finds a person
+order    JWE( JWS(claims) )             entries: task, right, identifiers; the least that finds a person; or the
+                                        periods by which a store disposes of what is over, and nobody
 receipt  JWE( {receipt: JWS, copies} )  the JWS: entries with counts per collection, no personal data, kept for
                                         years; beside it, for access only, the copies themselves
 ======== ============================== ======================================================
@@ -19,7 +20,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field
 
-from schemas.fields import EMAIL, IDENTIFIER, MOMENT, SHA256_HEX, FieldType, listed, pattern
+from schemas.fields import DAY, EMAIL, IDENTIFIER, MOMENT, SHA256_HEX, FieldType, listed, pattern
 from schemas.shapes import Shape
 from schemas.terms import Right, StoreOutcome
 
@@ -61,21 +62,48 @@ _TASK = pattern(r"^[A-Za-z0-9-]{1,64}/[a-z]{2,16}$", 96)
 PERSON: Final = Shape("person", required={"emails": listed(EMAIL, 1, MAX_ADDRESSES)})
 """Whom to look for: every address confirmed for the case."""
 
-ASKED: Final = ("serve", "look")
-"""``serve``: act. ``look``: say what stands now, and change nothing; the second statement of P6."""
+DISPOSE: Final = "dispose"
+_OF_A_PERSON: Final = ("serve", "look")
+ASKED: Final = (*_OF_A_PERSON, DISPOSE)
+"""``serve``: act. ``look``: say what stands now, and change nothing; the second statement of P6.
+
+``dispose``: of what is over by the register's retention periods; the one that is about nobody.
+"""
 
 ORDER_ENTRY: Final = Shape(
     "order_entry",
     required={
         "task": _TASK,
         "attempt": _ATTEMPT,
-        "ask": _one_of(*ASKED),
+        "ask": _one_of(*_OF_A_PERSON),
         "right": _one_of(*(right.value for right in Right)),
         "person": PERSON.as_field,
         "received_at": MOMENT,
     },
 )
 """``received_at``: when the person's request reached the group; what is newer than it is a fresh act, and stays."""
+
+_DURATION = pattern(r"^P[0-9YMWD]{2,24}$", 26)
+
+DISPOSAL_ENTRY: Final = Shape(
+    "disposal_entry",
+    required={
+        "task": _TASK,
+        "attempt": _ATTEMPT,
+        "ask": _one_of(DISPOSE),
+        "on": DAY,
+        "periods": listed(
+            Shape(
+                "period",
+                required={"rule": pattern(r"^[a-z][a-z0-9-]{0,30}$", 31), "active": _DURATION},
+                optional={"archive": _DURATION},
+            ).as_field,
+            1,
+            200,
+        ),
+    },
+)
+"""``on``: the day in Paris for which it is asked; ``periods``: the register's retention rules."""
 
 COLLECTION_OUTCOME: Final = Shape(
     "collection_outcome",
@@ -89,7 +117,7 @@ COLLECTION_OUTCOME: Final = Shape(
         "until": pattern(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", 10),
     },
 )
-"""One collection or table: how many records of the person were there, and what became of them.
+"""One collection or table: how many records of the person were there, or were over, and what became of them.
 What was retained has its ground and, where it ends, its last day."""
 
 RECEIPT_ENTRY: Final = Shape(

@@ -77,6 +77,7 @@ PARKED_LETTERS: Final = "parked-letters"
 UNCONFIRMED_SUBSCRIPTIONS: Final = "unconfirmed-subscriptions"
 EXPIRED_CONSENTS: Final = "expired-consents"
 AGGREGATES: Final = "aggregates"
+SUBSIDIARIES_RETENTION: Final = "subsidiaries-retention"
 EXPIRED_VISITS: Final = "expired-visits"
 NOTICES: Final = "notices"
 DUE_PERSONS: Final = "due-persons"
@@ -99,6 +100,7 @@ SCHEDULE: Final[Mapping[str, Rhythm]] = {
     PURGE_ARCHIVE: Daily(time(1, 0)),
     PURGE_EXPIRED: Daily(time(1, 10)),
     PURGE_REMARKS: Daily(time(1, 20)),
+    SUBSIDIARIES_RETENTION: Daily(time(5, 0)),
 }
 """Chore → when it is due. The one place where it is said."""
 

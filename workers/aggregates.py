@@ -1,8 +1,8 @@
 """Counting visits, and reading the counts: the one use of visits that names nobody.
 
-A day in Paris is counted once, when it has been over for :data:`LATE`, from the visits that consent covers at their own
-moment and at that of the count. Then it stands: what arrives later is not counted, and who is erased, withdraws or is
-purged later takes nothing from it. A second count would be smaller by just them.
+A day in Paris is counted once, when it has been over for :data:`LATE`, from the visits that rest on consent then. Then
+it stands: what arrives later is not counted, and who is erased, withdraws or is purged later takes nothing from it. A
+second count would be smaller by just them.
 Source: R6, R14; P10; design § 4 "Consent is a stream of events".
 """
 
@@ -21,7 +21,7 @@ from schemas.register import LinkRule, Register
 from schemas.terms import CookiePurpose, Purpose
 from workers.gate import Reader, ReadRefused
 from workers.rules.aggregates import Crowd, Kind, kind_of, publishable
-from workers.rules.consent import covers
+from workers.rules.consent import rests_until
 from workers.services import Services
 from workers.stores.aggregates import Counted
 
@@ -93,7 +93,7 @@ def _first_live(rule: LinkRule, now: datetime) -> date:
 
 
 async def _crowds(services: Services, day: date, now: datetime) -> dict[Kind, Crowd]:
-    """The day's visits whose device agreed, then and now, to being measured and to being counted; by what they are."""
+    """The day's visits whose device agreed to being measured and counted, and never said no since; by what they are."""
     register = services.trust.register
     purposes = {register.covers_visits, register.visits.purposes[PURPOSE].cookie}
     crowds: defaultdict[Kind, Crowd] = defaultdict(Crowd)
@@ -101,11 +101,10 @@ async def _crowds(services: Services, day: date, now: datetime) -> dict[Kind, Cr
     async for visits in services.consents.visits_between(_begins(day), _begins(day + timedelta(days=1))):
         met = {bytes(visit["device"]) for visit in visits} - devices.keys()
         for device, said in (await services.consents.choices(met)).items():
-            agrees = _agrees(said, purposes, now, register)
-            devices[device] = _Device(len(devices), said if agrees else ())
+            devices[device] = _Device(len(devices), said)
         for visit in visits:
             known = devices.get(bytes(visit["device"]))
-            if known is not None and _agrees(known.choices, purposes, visit["happened"], register):
+            if known is not None and _rests(known.choices, purposes, visit["happened"], now, register):
                 crowd = crowds[kind_of(visit["url"], visit.get("language"))]
                 crowd.visits += 1
                 crowd.devices.add(known.number)
@@ -113,11 +112,15 @@ async def _crowds(services: Services, day: date, now: datetime) -> dict[Kind, Cr
 
 
 class _Device(NamedTuple):
-    """A device in one count. ``choices``: none where it does not agree now."""
+    """A device in one count, and what it said."""
 
     number: int
     choices: Sequence[Choice]
 
 
-def _agrees(said: Sequence[Choice], purposes: Iterable[CookiePurpose], moment: datetime, register: Register) -> bool:
-    return all(covers(said, purpose, moment, register) for purpose in purposes)
+def _rests(
+    said: Sequence[Choice], purposes: Iterable[CookiePurpose], happened: datetime, now: datetime, register: Register
+) -> bool:
+    """Whether a visit rests on consent still, for each of these."""
+    ends = [rests_until(said, purpose, happened, register) for purpose in purposes]
+    return all(end is not None and now < end for end in ends)

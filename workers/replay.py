@@ -52,14 +52,18 @@ class Replayed:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What a mapping would do. ``example``: right → counts for one person of the store; empty where it holds nobody."""
+    """What a mapping would do. ``example``: right → counts for one person of the store; empty where it holds nobody.
+
+    ``without_retention``: collections of which nothing ever goes because its time is over.
+    """
 
     faults: list[Fault]
     example: dict[str, list[dict[str, Any]]]
+    without_retention: list[str]
 
     def as_json(self) -> dict[str, Any]:
         faults = [{"path": fault.path, "problem": fault.problem} for fault in self.faults]
-        return {"faults": faults, "example": self.example}
+        return {"faults": faults, "example": self.example, "without_retention": self.without_retention}
 
 
 def replay_journal(code: str, mapping_path: Path) -> Replayed:
@@ -122,7 +126,7 @@ def check_mapping(mapping_path: Path) -> Checked:
     async def run() -> Checked:
         async with opened(mapping) as store:
             faults = await store.check()
-            return Checked(faults, {} if faults else await _example(store))
+            return Checked(faults, {} if faults else await _example(store), mapping.without_retention())
 
     return asyncio.run(run())
 

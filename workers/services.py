@@ -34,6 +34,7 @@ from workers.stores.keys import Keys, KeyWrapper, LocalKeyWrapper
 from workers.stores.ledger import Ledger
 from workers.stores.mongo import Databases, connect
 from workers.stores.notice_dates import NoticeDates
+from workers.stores.office_disposals import OfficeDisposals
 from workers.stores.parked import Parked
 from workers.stores.people import People
 from workers.stores.policies import Policies
@@ -134,6 +135,10 @@ class Services:
     @property
     def due(self) -> Due:
         return Due(self.databases)
+
+    @property
+    def office_disposals(self) -> OfficeDisposals:
+        return OfficeDisposals(self.databases)
 
     @property
     def forgetting(self) -> Forgetting:

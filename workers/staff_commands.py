@@ -199,7 +199,13 @@ def _print_status(found: Status) -> None:
     owing = Table("subsidiary", "people", "since", "reasons", title='Receipts owed for a "no"')
     for one in found.owing:
         owing.add_row(one.store, str(one.people), one.since, ", ".join(one.reasons))
-    Console().print(queues, doors, parked, chores, owing)
+    heads = ("subsidiary", "asked for", "deleted", "anonymised", "kept", "why", "silent since")
+    disposals = Table(*heads, title="Disposals")
+    for report in found.office_disposals:
+        counts = map(str, (report.erased, report.anonymised, report.retained))
+        why = f"refused: {report.reason}" if report.reason else ", ".join(report.grounds)
+        disposals.add_row(report.store, report.on or "never", *counts, why, report.silent_since or "")
+    Console().print(queues, doors, parked, chores, owing, disposals)
     if found.notices:
         print(f"notices to contacts (Art. 14): {found.notices.due_soon} due soon, {found.notices.overdue} overdue")
     if found.withdrawals:

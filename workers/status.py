@@ -24,6 +24,7 @@ from workers.services import Services
 from workers.stores.consents import Withdrawals
 from workers.stores.disposals import Took
 from workers.stores.heads import LedgerState, at_one_look
+from workers.stores.office_disposals import Reported
 from workers.stores.rounds import Owing
 
 WITHDRAWAL_OVERDUE: Final = timedelta(minutes=5)
@@ -86,6 +87,7 @@ class Status:
     owing: tuple[Owing, ...] = ()
     notices: NoticeState | None = None
     retention: RetentionState | None = None
+    office_disposals: tuple[Reported, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -109,9 +111,10 @@ async def look_around(services: Services, redis: Redis) -> Status:
         notices = await look_at_notices(services)
         retention = await look_at_retention(services)
         unknown = await untold(services)
+        reports = tuple(await services.office_disposals.reported(list(services.trust.register.subsidiaries)))
     except StoreUnavailable as error:
         parked, sequences, ledger, chores, withdrawals, owing = {}, [], None, (), None, ()
-        notices, retention, unknown = None, None, None
+        notices, retention, unknown, reports = None, None, None, ()
         alarms.append(f"MongoDB does not answer ({error})")
     waiting = any(state.messages or state.delayed for state in queues)
     # While messages wait, a door's newest numbers may still be among them: only then is a gap no alarm.
@@ -139,7 +142,7 @@ async def look_around(services: Services, redis: Redis) -> Status:
         alarms.append(f"notices: {notices.overdue} contact(s) not told in time of their data: greffier notices")
     alarms += [f"policy: nobody was told of version {unknown}: greffier policy"] if unknown else []
     doors = tuple({**asdict(sequence), "missing": sequence.missing} for sequence in sequences)
-    return Status(queues, parked, doors, tuple(alarms), ledger, chores, withdrawals, owing, notices, retention)
+    return Status(queues, parked, doors, tuple(alarms), ledger, chores, withdrawals, owing, notices, retention, reports)
 
 
 def _owing_alarms(owing: Iterable[Owing], now: datetime) -> list[str]:

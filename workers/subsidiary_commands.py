@@ -74,6 +74,10 @@ def _check_in_words(checked: Checked) -> str:
     if checked.faults:
         return "\n".join(["the mapping does not fit the store:", *(f"  {fault}" for fault in checked.faults)])
     lines = ["the mapping fits the store"]
+    if checked.without_retention:
+        lines.append(
+            f"nothing goes when its time is over, no retention is stated: {', '.join(checked.without_retention)}"
+        )
     if not checked.example:
         lines.append("nobody in it yet to show an example for")
     for right, outcomes in checked.example.items():

@@ -24,11 +24,13 @@ from schemas.ticks import (
     PURGE_ARCHIVE,
     PURGE_EXPIRED,
     PURGE_REMARKS,
+    SUBSIDIARIES_RETENTION,
     SWEEPS,
     UNCONFIRMED_SUBSCRIPTIONS,
 )
 from workers.actors.consent import expire_visits
 from workers.aggregates import count_next_day
+from workers.cases.disposals import open_disposals
 from workers.notices import note_due
 from workers.retention.folding import UNDER_WAY
 from workers.retention.purge import purge_archive, purge_expired, purge_remarks
@@ -65,6 +67,11 @@ async def count_visits(services: Services) -> Part:
     """Visits of days that are over become counts, a day at a time."""
     counted = await count_next_day(services)
     return Part({"days": int(counted)}, counted)
+
+
+async def ask_subsidiaries(services: Services) -> Part:
+    """Every subsidiary is asked to dispose of what is over in its own store; its worker does, and reports."""
+    return Part({"asked": await open_disposals(services)}, more=False)
 
 
 async def delete_expired_visits(services: Services) -> Part:
@@ -142,5 +149,6 @@ CHORES: Final[Mapping[str, Callable[[Services], Awaitable[Part]]]] = {
     PURGE_ARCHIVE: _part(purge_archive),
     PURGE_EXPIRED: _part(purge_expired),
     PURGE_REMARKS: _part(purge_remarks),
+    SUBSIDIARIES_RETENTION: ask_subsidiaries,
 }
 """Every chore of :data:`schemas.ticks.SCHEDULE`."""

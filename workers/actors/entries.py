@@ -101,7 +101,7 @@ class _Planning:
 
     def take(self, serving: Serving, tallies: list[Tally]) -> None:
         serving.planned = tallies
-        serving.earlier = _earlier(self._office, serving)
+        serving.earlier = earlier(self._office, serving.entry["task"], tallies)
 
 
 class _Acting:
@@ -134,26 +134,26 @@ class _Acting:
 
     def take(self, serving: Serving, tallies: list[Tally]) -> None:
         counted = together(serving.earlier, tallies) if serving.changes_the_store else tallies
-        serving.answer = Answer(_receipt_entry(self._office, serving.entry, counted))
+        serving.answer = Answer(receipt_entry(self._office, serving.entry, counted))
 
 
 _Doing = _Planning | _Acting
 
 
-def _earlier(office: Office, serving: Serving) -> list[Tally]:
-    """What former attempts at this task did."""
-    done = office.journal.done(serving.entry["task"])
+def earlier(office: Office, task: str, planned: Sequence[Tally]) -> list[Tally]:
+    """What former attempts at a task did. ``planned``: what there is to be done now."""
+    done = office.journal.done(task)
     if done is not None:
         return [Tally.of_outcome(one) for one in done.entry["collections"]]
-    begun = office.journal.begun(serving.entry["task"])
-    return [] if begun is None else lost_with_a_crash(begun.stood, serving.planned)
+    begun = office.journal.begun(task)
+    return [] if begun is None else lost_with_a_crash(begun.stood, planned)
 
 
 async def _access(office: Office, serving: Serving) -> Answer:
     async with aclosing(office.store.access(serving.subject)) as pages:
         copy = await make_copy(office.code, pages)
     tallies = [Tally(name, matched=count) for name, count in copy.counts.items()]
-    receipt = _receipt_entry(office, serving.entry, tallies)
+    receipt = receipt_entry(office, serving.entry, tallies)
     if receipt["outcome"] == StoreOutcome.NOTHING_HELD:
         return Answer(receipt)
     return Answer({**receipt, "copy_sha256": copy.sha256}, copy.content)
@@ -266,7 +266,7 @@ def _answer_with(office: Office, serving: Serving, error: Exception) -> None:
         reason = error.reason
     else:
         log.error("store failed", task=serving.entry["task"], exc_info=error)
-    serving.answer = Answer({**_head(serving.entry), **refusal(office, reason)})
+    serving.answer = Answer({**head(serving.entry), **refusal(office, reason)})
 
 
 def refusal(office: Office, reason: str) -> dict[str, Any]:
@@ -275,14 +275,16 @@ def refusal(office: Office, reason: str) -> dict[str, Any]:
     return {**refused, "at": wire_moment(office.clock())}
 
 
-def _receipt_entry(office: Office, entry: Entry, tallies: Sequence[Tally]) -> dict[str, Any]:
+def receipt_entry(office: Office, entry: Entry, tallies: Sequence[Tally]) -> dict[str, Any]:
+    """What a receipt says of an entry that was served."""
     return {
-        **_head(entry),
+        **head(entry),
         "outcome": outcome_of(tallies).value,
         "collections": [tally.as_outcome() for tally in tallies],
         "at": wire_moment(office.clock()),
     }
 
 
-def _head(entry: Mapping[str, Any]) -> dict[str, Any]:
+def head(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What a receipt repeats of an entry."""
     return {name: entry[name] for name in ("task", "attempt", "ask")}

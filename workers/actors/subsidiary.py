@@ -23,10 +23,11 @@ from typing import Any, Final
 from schemas.errors import InvalidMessage, StoreUnavailable
 from schemas.fields import IDENTIFIER
 from schemas.jose import open_sealed, verify
-from schemas.orders import MAX_ENTRIES, ORDER, ORDER_ENTRY, ORDER_LIFETIME, RECEIPT_ENTRY
+from schemas.orders import DISPOSAL_ENTRY, DISPOSE, MAX_ENTRIES, ORDER, ORDER_ENTRY, ORDER_LIFETIME, RECEIPT_ENTRY
 from schemas.shapes import Shape
 from workers import subsidiary_metrics as metrics
 from workers.actors.answers import Answer, send_answers
+from workers.actors.disposals import dispose
 from workers.actors.entries import Entry, Serving, plan, refusal, serve
 from workers.office import Office
 
@@ -57,9 +58,13 @@ async def serve_order(office: Office, token: object) -> None:
         except InvalidMessage as error:
             _refuse(office, error.code, token)
             return
-        answers = [*order.answers, *await _serve(office, order.entries)]
+        answers = [*order.answers, *await _serve(office, [one for one in order.entries if one["ask"] != DISPOSE])]
         await send_answers(office, order.jti, answers)
-    rights = {one["task"]: one["right"] for one in order.entries}
+        for entry in order.entries:  # people first: a disposal may take long
+            if entry["ask"] == DISPOSE:
+                answers.append(await dispose(office, entry))
+                await send_answers(office, order.jti, answers[-1:])
+    rights = {one["task"]: one.get("right", "none") for one in order.entries}
     for answer in answers:
         right = rights.get(answer.entry["task"], "unknown")
         metrics.ENTRIES.labels(right, answer.entry["ask"], answer.entry["outcome"]).inc()
@@ -94,7 +99,8 @@ def _sorted_out(office: Office, jti: str, entries: Sequence[object]) -> Order:
             _refuse(office, "not_ours", jti)
             continue
         try:
-            entry = ORDER_ENTRY.check(found)
+            disposal = isinstance(found, dict) and found.get("ask") == DISPOSE
+            entry = (DISPOSAL_ENTRY if disposal else ORDER_ENTRY).check(found)
         except InvalidMessage:
             answer = _not_understood(office, found)
             if answer is None:

@@ -29,6 +29,7 @@ from schemas.terms import Proof, Right
 from workers.cases import rounds
 from workers.cases.copies import copy_in_parts, drop_others, keep_copy, keep_part
 from workers.cases.desk import Desk
+from workers.cases.disposals import is_disposal
 from workers.rules.cases import TaskState
 from workers.rules.receipts import answers_agree, look_agrees
 from workers.stores.mongo import Document
@@ -112,7 +113,7 @@ async def accept(desk: Desk, store: str, peer: Peer, signed: str, copies: Mappin
         if task["_id"] in copies:
             await keep_copy(desk, task, rfc8785.dumps(copies[task["_id"]]))
     await _apply(desk, known, digest, proof)
-    accepted.cases |= {task["case"] for task, _ in known}
+    accepted.cases |= {task["case"] for task, _ in known if not is_disposal(task)}
     accepted.rounds |= await rounds.take(desk, order, good, digest)
     for name in waiting:
         await _await_parts(desk, tasks[name], good[name], digest)
@@ -148,7 +149,7 @@ def _fault(
 def _copy_fault(entry: Mapping[str, Any], copied: Any, task: Document | None) -> str | None:
     signed_for = entry.get("copy_sha256")
     if copied is None:
-        in_parts = task is not None and task["right"] == Right.ACCESS and entry["ask"] == "serve"
+        in_parts = task is not None and task.get("right") == Right.ACCESS and entry["ask"] == "serve"
         return None if signed_for is None or in_parts else "copy_missing"
     if signed_for is None:
         return "copy_missing"
@@ -198,7 +199,7 @@ def _changes(task: Document, entry: Mapping[str, Any], digest: str, proof: Proof
             return {}  # it was in doubt, and staff have asked again since
         answered = {"state": TaskState.RECEIPTED.value, "outcome": entry["outcome"], "entry": dict(entry)}
         return {**answered, "receipt": digest, "answered_at": read_moment(entry["at"])}
-    if state is TaskState.BARRED or _says_the_same(task, entry):
+    if state is TaskState.BARRED or is_disposal(task) or _says_the_same(task, entry):
         return {}
     return {"state": TaskState.DOUBTFUL.value, "reason": "contradicting_receipts"}
 

@@ -1,7 +1,8 @@
 """Serving a case on every store: one task each, deterministic; orders in batches; nothing depends on Redis.
 
-A task that waits for its answer bears ``send_at``: whoever comes first takes all of one store's due tasks, of cases and
-of rounds, signs one order over them and posts it. An order lost on the way is made again when ``send_at`` comes round.
+A task that waits for its answer bears ``send_at``: whoever comes first takes all of one store's due tasks, of cases, of
+rounds and of disposals, signs one order over them and posts it. An order lost on the way is made again when ``send_at``
+comes round.
 Source: R10, R25; P6, P7, P8; design § 5.4; reliability § 6.5.
 """
 
@@ -22,6 +23,7 @@ from schemas.fields import wire_moment
 from schemas.jose import seal, sign
 from schemas.orders import CONTROLLER, MAX_ENTRIES, ORDER, ORDER_LIFETIME
 from schemas.terms import Right
+from workers.cases import disposals
 from workers.cases.desk import CASE, Desk, open_sealed_json
 from workers.cases.posting import message_id
 from workers.cases.rounds import entries_of, is_of_round, weight
@@ -90,8 +92,9 @@ async def dispatch(desk: Desk, store: str) -> int:
     attempt = max(task["attempt"] for task in due)
     taken = await desk.cases.claim_tasks(due, order, now + _again_after(attempt))
     asked = [
-        *await _entries(desk, [task for task in taken if not is_of_round(task)]),
+        *await _entries(desk, [task for task in taken if not (is_of_round(task) or disposals.is_disposal(task))]),
         *await entries_of(desk, [task for task in taken if is_of_round(task)]),
+        *disposals.entries_of(desk.services.trust.register, [task for task in taken if disposals.is_disposal(task)]),
     ]
     if asked:
         await _post(desk, store, order, asked, now)

@@ -31,6 +31,7 @@ from pymongo.errors import (
 from pymongo.read_concern import ReadConcern
 
 from schemas.errors import StoreUnavailable
+from schemas.orders import DISPOSE
 from schemas.terms import Case
 from workers.settings import StoreSettings
 
@@ -183,7 +184,12 @@ INDEXES: Final[dict[str, dict[str, list[IndexModel]]]] = {
             _index("due_on"),
             _index("package.expires", sparse=True),
         ],
-        "tasks": [_index("case", "store"), _index("store", "send_at", sparse=True), _index("held", sparse=True)],
+        "tasks": [
+            _index("case", "store"),
+            _index("store", "send_at", sparse=True),
+            _index("held", sparse=True),
+            _index("store", "on", partialFilterExpression={"ask": DISPOSE}),
+        ],
         "attempts": [_index("store")],
         "receipts": [_index("cases", "at")],
         "copies": [_index("case"), _index("task", "copy", "place")],

@@ -27,7 +27,8 @@ def test_the_examples_show_every_key_of_a_collection() -> None:
         for entry in mapping.collections.values():
             shown |= entry.model_fields_set
     assert shown >= {
-        *("found_by", "owned_by", "one_person_by", "fresh_by", "fields", "erasure", "objection", "mentions")
+        *("found_by", "owned_by", "one_person_by", "fresh_by", "fields", "erasure", "retention", "objection"),
+        "mentions",
     }
 
 
@@ -38,11 +39,15 @@ def test_the_manual_names_every_setting() -> None:
 
 
 def test_the_manual_names_every_reason_of_a_refusal() -> None:
-    said = "".join((ROOT / "workers" / "actors" / "subsidiary.py").read_text())
+    actors = ROOT / "workers" / "actors"
+    said = (actors / "subsidiary.py").read_text() + (actors / "disposals.py").read_text()
     said += "".join(path.read_text() for path in (ROOT / "workers" / "stores" / "subsidiaries").glob("*.py"))
     for reason in ("shared-address", "constraint", "store-forbids", "store-rejects", "schema-mismatch"):
         assert reason in said
         assert reason in MANUAL
-    for reason in ("copy-too-large", "not-understood", "store-error"):
+    for reason in ("copy-too-large", "not-understood", "store-error", "no-retention", "unknown-rule", "not-supported"):
+        assert reason in said
+        assert reason in MANUAL
+    for reason in ("day-to-come",):
         assert reason in said
         assert reason in MANUAL

@@ -240,6 +240,7 @@ async def test_check_says_what_would_be_done_and_names_nobody(
     assert told.returncode == 0, told.stderr
     example = json.loads(told.stdout)["example"]
     assert counts(example["erasure"])["visits"] == {"matched": 2, "erased": 2}
+    assert json.loads(told.stdout)["without_retention"] == ["customers", "invoices", "visits", "leads", "subscribers"]
     assert "example.com" not in told.stdout
     in_words = run(environment, sqlite_kit.url, "--mapping", mapping, "--check")
     assert in_words.stdout.startswith("the mapping fits the store")

@@ -9,6 +9,7 @@ The worker has already opened, verified and checked the order. An adapter finds 
 | ``look`` | count what stands now: what an erasure still matches; ``restricted``, where an objection stands |
 | ``access`` | give every record of the person, other people's data left out |
 | ``identifiers`` | give every identifier in the store, for the replay after a restore |
+| ``plan_disposal``, ``dispose`` | count, or do, what the end of the group's periods asks for; may be left out |
 | ``plan_all``, ``look_all``, ``erase_all``, ``object_all`` | the same for several people; a store may leave them out |
 
 Errors an adapter may raise: :class:`schemas.errors.StoreUnavailable` (wait: the order goes back and costs no retry)
@@ -87,6 +88,17 @@ class Tally:
         elif ground not in self.ground and len(self.ground) + 2 + len(ground) <= MAX_GROUND_CHARS:
             self.ground += f", {ground}"
 
+    def add(self, other: Tally) -> None:
+        """Count in what was found elsewhere in the same collection."""
+        self.matched += other.matched
+        self.erased += other.erased
+        self.anonymised += other.anonymised
+        self.restricted += other.restricted
+        if other.retained:
+            self.until = other.until if not self.retained else _later(self.until, other.until)
+            self.retained += other.retained
+            self._add_ground(str(other.ground))
+
     def as_outcome(self) -> dict[str, Any]:
         """As :data:`schemas.orders.COLLECTION_OUTCOME`."""
         counts = {"erased": self.erased, "anonymised": self.anonymised, "restricted": self.restricted}
@@ -157,6 +169,39 @@ class StoreAdapter(Protocol):
 
     async def close(self) -> None:
         """Let go of the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """How long a retention rule lets something be held, in ISO 8601: in use, and then in an archive."""
+
+    active: str
+    archive: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """The group's periods, by retention rule. ``on``: what ended before this day is over."""
+
+    on: date
+    periods: Mapping[str, Period]
+
+
+@runtime_checkable
+class DisposingAdapter(StoreAdapter, Protocol):
+    """One that disposes of what is over. Any other answers such an order as ``refused``, ``not-supported``.
+
+    One tally per collection, zeros included; ``matched``: what is over, or cannot be dated. Nothing is disposed of that
+    is under a legal hold, or whose date cannot be read.
+    """
+
+    async def plan_disposal(self, terms: Terms) -> list[Tally]:
+        """What ``dispose`` would do; changes nothing."""
+        ...
+
+    async def dispose(self, terms: Terms) -> list[Tally]:
+        """Do it, durably when it returns; repeating it after a crash completes what was begun."""
+        ...
 
 
 Counted = list[Tally] | Exception

@@ -18,12 +18,17 @@ from dateutil.relativedelta import relativedelta
 from schemas.durations import parse_duration
 from schemas.errors import InvalidMessage
 from schemas.subject import clean_email
-from workers.stores.subsidiaries.adapter import Subject
-from workers.stores.subsidiaries.mapping import Collection, Constant, Keep, Special
+from workers.stores.subsidiaries.adapter import Subject, Terms
+from workers.stores.subsidiaries.mapping import Collection, Constant, Keep, Retention, Special
 
 V = TypeVar("V", bound=Hashable)
 
 _REMOVED: Final = "removed-"
+_EARLIEST: Final = date(1900, 1, 1)
+"""What is older is no date but a sign for one that is missing."""
+_NO: Final = frozenset({"", "0", "0.0", "f", "false", "n", "no", "off", "none", "null"})
+UNDATED: Final = "no readable date"
+HELD: Final = "legal hold"
 
 
 class Fate(StrEnum):
@@ -100,11 +105,71 @@ def erasure_of(entry: Collection, row: Mapping[str, Any], subject: Subject, now:
     """What an erasure means for a row of the person."""
     if is_fresh(entry, row, subject, zone):
         return Decision(Fate.FRESH)
+    return _end_of(entry, row, now, zone)
+
+
+def _end_of(entry: Collection, row: Mapping[str, Any], now: datetime, zone: tzinfo) -> Decision:
     rule = entry.erasure
     if rule is None:
         raise ValueError("a collection without an erasure rule is no part of an erasure")
     kept = None if rule.keep is None else kept_until(rule.keep, row, now, zone)
     return kept or Decision(Fate.DELETE if rule.anonymise is None else Fate.ANONYMISE)
+
+
+def disposal_of(entry: Collection, row: Mapping[str, Any], terms: Terms, now: datetime, zone: tzinfo) -> Decision:
+    """What the end of its period means for a row: that of an erasure, if it has come.
+
+    A row whose collection states no retention is asked about only because what it belongs to is over.
+    """
+    return not_over(entry, row, terms, zone) or _end_of(entry, row, now, zone)
+
+
+def not_over(entry: Collection, row: Mapping[str, Any], terms: Terms, zone: tzinfo) -> Decision | None:
+    """Why a row is left, by its own retention: ``fresh`` while its period runs, or once it was anonymised.
+
+    None when nothing of it speaks against its disposal. A date that is not there, or that nobody can read, keeps a row
+    for good: somebody must look, which the count of what is retained says.
+    """
+    rule = entry.retention
+    if rule is None:
+        return None
+    if entry.erasure is not None and entry.erasure.anonymise and _is_anonymised(entry.erasure.anonymise, row):
+        return Decision(Fate.FRESH)
+    last = _last_day_of(rule, row.get(rule.counted_from), terms, zone)
+    if last is None:
+        return Decision(Fate.KEEP, UNDATED)
+    if last >= terms.on:
+        return Decision(Fate.FRESH)
+    if rule.hold is not None and _is_marked(row.get(rule.hold)):
+        return Decision(Fate.KEEP, HELD)
+    return None
+
+
+def _last_day_of(rule: Retention, stored: object, terms: Terms, zone: tzinfo) -> date | None:
+    """The last day of a row's retention; None where its date cannot be read."""
+    since, period = as_moment(stored, zone), terms.periods[rule.rule]
+    try:
+        first = None if since is None else since.astimezone(zone).date()
+    except OverflowError:
+        return None
+    if first is None or first < _EARLIEST:
+        return None
+    last = _last_day(first, parse_duration(period.active))
+    return _last_day(last, parse_duration(period.archive)) if rule.archive and period.archive else last
+
+
+def _is_anonymised(settings: Mapping[str, Constant], row: Mapping[str, Any]) -> bool:
+    """Whether a row already holds what anonymising sets."""
+    random = {name: one for name, one in settings.items() if one.value is Special.RANDOM}
+    others = {name: one for name, one in settings.items() if name not in random}
+    return all(_was_removed(row.get(name)) for name in random) and stands(others, row)
+
+
+def _is_marked(stored: object) -> bool:
+    """Whether a flag is set: whatever is not plainly a no may be a hold."""
+    if isinstance(stored, bytes):  # a bit, of a database that has them
+        return any(stored)
+    return bool(stored) and str(stored).strip().lower() not in _NO
 
 
 def kept_until(keep: Keep, row: Mapping[str, Any], now: datetime, zone: tzinfo) -> Decision | None:
@@ -156,9 +221,13 @@ def was_set(constant: Constant, stored: object, since: datetime) -> bool:
         case Special.NOW:
             return isinstance(stored, datetime) and stored >= since
         case Special.RANDOM:
-            return isinstance(stored, str) and stored.startswith(_REMOVED)
+            return _was_removed(stored)
         case _:
             return _stands(constant, stored)
+
+
+def _was_removed(stored: object) -> bool:
+    return isinstance(stored, str) and stored.startswith(_REMOVED)
 
 
 def stands(settings: Mapping[str, Constant], row: Mapping[str, Any]) -> bool:

@@ -94,8 +94,7 @@ class ErasureWalk:
         return missed
 
     def _decide(self, name: str, entry: Collection, row: Row) -> Decision:
-        finder = self._finder
-        decision = decisions.erasure_of(entry, row.values, finder.subject, finder.now, finder.zone)
+        decision = self._alone(entry, row)
         if decision.fate is Fate.DELETE:
             keys = (key for one in self._finder.named_by_children(name) for key in keys_in(row.values.get(one)))
             reasons = [self._held[name][key] for key in keys if key in self._held[name]]
@@ -105,6 +104,11 @@ class ErasureWalk:
             for key in keys_in(row.values.get(entry.owned_by.field)):
                 parents[key] = decision if decision.fate is Fate.KEEP else parents.get(key, decision)
         return decision
+
+    def _alone(self, entry: Collection, row: Row) -> Decision:
+        """What becomes of a row if nothing hangs on it."""
+        finder = self._finder
+        return decisions.erasure_of(entry, row.values, finder.subject, finder.now, finder.zone)
 
     async def _apply(self, name: str, entry: Collection, fates: Mapping[Fate, Sequence[Row]], tally: Tally) -> int:
         gone, changed = fates.get(Fate.DELETE, ()), fates.get(Fate.ANONYMISE, ())

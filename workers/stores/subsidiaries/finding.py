@@ -64,11 +64,11 @@ class Finder:
 
     async def _read_own(self, name: str, fields: set[str], *, under_fresh: bool) -> AsyncIterator[list[Row]]:
         entry = self.mapping.collections[name]
-        wanted = fields | _decisive(entry)
+        wanted = fields | self.decisive(entry)
         seen = self._own[name] if (entry.found_by and entry.owned_by) or entry.mentions else None
         if seen is not None:
             seen.clear()
-        for pages in self._ways(name, entry, wanted, under_fresh=under_fresh):
+        for pages in self.ways(name, entry, wanted, under_fresh=under_fresh):
             async for page in pages:
                 rows = page
                 if seen is not None:
@@ -76,6 +76,13 @@ class Finder:
                     seen.update(row.key for row in rows)
                 if rows:
                     yield rows
+
+    def decisive(self, entry: Entry) -> set[str]:
+        """The fields a row's fate depends on."""
+        names = {one.field for one in entry.found_by} | {entry.fresh_by, entry.one_person_by}
+        if entry.erasure is not None and entry.erasure.keep is not None:
+            names.add(entry.erasure.keep.counted_from)
+        return {name for name in names if name is not None}
 
     def is_fresh(self, entry: Entry, row: Row) -> bool:
         """Whether a row is an act later than the request."""
@@ -105,29 +112,31 @@ class Finder:
             if entry.one_person_by is None:
                 continue
             people: defaultdict[str, set[Any]] = defaultdict(set)
-            async for page in self._by_address(name, entry, _decisive(entry)):
+            async for page in self._by_address(name, entry, self.decisive(entry)):
                 for row in page:
                     for address in self._addresses(entry, row):
                         people[address].add(row.values.get(entry.one_person_by))
             if any(len(several - {None}) > 1 for several in people.values()):
                 raise StoreRefuses("shared-address")
 
-    def _ways(
+    def ways(
         self, name: str, entry: Entry, wanted: Collection[str], *, under_fresh: bool
     ) -> Iterable[AsyncIterator[list[Row]]]:
+        """How a person's rows of a collection are found."""
         if entry.found_by:
             yield self._by_address(name, entry, wanted)
         if entry.owned_by is not None:
-            yield self._by_owner(name, entry.owned_by, wanted, under_fresh=under_fresh)
+            yield self.by_owner(name, entry.owned_by, wanted, under_fresh=under_fresh)
 
     async def _by_address(self, name: str, entry: Entry, wanted: Collection[str]) -> AsyncIterator[list[Row]]:
         async for page in self.session.pages(name, ByAddress(entry.found_by, self.written), wanted):
             # The database's own folding may join what is not the same address (ß and ss): compared again here.
             yield [row for row in page if self._addresses(entry, row)]
 
-    async def _by_owner(
+    async def by_owner(
         self, name: str, owner: OwnedBy, wanted: Collection[str], *, under_fresh: bool
     ) -> AsyncIterator[list[Row]]:
+        """Rows found through their parent."""
         entry = self.mapping.collections[owner.collection]
         async for parents in self.own_rows(owner.collection, [owner.parent_field], under_fresh=under_fresh):
             rows = parents if under_fresh else [row for row in parents if not self.is_fresh(entry, row)]
@@ -152,14 +161,6 @@ def keys_in(stored: object) -> list[Hashable]:
     """What a row may be tied by: a value, or each value of a list; nothing and documents tie nobody."""
     values = stored if isinstance(stored, list) else [stored]
     return [value for value in values if value is not None and isinstance(value, Hashable)]
-
-
-def _decisive(entry: Entry) -> set[str]:
-    """The fields a row's fate depends on."""
-    names = {one.field for one in entry.found_by} | {entry.fresh_by, entry.one_person_by}
-    if entry.erasure is not None and entry.erasure.keep is not None:
-        names.add(entry.erasure.keep.counted_from)
-    return {name for name in names if name is not None}
 
 
 def _chunks(values: Sequence[Any], size: int) -> Iterable[Sequence[Any]]:

@@ -6,7 +6,8 @@ An append-only file of JSON lines, outside the store, so that a restore of the s
 line         says                                                      written, on disk, before
 ============ ========================================================= ==================================
 ``begun``    task, right, received_at, keyed hashes of the addresses,  the first row is touched
-             what stood there (counts per collection)
+             what stood there (counts per collection); of a
+             disposal, which is about nobody, the counts only
 ``done``     task, attempt, the receipt's entry                        the receipt is sent
 ============ ========================================================= ==================================
 
@@ -38,9 +39,12 @@ _LABEL: Final = b"greffier/journal/n1/email:"
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A task as it was begun first. ``stood``: one outcome per collection, as planned."""
+    """A task as it was begun first. ``right``: none of a disposal, which is about nobody and has no marks.
 
-    right: Right
+    ``stood``: one outcome per collection, as planned.
+    """
+
+    right: Right | None
     received_at: datetime
     marks: frozenset[str]
     stood: tuple[dict[str, Any], ...]
@@ -124,6 +128,8 @@ class Journal:
             if places.begun is None:
                 continue
             begun = _begun(self._line_at(places.begun))
+            if begun.right is None:
+                continue
             for mark in begun.marks:
                 moments = found.setdefault(mark, Tombstone()).received_at
                 moments[begun.right] = max(begun.received_at, moments.get(begun.right, begun.received_at))
@@ -152,6 +158,11 @@ class Journal:
             for task, right, subject, stood in tasks
             if self._tasks.get(task, _Places()).begun is None
         )
+
+    def begin_disposal(self, task: str, stood: Collection[dict[str, Any]], at: datetime) -> None:
+        """The same for a disposal."""
+        if self._tasks.get(task, _Places()).begun is None:
+            self._append([{"line": "begun", "task": task, "stood": list(stood), "at": wire_moment(at)}])
 
     def finish(self, entries: Iterable[dict[str, Any]]) -> None:
         """Write down receipt entries about to be sent; on return they are on disk. Raises StoreUnavailable."""
@@ -229,7 +240,9 @@ class Journal:
 
 
 def _begun(line: dict[str, Any]) -> Begun:
-    return Begun(Right(line["right"]), read_moment(line["received_at"]), frozenset(line["marks"]), tuple(line["stood"]))
+    right, received_at = line.get("right"), read_moment(line.get("received_at", line["at"]))
+    marks, stood = frozenset(line.get("marks", ())), tuple(line["stood"])
+    return Begun(None if right is None else Right(right), received_at, marks, stood)
 
 
 def _write(file: int, content: bytes) -> None:

@@ -15,7 +15,8 @@ from typing import Any
 
 from schemas.errors import Fault
 from schemas.terms import Right
-from workers.stores.subsidiaries.adapter import CopyPage, Counted, Subject, Tally
+from workers.stores.subsidiaries.adapter import CopyPage, Counted, Subject, Tally, Terms
+from workers.stores.subsidiaries.disposing import Disposal
 from workers.stores.subsidiaries.erasing import ErasureWalk
 from workers.stores.subsidiaries.finding import Finder, path_of
 from workers.stores.subsidiaries.mapping import Mapping, Mention
@@ -61,6 +62,12 @@ class MappedStore:
     async def object(self, subject: Subject) -> list[Tally]:
         async with self._rows.writing() as session:
             return await self._object(session, subject)
+
+    async def plan_disposal(self, terms: Terms) -> list[Tally]:
+        return await Disposal(self._mapping, self._rows, terms, self._clock(), act=False).run()
+
+    async def dispose(self, terms: Terms) -> list[Tally]:
+        return await Disposal(self._mapping, self._rows, terms, self._clock(), act=True).run()
 
     # ------------------------------------------------------------------ several people at once
 

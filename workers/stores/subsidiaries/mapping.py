@@ -22,7 +22,7 @@ from schemas.errors import ConfigurationError, Fault
 from schemas.register_checks import reported
 from schemas.register_entries import Entry
 from schemas.register_reading import read_mapping
-from schemas.register_values import LastingDuration, Words
+from schemas.register_values import Code, LastingDuration, Words
 
 _INTEGER: Final = re.compile(r"-?[0-9]{1,15}")
 
@@ -144,6 +144,19 @@ class Erasure(Entry):
     anonymise: Settings | None = None
 
 
+class Retention(Entry):
+    """Rows that are disposed of as ``erasure`` says once the group's period for them is over. Source: R13."""
+
+    rule: Code
+    """A retention rule of the group's register; its periods come with each order."""
+    counted_from: Name
+    """The date the period runs from; a row without one, or with one nobody can read, stays."""
+    hold: Name | None = None
+    """The field that marks a legal hold: a row in which it says anything but no stays."""
+    archive: bool = False
+    """Whether this is an archive: its rows stay until the end of the rule's ``archive``, others of ``active``."""
+
+
 class Objection(Entry):
     """What an objection sets; ``delete`` (no ``set``) takes the row off its list."""
 
@@ -175,6 +188,7 @@ class Collection(Entry):
     """The moment of the person's own act. Not a column that every change touches: such a row would never be erased."""
     fields: Meanings | None = None
     erasure: Annotated[Erasure | None, BeforeValidator(_delete)] = None
+    retention: Retention | None = None
     objection: Annotated[Objection | None, BeforeValidator(_delete)] = None
     mentions: tuple[Mention, ...] = ()
 
@@ -205,6 +219,16 @@ class Mapping(Entry):
             for child, entry in self.collections.items()
             if entry.owned_by is not None and entry.owned_by.collection == name
         ]
+
+    def without_retention(self) -> list[str]:
+        """The collections of which nothing goes because its time is over: neither by a rule, nor with a parent."""
+        return [name for name, entry in self.collections.items() if entry.is_owned and not self._has_retention(name)]
+
+    def _has_retention(self, name: str) -> bool:
+        entry = self.collections[name]
+        return entry.retention is not None or (
+            entry.owned_by is not None and self._has_retention(entry.owned_by.collection)
+        )
 
     def _depth(self, name: str) -> int:
         depth = 0

@@ -50,7 +50,7 @@ def _of_collection(mapping: Mapping, entry: Collection) -> Iterator[tuple[str, s
     if entry.is_owned:
         yield from _of_owned(mapping, entry)
     else:
-        names = ("fields", "erasure", "objection", "one_person_by", "fresh_by")
+        names = ("fields", "erasure", "retention", "objection", "one_person_by", "fresh_by")
         yield from ((f".{name}", "needs found_by or owned_by") for name in names if getattr(entry, name) is not None)
     for place, mention in enumerate(entry.mentions):
         yield from ((f".mentions.{place}{at}", problem) for at, problem in _of_mention(mapping.store, mention))

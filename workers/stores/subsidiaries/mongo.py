@@ -27,7 +27,18 @@ from workers.stores.subsidiaries import decisions
 from workers.stores.subsidiaries.adapter import StoreRefuses
 from workers.stores.subsidiaries.mapping import Constant, Letters
 from workers.stores.subsidiaries.mapping import Mapping as OfficeMapping
-from workers.stores.subsidiaries.rows import PAGE, ByAddress, ByOwner, OpenSession, Row, Where, known_by
+from workers.stores.subsidiaries.rows import (
+    PAGE,
+    AllRows,
+    AnyWhere,
+    ByAddress,
+    ByKey,
+    ByOwner,
+    OpenSession,
+    Row,
+    Where,
+    known_by,
+)
 
 Document = dict[str, Any]
 
@@ -91,7 +102,7 @@ class MongoRows:
 
     # ------------------------------------------------------------------ the session
 
-    async def pages(self, name: str, where: Where, fields: Collection[str]) -> AsyncGenerator[list[Row], None]:
+    async def pages(self, name: str, where: AnyWhere, fields: Collection[str]) -> AsyncGenerator[list[Row], None]:
         wanted = sorted({*fields, *_paths(where)})
         tops = {path.partition(".")[0]: True for path in wanted}
         cursor = self._database[self._mapping.source(name)].find(
@@ -177,24 +188,34 @@ def _is_set(settings: Mapping[str, Constant], document: Document, since: datetim
     return all(decisions.was_set(one, _at(document, path), since) for path, one in settings.items())
 
 
-def _paths(where: Where) -> list[str]:
-    if isinstance(where, ByOwner):
-        return [where.path]
-    return [_path(where, identifier.field) for identifier in where.identifiers]
+def _paths(where: AnyWhere) -> list[str]:
+    match where:
+        case ByOwner():
+            return [where.path]
+        case ByAddress():
+            return [_path(where, identifier.field) for identifier in where.identifiers]
+        case ByKey() | AllRows():
+            return []
 
 
 def _path(where: ByAddress, field: str) -> str:
     return field if where.within is None else f"{where.within}.{field}"
 
 
-def _filter(where: Where) -> Document:
-    if isinstance(where, ByOwner):
-        return {where.path: {"$in": list(where.values)}}
-    ways: list[Document] = [{path: {"$in": sorted(where.written)}} for path in _paths(where)]
-    return ways[0] if len(ways) == 1 else {"$or": ways}
+def _filter(where: AnyWhere) -> Document:
+    match where:
+        case ByOwner():
+            return {where.path: {"$in": list(where.values)}}
+        case ByAddress():
+            ways: list[Document] = [{path: {"$in": sorted(where.written)}} for path in _paths(where)]
+            return ways[0] if len(ways) == 1 else {"$or": ways}
+        case ByKey():
+            return {"_id": {"$in": list(where.keys)}}
+        case AllRows():
+            return {}
 
 
-def _collation(where: Where) -> Collation | None:
+def _collation(where: AnyWhere) -> Collation | None:
     any_case = isinstance(where, ByAddress) and any(one.letters is Letters.AS_TYPED for one in where.identifiers)
     return _ANY_CASE if any_case else None
 

@@ -53,6 +53,21 @@ class ByOwner:
 Where = ByAddress | ByOwner
 
 
+@dataclass(frozen=True, slots=True)
+class ByKey:
+    """The rows with these keys: at most a page of them."""
+
+    keys: Sequence[Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class AllRows:
+    """Every row there is."""
+
+
+AnyWhere = Where | ByKey | AllRows
+
+
 class Session(Protocol):
     """What a walk asks: pages of rows, and changes to rows it has just read."""
 
@@ -71,6 +86,8 @@ class Session(Protocol):
 
 class OpenSession(Session, Protocol):
     """Reading, or reading and writing; what was written is durable once the session has ended without an error."""
+
+    def pages(self, name: str, where: AnyWhere, fields: Collection[str]) -> AsyncGenerator[list[Row], None]: ...
 
     async def missed(
         self, name: str, rows: Sequence[Row], settings: Mapping[str, Constant] | None, since: datetime

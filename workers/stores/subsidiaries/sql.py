@@ -27,9 +27,9 @@ from workers.stores.subsidiaries.adapter import StoreRefuses
 from workers.stores.subsidiaries.links import Link, open_links
 from workers.stores.subsidiaries.mapping import Constant, Special
 from workers.stores.subsidiaries.mapping import Mapping as OfficeMapping
-from workers.stores.subsidiaries.rows import PAGE, OpenSession, Row, Where
+from workers.stores.subsidiaries.rows import PAGE, AnyWhere, OpenSession, Row, Where
 from workers.stores.subsidiaries.sql_checks import faults
-from workers.stores.subsidiaries.statements import Everything, Statements, given, is_row
+from workers.stores.subsidiaries.statements import Everything, Statements, given, is_row, mark_dates
 
 _COMMIT_EVERY: Final = 5_000
 """Rows changed in one transaction; a person with more is served in several."""
@@ -89,6 +89,9 @@ class SqlRows:
             warnings.simplefilter("ignore", SAWarning)  # of indexes and types that we do not ask about
             metadata.reflect(connection, only=sorted(there & set(wanted.values())), resolve_fks=False)
         found = {table.name: table for table in metadata.tables.values()}
+        if connection.dialect.name == "sqlite":
+            for table in found.values():
+                mark_dates(table)
         return {name: found[source] for name, source in wanted.items() if source in found}
 
 
@@ -104,7 +107,7 @@ class SqlSession:
         self._changed = 0
 
     async def pages(
-        self, name: str, where: Where | Everything, fields: Collection[str]
+        self, name: str, where: AnyWhere | Everything, fields: Collection[str]
     ) -> AsyncGenerator[list[Row], None]:
         wanted = tuple(sorted(fields))
         width = len(self._tables[name].primary_key.columns)

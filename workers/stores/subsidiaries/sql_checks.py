@@ -52,6 +52,10 @@ def _named_fields(entry: Entry) -> Iterator[tuple[str, str]]:
         yield from ((f".erasure.anonymise.{name}", name) for name in entry.erasure.anonymise or ())
         if entry.erasure.keep is not None and entry.erasure.keep.counted_from is not None:
             yield ".erasure.keep.counted_from", entry.erasure.keep.counted_from
+    if entry.retention is not None:
+        yield ".retention.counted_from", entry.retention.counted_from
+        if entry.retention.hold is not None:
+            yield ".retention.hold", entry.retention.hold
     if entry.objection is not None:
         yield from ((f".objection.set.{name}", name) for name in entry.objection.set or ())
     for place, mention in enumerate(entry.mentions):
