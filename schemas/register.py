@@ -74,6 +74,8 @@ class Register(Entry):
     cookies: Mapping[CookiePurpose, CookieRule]
     visits: Visits
     newsletter: Newsletter
+    renewal: Period
+    """How long before a choice about cookies ends its renewal is due. Source: R15."""
     consent_proof: Period
     parked: Period
     aggregates: Number
@@ -130,6 +132,13 @@ class Register(Entry):
             return {choice: end_after(first, period) for choice, period in validity}
 
         return ends
+
+    @cached_property
+    def older_versions(self) -> frozenset[str]:
+        """The versions of the policy before the current one: a choice made under one is to be made again. R15, R16."""
+        versions, current = self.policy.versions, self.policy.current
+        begins = versions[current].effective_on
+        return frozenset(name for name, shown in versions.items() if name != current and shown.effective_on < begins)
 
     @property
     def covers_visits(self) -> CookiePurpose:

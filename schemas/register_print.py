@@ -122,6 +122,7 @@ def _other_figures(register: Register) -> Table:
     )
     for what, period in (
         (f"newsletter subscription: {link}", register.newsletter.pending),
+        ("a choice about cookies is to be renewed from, before its end", register.renewal),
         ("proof of a consent is kept for", register.consent_proof),
         ("a parked event is kept for", register.parked),
     ):

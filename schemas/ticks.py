@@ -80,6 +80,7 @@ AGGREGATES: Final = "aggregates"
 SUBSIDIARIES_RETENTION: Final = "subsidiaries-retention"
 EXPIRED_VISITS: Final = "expired-visits"
 NOTICES: Final = "notices"
+RENEWALS: Final = "renewals"
 DUE_PERSONS: Final = "due-persons"
 SWEEPS: Final = ("sweep-a", "sweep-b", "sweep-c", "sweep-d")
 """The shards of the daily walk: a chore each, so that workers share it."""
@@ -93,6 +94,7 @@ SCHEDULE: Final[Mapping[str, Rhythm]] = {
     EXPIRED_VISITS: Daily(time(0, 5)),
     UNCONFIRMED_SUBSCRIPTIONS: Daily(time(0, 10)),
     EXPIRED_CONSENTS: Daily(time(0, 20)),
+    RENEWALS: Daily(time(0, 15)),
     NOTICES: Daily(time(0, 25)),
     AGGREGATES: Daily(time(4, 0)),
     DUE_PERSONS: Every(timedelta(minutes=5)),

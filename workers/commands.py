@@ -14,7 +14,7 @@ from workers.evidence_commands import evidence_app
 from workers.policy_commands import policy_app
 from workers.retention_commands import archive_app, retention_app
 from workers.rights_commands import rights_app
-from workers.staff_commands import aggregates, audience, doctor, notices, parked_app, status
+from workers.staff_commands import aggregates, audience, consents_app, doctor, notices, parked_app, status
 from workers.subsidiary_commands import subsidiary
 from workers.suppression_commands import suppress
 
@@ -35,6 +35,7 @@ def register_commands(app: typer.Typer) -> None:
     app.command()(aggregates)
     app.command()(suppress)
     app.add_typer(parked_app, name="parked")
+    app.add_typer(consents_app, name="consents")
     app.add_typer(rights_app, name="rights")
     app.add_typer(evidence_app, name="evidence")
     app.add_typer(retention_app, name="retention")

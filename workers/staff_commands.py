@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document, for programs.")]
 
+consents_app = typer.Typer(help="Choices about cookies, counted; never whose they are.", no_args_is_help=True)
 parked_app = typer.Typer(help="Letters that could not be accepted and were not lost.", no_args_is_help=True)
 
 
@@ -164,6 +165,21 @@ def _print_counts(counted: Sequence[Counted]) -> None:
     Console().print(table)
 
 
+@consents_app.command()
+def due(as_json: AsJson = False) -> None:
+    """Choices about cookies of which it was recorded that renewal is due, and what became of them, counted now."""
+    from dataclasses import asdict
+
+    from workers.renewals import look_at_renewals
+
+    found = with_services(look_at_renewals)
+    if as_json:
+        typer.echo(json.dumps(asdict(found)))
+        return
+    print(f"to be made again: {found.due['ends']} near their end, {found.due['new_version']} of an older policy")
+    print(f"made again since: {found.made_again}; ran out: {found.ran_out}")
+
+
 def notices(as_json: AsJson = False) -> None:
     """Contacts whose person must soon be told where their data is from (Art. 14), and those that should have been."""
     from workers.notices import NoticeState, listed, look_at_notices
@@ -206,6 +222,8 @@ def _print_status(found: Status) -> None:
         why = f"refused: {report.reason}" if report.reason else ", ".join(report.grounds)
         disposals.add_row(report.store, report.on or "never", *counts, why, report.silent_since or "")
     Console().print(queues, doors, parked, chores, owing, disposals)
+    if found.consents:
+        print(f"cookie consents: {found.consents.renewal_due} due for renewal, {found.consents.expired} run out")
     if found.notices:
         print(f"notices to contacts (Art. 14): {found.notices.due_soon} due soon, {found.notices.overdue} overdue")
     if found.withdrawals:

@@ -21,6 +21,7 @@ from schemas.ticks import PURGE_ARCHIVE, SCHEDULE, SWEEPS, missed
 from workers.notices import NoticeState, look_at_notices
 from workers.policy import untold
 from workers.services import Services
+from workers.stores.bookkeeping import Sequence
 from workers.stores.consents import Withdrawals
 from workers.stores.disposals import Took
 from workers.stores.heads import LedgerState, at_one_look
@@ -74,6 +75,14 @@ class RetentionState:
 
 
 @dataclass(frozen=True, slots=True)
+class ConsentState:
+    """Choices about cookies of which it is recorded that renewal is due, and that they have run out. Source: R15."""
+
+    renewal_due: int
+    expired: int
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """``alarms``: sentences for whoever is on duty; empty when all is well."""
 
@@ -88,6 +97,7 @@ class Status:
     notices: NoticeState | None = None
     retention: RetentionState | None = None
     office_disposals: tuple[Reported, ...] = ()
+    consents: ConsentState | None = None
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -110,25 +120,15 @@ async def look_around(services: Services, redis: Redis) -> Status:
         owing = tuple(await services.rounds.owing())
         notices = await look_at_notices(services)
         retention = await look_at_retention(services)
+        consents = ConsentState(*await services.consents.noted(services.clock()))
         unknown = await untold(services)
         reports = tuple(await services.office_disposals.reported(list(services.trust.register.subsidiaries)))
     except StoreUnavailable as error:
         parked, sequences, ledger, chores, withdrawals, owing = {}, [], None, (), None, ()
-        notices, retention, unknown, reports = None, None, None, ()
+        notices, retention, consents, unknown, reports = None, None, None, None, ()
         alarms.append(f"MongoDB does not answer ({error})")
     waiting = any(state.messages or state.delayed for state in queues)
-    # While messages wait, a door's newest numbers may still be among them: only then is a gap no alarm.
-    alarms += [
-        f"door {sequence.door}: {sequence.missing} message(s) accepted and never arrived"
-        for sequence in sequences
-        if sequence.missing and not waiting
-    ]
-    bound = services.skew // timedelta(milliseconds=1)
-    alarms += [
-        f"door {sequence.door}: its clock ran {sequence.ahead_ms} ms ahead, the bound is {bound} ms (GREFFIER_SKEW_MS)"
-        for sequence in sequences
-        if sequence.ahead_ms > bound
-    ]
+    alarms += _door_alarms(services, sequences, waiting=waiting)
     alarms += [f"queue {state.queue}: {state.dead} dead letter(s) not parked yet" for state in queues if state.dead]
     alarms += ledger_alarms(services, ledger) if ledger is not None else []
     alarms += [
@@ -142,7 +142,26 @@ async def look_around(services: Services, redis: Redis) -> Status:
         alarms.append(f"notices: {notices.overdue} contact(s) not told in time of their data: greffier notices")
     alarms += [f"policy: nobody was told of version {unknown}: greffier policy"] if unknown else []
     doors = tuple({**asdict(sequence), "missing": sequence.missing} for sequence in sequences)
-    return Status(queues, parked, doors, tuple(alarms), ledger, chores, withdrawals, owing, notices, retention, reports)
+    seen = (ledger, chores, withdrawals, owing, notices, retention, reports, consents)
+    return Status(queues, parked, doors, tuple(alarms), *seen)
+
+
+def _door_alarms(services: Services, sequences: Iterable[Sequence], *, waiting: bool) -> list[str]:
+    """Doors' messages that never arrived, and doors whose clock runs ahead.
+
+    While messages wait, a door's newest numbers may still be among them: only then is a gap no alarm.
+    """
+    bound = services.skew // timedelta(milliseconds=1)
+    missing = [
+        f"door {sequence.door}: {sequence.missing} message(s) accepted and never arrived"
+        for sequence in sequences
+        if sequence.missing and not waiting
+    ]
+    return missing + [
+        f"door {sequence.door}: its clock ran {sequence.ahead_ms} ms ahead, the bound is {bound} ms (GREFFIER_SKEW_MS)"
+        for sequence in sequences
+        if sequence.ahead_ms > bound
+    ]
 
 
 def _owing_alarms(owing: Iterable[Owing], now: datetime) -> list[str]:

@@ -24,6 +24,7 @@ from schemas.ticks import (
     PURGE_ARCHIVE,
     PURGE_EXPIRED,
     PURGE_REMARKS,
+    RENEWALS,
     SUBSIDIARIES_RETENTION,
     SWEEPS,
     UNCONFIRMED_SUBSCRIPTIONS,
@@ -32,6 +33,7 @@ from workers.actors.consent import expire_visits
 from workers.aggregates import count_next_day
 from workers.cases.disposals import open_disposals
 from workers.notices import note_due
+from workers.renewals import note_renewals
 from workers.retention.folding import UNDER_WAY
 from workers.retention.purge import purge_archive, purge_expired, purge_remarks
 from workers.retention.sweep import Done, look_at_due, sweep
@@ -72,6 +74,12 @@ async def count_visits(services: Services) -> Part:
 async def ask_subsidiaries(services: Services) -> Part:
     """Every subsidiary is asked to dispose of what is over in its own store; its worker does, and reports."""
     return Part({"asked": await open_disposals(services)}, more=False)
+
+
+async def note_renewals_due(services: Services) -> Part:
+    """Choices about cookies that are to be made again: near their end, or made under an older version of the policy."""
+    noted, more = await note_renewals(services, AT_ONCE)
+    return Part({"due": noted}, more)
 
 
 async def delete_expired_visits(services: Services) -> Part:
@@ -142,6 +150,7 @@ CHORES: Final[Mapping[str, Callable[[Services], Awaitable[Part]]]] = {
     UNCONFIRMED_SUBSCRIPTIONS: erase_unconfirmed,
     EXPIRED_VISITS: delete_expired_visits,
     EXPIRED_CONSENTS: note_expired_consents,
+    RENEWALS: note_renewals_due,
     NOTICES: note_notices,
     AGGREGATES: count_visits,
     DUE_PERSONS: _part(look_at_due),

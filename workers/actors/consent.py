@@ -18,7 +18,7 @@ from schemas.fields import read_moment
 from schemas.routes import COOKIE_CONSENT
 from workers.actors.batches import ERASED, Arrived, letter_of, park, refuse
 from workers.actors.work import Keep
-from workers.rules.consent import refused_since, rests_until, valid_until
+from workers.rules.consent import asks_again, refused_since, rests_until, valid_until
 from workers.rules.erasure import Verdict, judge, latest
 from workers.services import Services
 from workers.stores.mongo import Document
@@ -97,6 +97,7 @@ def _consent(services: Services, one: Arrived) -> Document:
         "notice_known": register.notice_known(data["policy_version"], data["notice_sha256"]),
         "language": data["language"],
         "valid_until": valid_until(data["choices"], happened, register),
+        "asks_again": asks_again(data["choices"], happened, register),
         "digest": one.digest,
     }
 

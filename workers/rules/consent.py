@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
 
-from schemas.calendar import civil_day, end_of_period
+from schemas.calendar import civil_day, end_after, end_of_period
 from schemas.consent import Choice
 from schemas.register import Register
 from schemas.terms import CookiePurpose, Purpose
@@ -86,3 +86,20 @@ def valid_until(choices: Mapping[str, bool], happened: datetime, register: Regis
     """When the last of these choices ends: from then on the event is proof only."""
     ends = register.cookie_ends(civil_day(happened))
     return max([ends[choice] for choice in choices.items()])
+
+
+def asks_again(choices: Mapping[str, bool], happened: datetime, register: Register) -> datetime:
+    """When the first of these choices ends: by then the visitor must have been asked again. Source: R15."""
+    ends = register.cookie_ends(civil_day(happened))
+    return min([ends[choice] for choice in choices.items()])
+
+
+def renewals_due_until(now: datetime, register: Register) -> datetime:
+    """A choice whose :func:`asks_again` is this instant or earlier is due for renewal ``now``."""
+    return end_after(civil_day(now), register.renewal.length)
+
+
+def replaced(events: Iterable[Choice], one: Choice) -> bool:
+    """Whether a device has made each of these choices anew since: nobody need ask about it again."""
+    events = list(events)
+    return all(_in_order(events, purpose)[-1].happened > one.happened for purpose in one.choices)

@@ -45,6 +45,7 @@ class Consents:
         self._consents: Collection = databases.active["consents"]
         self._visits: Collection = databases.active["visits"]
         self._expired: Collection = databases.evidence["expired_consents"]
+        self._renewals: Collection = databases.evidence["renewals"]
         self._withdrawals: Collection = databases.evidence["withdrawals"]
         self._gathered_visits = Gathered(self._visits)
 
@@ -83,6 +84,56 @@ class Consents:
             )
         return len(over)
 
+    async def unasked(
+        self, until: datetime, older: Iterable[str], others: Iterable[str], *, limit: int
+    ) -> list[Document]:
+        """Choices whose renewal is due and not noted, ``limit`` at most: what ends by then, or was made under an older
+        version of the policy (``device``, ``happened``, ``choices``, ``policy_version``, ``asks_again``).
+
+        ``older``, ``others``: the versions that there are, so that each index range is a narrow one.
+        """
+        older, others = list(older), list(others)
+        known, ends = [*older, *others], {"asks_again": {"$lte": until}}
+        wanted = (
+            {"policy_version": {"$in": older}, "asks_again": {"$exists": True}},
+            {"policy_version": {"$in": others}, **ends},
+            {"policy_version": {"$nin": known}, **ends},
+        )
+        fields = dict.fromkeys(("device", "happened", "choices", "policy_version", "asks_again"), 1)
+        found: list[Document] = []
+        for query in wanted:
+            with available():
+                found += await self._consents.find(query, fields).limit(limit - len(found)).to_list(None)
+            if len(found) == limit:
+                break
+        return found
+
+    async def note_renewals(self, due: Sequence[Document], looked_at: Iterable[str]) -> None:
+        """Record of each of these choices, once, that its renewal is due; the others that were looked at need none.
+
+        The record first, in **evidence**: broken off in between, the next run repeats it.
+        """
+        await insert_new(self._renewals, list(due))
+        with available():
+            await self._consents.update_many({"_id": {"$in": list(looked_at)}}, {"$unset": {"asks_again": ""}})
+
+    async def renewals(self, after: str, size: int) -> list[Document]:
+        """The next records of renewals due, by the choice's event key (``why``, ``ends``, ``noted_at``)."""
+        with available():
+            return await self._renewals.find({"_id": {"$gt": after}}).sort("_id", 1).limit(size).to_list(None)
+
+    async def by_key(self, events: Iterable[str]) -> list[Document]:
+        """The choices of these events (``device``, ``happened``, ``choices``)."""
+        with available():
+            fields = {"device": 1, "happened": 1, "choices": 1}
+            return await self._consents.find({"_id": {"$in": list(events)}}, fields).to_list(None)
+
+    async def noted(self, now: datetime) -> tuple[int, int]:
+        """Of how many choices it is recorded that renewal is due, of those that have not ended; how many ran out."""
+        with available():
+            due = await self._renewals.count_documents({"ends": {"$gt": now}})
+            return due, await self._expired.estimated_document_count()
+
     async def purge_proofs(self, now: datetime, period: relativedelta, spared: Sequence[bytes], *, limit: int) -> int:
         """Delete consents whose last choice ended a ``period`` ago, but of these devices; how many, ``limit`` at most.
 
@@ -93,6 +144,7 @@ class Consents:
             found = self._consents.find(wanted, {"_id": 1}).sort("valid_until", 1).limit(limit)
             over = [consent["_id"] for consent in await found.to_list(None)]
             if over:
+                await self._renewals.delete_many({"_id": {"$in": over}})
                 await self._expired.delete_many({"_id": {"$in": over}})
                 await self._consents.delete_many({"_id": {"$in": over}})
         return len(over)

@@ -158,7 +158,12 @@ INDEXES: Final[dict[str, dict[str, list[IndexModel]]]] = {
         "notices": [_index("refs", sparse=True), _index("about", sparse=True)],
         "agreements": [_index("refs", sparse=True), _index("about", sparse=True)],
         "confirmations": [_index("about")],
-        "consents": [_index("device", "happened"), _index("expired_noted", "valid_until")],
+        "consents": [
+            _index("device", "happened"),
+            _index("expired_noted", "valid_until"),
+            # Over choices whose renewal is not noted yet.
+            _index("policy_version", "asks_again", partialFilterExpression={"asks_again": {"$exists": True}}),
+        ],
         "visits": [_index("device", "happened"), _index("happened"), _index("expires")],
         "parked": [_index("refs", sparse=True), _index("event"), _index("expires"), _index("reason")],
         "batches": [_index("door", "seq"), _index("at", expireAfterSeconds=90 * 86_400)],
@@ -198,6 +203,7 @@ INDEXES: Final[dict[str, dict[str, list[IndexModel]]]] = {
         "rounds": [_index("look_at", sparse=True)],
         "turns": [_index("at", expireAfterSeconds=0)],
         "ticks": [_index("chore", "planned")],
+        "renewals": [_index("ends")],
         "withdrawals": [_index("deleted_at", "received_at")],
         "disposals": [_index("day")],
         "expired_consents": [_index("valid_until")],
