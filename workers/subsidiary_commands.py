@@ -25,6 +25,9 @@ def subsidiary(
         bool, typer.Option("--replay", help="After a restore: apply the journal again, then end.")
     ] = False,
     check: Annotated[bool, typer.Option("--check", help="Hold the mapping against the live store, then end.")] = False,
+    register: Annotated[
+        Path | None, typer.Option("--register", help="With --check: the group's register, to count what is over by it.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="With --replay or --check: one JSON document.")] = False,
 ) -> None:
     """Serve the orders of one subsidiary on its own store until SIGTERM. Reference: docs/subsidiary.md.
@@ -33,12 +36,14 @@ def subsidiary(
     """
     if replay and check:
         raise typer.BadParameter("--replay or --check, not both")
+    if register is not None and not check:
+        raise typer.BadParameter("--register belongs to --check")
     if not replay and not check:
         from workers.subsidiary import run_subsidiary
 
         raise typer.Exit(run_subsidiary(code, mapping))
     try:
-        sound = _replay(code, mapping, as_json) if replay else _check(mapping, as_json)
+        sound = _replay(code, mapping, as_json) if replay else _check(mapping, register, as_json)
     except StoreUnavailable as error:
         _fail(f"the store does not answer ({error})")
     if not sound:
@@ -62,10 +67,10 @@ def _replay_in_words(found: Replayed) -> str:
     return "\n".join(lines)
 
 
-def _check(mapping: Path, as_json: bool) -> bool:
+def _check(mapping: Path, register: Path | None, as_json: bool) -> bool:
     from workers.replay import check_mapping
 
-    checked = check_mapping(mapping)
+    checked = check_mapping(mapping, register)
     print(json.dumps(checked.as_json()) if as_json else _check_in_words(checked))
     return not checked.faults
 
@@ -78,6 +83,9 @@ def _check_in_words(checked: Checked) -> str:
         lines.append(
             f"nothing goes when its time is over, no retention is stated: {', '.join(checked.without_retention)}"
         )
+    if checked.over is not None:
+        lines.append("by that register there would go today, for its time is over:")
+        lines += [f"  {json.dumps(outcome)}" for outcome in checked.over]
     if not checked.example:
         lines.append("nobody in it yet to show an example for")
     for right, outcomes in checked.example.items():

@@ -17,10 +17,11 @@ import redis
 
 from schemas.acl import redis_users, subsidiary_user
 from schemas.orders import ORDER_QUEUE, order_namespace
-from schemas.register import load_register
+from schemas.register import SHIPPED, load_register
 from tests.waiting import until
 from tests.workers.subsidiary.controller import CODE, ControllerSide, counts, entry
 from tests.workers.subsidiary.kits import URL_VARIABLE, MongoKit, SqliteKit, write_mapping
+from tests.workers.subsidiary.test_disposing import RETENTION, customer, with_retention
 from tests.workers.subsidiary.test_serving import fill
 from workers.broker import HardenedBroker, Hooks, Tuning, build_broker
 from workers.local import EmbeddedMongo, EmbeddedValkey
@@ -245,6 +246,26 @@ async def test_check_says_what_would_be_done_and_names_nobody(
     in_words = run(environment, sqlite_kit.url, "--mapping", mapping, "--check")
     assert in_words.stdout.startswith("the mapping fits the store")
     assert len(await sqlite_kit.rows("visits")) == 3
+
+
+async def test_check_counts_what_is_over_by_a_register_and_touches_nothing(
+    sqlite_kit: SqliteKit, environment: dict[str, str], tmp_path: Path
+) -> None:
+    await sqlite_kit.insert("customers", customer(1, "2001-01-01"), customer(2, "soon"))
+    stated = with_retention(customers=RETENTION["customers"])
+    asked = ("--mapping", str(write_mapping(sqlite_kit, tmp_path, stated)), "--check", "--register", str(SHIPPED))
+    told = run(environment, sqlite_kit.url, *asked, "--json")
+    assert told.returncode == 0, told.stderr
+    found = json.loads(told.stdout)
+    assert counts(found["over"])["customers"] == {
+        "matched": 2,
+        "erased": 1,
+        "retained": 1,
+        "ground": "no readable date",
+    }
+    assert found["without_retention"] == ["leads", "subscribers"]
+    assert '"erased": 1' in run(environment, sqlite_kit.url, *asked).stdout
+    assert len(await sqlite_kit.rows("customers")) == 2
 
 
 async def test_a_mapping_that_does_not_fit_stops_the_start_by_name(
