@@ -40,6 +40,7 @@ from schemas.register_entries import (
     RetentionRule,
     Subsidiary,
     Visits,
+    VisitUse,
 )
 from schemas.register_reading import read_mapping
 from schemas.register_values import Code
@@ -99,11 +100,21 @@ class Register(Entry):
         """The purpose links a visit gets, as far as the device's consent covers each. Source: R4, R5, R6."""
         return self._visit_links
 
+    def rule_of(self, case: str, purpose: str) -> LinkRule | None:
+        """What a record of this case gets for this purpose; ``None`` where it does not serve it, or no longer."""
+        return self._rules.get((case, purpose))
+
+    def visit_use(self, purpose: Purpose) -> VisitUse | None:
+        """How visits serve this purpose about a person; ``None`` where they do not. Source: R5."""
+        use = self.visits.purposes.get(purpose)
+        return use if use is not None and use.case is not None else None
+
     def may_read(self, department: Department, purpose: Purpose, case: Case | None = None) -> bool:
         """Whether the department's attributions include reading data of this case for this purpose.
 
-        Without a case (visits) only a reading right that is not narrowed to cases counts. Says nothing about consent,
-        dates or objections: the gate looks at those. Source: R8, R9.
+        Without a case (visits) only a reading right that is not narrowed to cases counts. A purpose that visits serve
+        about a person is read in the case whose records name their device. Says nothing about consent, dates or
+        objections: the gate looks at those. Source: R5, R8, R9.
         """
         return (department, purpose, case) in self._readable
 
@@ -173,6 +184,10 @@ class Register(Entry):
         return {case: self._links_of(rule.purposes) for case, rule in self.cases.items()}
 
     @cached_property
+    def _rules(self) -> dict[tuple[str, str], LinkRule]:
+        return {(case, rule.purpose): rule for case, rules in self._links.items() for rule in rules}
+
+    @cached_property
     def _visit_links(self) -> tuple[LinkRule, ...]:
         return self._links_of(self.visits.purposes)
 
@@ -195,7 +210,11 @@ class Register(Entry):
         readable: set[tuple[Department, Purpose, Case | None]] = set()
         for department, rule in self.departments.items():
             for read in rule.reads:
-                serving = [case for case, entry in self.cases.items() if read.purpose in entry.purposes]
+                use = self.visit_use(read.purpose)
+                joined = use.case if use else None
+                serving = [
+                    case for case, entry in self.cases.items() if read.purpose in entry.purposes or case is joined
+                ]
                 reached = [*serving, None] if read.cases is None else read.cases
                 readable.update((department, read.purpose, case) for case in reached)
         return frozenset(readable)

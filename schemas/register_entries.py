@@ -154,9 +154,14 @@ class CookieRule(Entry):
 
 
 class VisitUse(PurposeUse):
-    """A purpose that visits serve, and the cookie purpose whose consent it needs. Source: R4, R5, R6."""
+    """A purpose that visits serve, and the cookie purpose whose consent it needs. Source: R4, R5, R6.
+
+    ``case``: visits are used about a person while a record of this case lives that names their device;
+    without one they are used about nobody.
+    """
 
     cookie: CookieRef
+    case: CaseRef | None = None
 
 
 class Visits(Entry):

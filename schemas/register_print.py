@@ -109,9 +109,9 @@ def _cookies(register: Register) -> Table:
 
 def _visits(register: Register) -> Table:
     title = f"Visits, kept only under consent to {register.covers_visits}"
-    table = _table(title, "purpose", "consent to", "basis", "kept as")
+    table = _table(title, "purpose", "consent to", "basis", "kept as", "used about whoever has a live")
     for purpose, use in register.visits.purposes.items():
-        table.add_row(purpose, use.cookie, use.basis, use.retention)
+        table.add_row(purpose, use.cookie, use.basis, use.retention, use.case or "(nobody)")
     return table
 
 

@@ -2,37 +2,39 @@
 
 A walk over the persons, page by page; what shuts somebody out is looked at after his record was read, so nobody is in
 a page who was erased, or said no, before it was asked for. Whoever is left out is counted, with the first reason that
-holds. Every page is recorded before it is given.
-Source: R8, R9, R10, R24; P5, P8, P9, P10; design § 6 ``audience``.
+holds. Every page is recorded before it is given. What decides is the gate's own; here it is asked for many at once.
+Source: R5, R8, R9, R10, R24; P5, P8, P9, P10; design § 6 ``audience``.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
+
+from pydantic_core import from_json
 
 from schemas.calendar import civil_day
 from schemas.errors import GreffierError
 from schemas.fields import wire_moment
 from schemas.register_entries import Subsidiary
+from schemas.routes import NOT_YET_CHOSEN, NOT_YET_NO
 from schemas.subject import ReferenceUse
 from schemas.terms import Case, Purpose
 from workers.arrivals import stored_so_far
-from workers.gate import Reader, ReadRefused, purpose_end
+from workers.gate import Asked, Reader, ReadRefused, agrees, purpose_end, stands
 from workers.one_click import OneClickLinks
-from workers.rules.erasure import Verdict, judge
-from workers.rules.objections import ended
+from workers.rules.joining import Apart
 from workers.rules.retention import is_live
 from workers.services import Services
 from workers.stores.keys import ACTIVE, DataKey, key_id
 from workers.stores.mongo import Document
 from workers.stores.tombstones import of_address, of_event, of_person
+from workers.visits import DeviceVisits, Joined, Visit, together
 
 PAGE: Final = 1_000
 """Persons looked at in one step."""
@@ -49,6 +51,11 @@ class LeftOut(StrEnum):
     PERIOD_OVER = "period_over"
     ERASED = "erased"
     SUPPRESSED = "suppressed"
+    NO_DEVICE = Apart.NO_DEVICE
+    DEVICE_SHARED = Apart.SHARED
+    CONSENT_UNKNOWN = Apart.UNKNOWN
+    CONSENT_REFUSED = Apart.REFUSED
+    CONSENT_EXPIRED = Apart.EXPIRED
 
 
 class NoTransferBasis(GreffierError):
@@ -57,12 +64,16 @@ class NoTransferBasis(GreffierError):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """Somebody who may be written to. ``until``: when that ends; ``None`` while it is open. ``data``: as was given."""
+    """Somebody who may be written to. ``until``: when that ends; ``None`` while it is open. ``data``: as was given.
+
+    ``visits``: what they read, the newest first, of a purpose that rests on that; ``None`` of any other.
+    """
 
     person: str
     case: Case
     until: datetime | None
     data: dict[str, Any] = field(repr=False)
+    visits: tuple[Visit, ...] | None = field(default=None, repr=False)
 
     @property
     def email(self) -> str:
@@ -72,7 +83,8 @@ class Member:
     def as_json(self) -> dict[str, Any]:
         """As programs get it."""
         until = wire_moment(self.until) if self.until else None
-        return {"person": self.person, "case": self.case.value, "until": until, **self.data}
+        visits = {} if self.visits is None else {"visits": [visit.as_json() for visit in self.visits]}
+        return {"person": self.person, "case": self.case.value, "until": until, **self.data, **visits}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +108,6 @@ def rows(members: Iterable[Member], links: OneClickLinks | None, now: datetime) 
     return [
         {**one.as_json(), "headers": links.headers(one.email, one.person, now) if links else None} for one in members
     ]
-
-
-@dataclass(frozen=True, slots=True)
-class _Candidate:
-    """A record by which somebody might be written to."""
-
-    link: Document = field(repr=False)
-    until: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,33 +142,29 @@ class Audience:
         """
         return await self._page(await self._read(after, size))
 
-    async def _read(self, after: str, size: int) -> _Read:
-        """What is held of the next persons for this purpose, opened."""
-        readable = await self._readable()
-        persons = await self.services.people.page(after, size)
-        left_out: Counter[LeftOut] = Counter()
-        candidates = await self._candidates(persons, readable, left_out)
-        last = str(persons[-1]["_id"]) if len(persons) == size else None
-        return _Read(list(candidates), await self._opened(candidates), left_out, last)
-
     async def _page(self, read: _Read) -> Page:
         """Who of these may be written to at this moment."""
-        await self._readable()
-        await stored_so_far(self.services.uploads.client)
-        members = await self._standing(read)
+        asked = await self._asked()
+        visits = self._visits.wanted
+        await stored_so_far(self.services.uploads.client, NOT_YET_NO + NOT_YET_CHOSEN if visits else NOT_YET_NO)
+        members = await self._standing(asked, read)
         await self._record([member.person for member in members], "shown")
         return Page(members, read.left_out, read.after)
 
-    async def _readable(self) -> frozenset[Case]:
-        """The cases whose records this reader may read for this purpose."""
+    @property
+    def _visits(self) -> DeviceVisits:
+        return DeviceVisits(self.services, self.purpose)
+
+    async def _asked(self) -> Asked:
+        """What this reader may read for this purpose, at this moment."""
         register = self.services.trust.register
-        readable = frozenset(case for case in Case if register.may_read(self.reader.department, self.purpose, case))
-        if not readable:
+        asked = Asked.by(register, self.reader.department, self.purpose)
+        if asked.refused:
             await self._record([], "refused")
             raise ReadRefused(f"{self.reader.department} may not read for {self.purpose}")
         if self.subsidiary is not None:
             await self._may_cross(register.subsidiary(self.subsidiary))
-        return readable
+        return asked
 
     async def _may_cross(self, subsidiary: Subsidiary) -> None:
         if self.purpose not in subsidiary.purposes:
@@ -176,97 +176,144 @@ class Audience:
 
     # ------------------------------------------------------------------ by the links and their dates
 
-    async def _candidates(
-        self, persons: Iterable[Document], readable: frozenset[Case], left_out: Counter[LeftOut]
-    ) -> dict[str, list[_Candidate]]:
-        """Person → the records by which this purpose is live, the one that ends last first."""
-        refs = {person["_id"]: list(map(bytes, person["refs"])) for person in persons}
-        links: dict[str, list[Document]] = {person: [] for person in refs}
-        for link in await self.services.submissions.links_for(refs, self.purpose):
-            links[link["person"]].append(link)
-        anchors = await self._anchors(refs, links)
-        found = {person: self._live(ones, readable, anchors[person]) for person, ones in links.items()}
-        for person, ones in links.items():
-            if not found[person]:
+    async def _read(self, after: str, size: int) -> _Read:
+        """What is held of the next persons for this purpose, the record of each that lasts longest opened."""
+        asked = await self._asked()
+        persons = await self.services.people.page(after, size)
+        left_out: Counter[LeftOut] = Counter()
+        if not persons:
+            return _Read([], {}, {}, left_out, None)
+        refs: dict[str, list[bytes]] = {person["_id"]: list(map(bytes, person["refs"])) for person in persons}
+        last, submissions = next(reversed(refs)), self.services.submissions
+        links, held, agreeing = await asyncio.gather(
+            submissions.links_between(after, last, asked.bearing),
+            submissions.between(after, last, asked.readable),
+            self._agreeing(refs),
+        )
+        if agreeing:
+            links += [link for link in await submissions.links_of_all(agreeing) if asked.lent_by(link)]
+            held += await submissions.of(agreeing)
+        live = await self._live(asked, refs, links, left_out)
+        found = await self._opened(asked, live, {one["_id"]: one for one in held})
+        visits = await self._visits.read(one.submission for records in found.values() for one in records.best)
+        lenders = {person: refs[person] for person in agreeing if person in live}
+        return _Read(list(live), found, visits, left_out, last if len(persons) == size else None, lenders)
+
+    async def _agreeing(self, refs: Mapping[str, Iterable[bytes]]) -> list[str]:
+        """Who of these persons expressly agrees to the purpose. Source: R8."""
+        said: dict[str, list[Document]] = {}
+        owner = {ref: person for person, ones in refs.items() for ref in ones}
+        for agreement in await self.services.submissions.agreements.about(owner):
+            for person in {owner[ref] for ref in map(bytes, agreement["refs"]) if ref in owner}:
+                said.setdefault(person, []).append(agreement)
+        return [person for person, agreements in said.items() if agrees(agreements, self.purpose)]
+
+    async def _live(
+        self, asked: Asked, refs: Mapping[str, Sequence[bytes]], links: Iterable[Document], left_out: Counter[LeftOut]
+    ) -> dict[str, list[_Link]]:
+        """Person → the links by which this purpose is live for this reader."""
+        by_person: dict[str, list[Document]] = {person: [] for person in refs}
+        for link in links:
+            if link["person"] in by_person:
+                by_person[link["person"]].append(link)
+        anchors = await self._anchors(refs, by_person)
+        now = self.services.clock()
+        live: dict[str, list[_Link]] = {}
+        for person, ones in by_person.items():
+            mine = anchors.get(person, ())
+            readable = [one for one in ones if one["case"] in asked.readable or asked.lent_by(one)]
+            ends = [_Link(purpose_end(asked.register, one, mine), one) for one in readable]
+            standing = [one for one in ends if is_live(one.until, now)]
+            if standing:
+                live[person] = standing
+            else:
                 left_out[_why_not(ones, readable)] += 1
-        return {person: candidates for person, candidates in found.items() if candidates}
+        return live
 
     async def _anchors(
-        self, refs: Mapping[str, list[bytes]], links: Mapping[str, list[Document]]
+        self, refs: Mapping[str, Sequence[bytes]], links: Mapping[str, Sequence[Document]]
     ) -> dict[str, list[Document]]:
         """Person → the anchor events that may date his links."""
-        owner: dict[Any, str] = {ref: person for person, ones in refs.items() for ref in ones}
+        owner = {ref: person for person, ones in refs.items() for ref in ones}
         about = {link["submission"]: person for person, ones in links.items() for link in ones}
-        found: dict[str, list[Document]] = {person: [] for person in refs}
+        found: dict[str, list[Document]] = {}
         for anchor in await self.services.submissions.anchors_about(owner, about):
             named = [owner.get(bytes(ref)) for ref in anchor.get("refs", ())] + [about.get(anchor.get("about", ""))]
             for person in {person for person in named if person is not None}:
-                found[person].append(anchor)
+                found.setdefault(person, []).append(anchor)
         return found
 
-    def _live(self, links: Iterable[Document], readable: frozenset[Case], anchors: list[Document]) -> list[_Candidate]:
-        register, now = self.services.trust.register, self.services.clock()
-        ends = [(link, purpose_end(register, link, anchors)) for link in links if link["case"] in readable]
-        live = [_Candidate(link, end) for link, end in ends if is_live(end, now)]
-        return sorted(live, key=lambda one: (one.until or _NEVER, one.link["since"]), reverse=True)
+    async def _opened(
+        self, asked: Asked, live: Mapping[str, list[_Link]], held: Mapping[str, Document]
+    ) -> dict[str, _Records]:
+        """Person → the records of these links; who has none, or no key any more, is not there."""
+        names = {person: key_id(person, ACTIVE) for person in live}
+        keys = await self.services.keys.read(names.values())
+        of_email = self.services.trust.references.of_email
+        found = {}
+        for person, links in live.items():
+            # Of this person: between the two reads an act may have started anew, and stand under his successor.
+            best = [
+                _Record(not asked.served_by(one.link), one.until, one.link, submission)
+                for one in links
+                if (submission := held.get(one.link["submission"])) is not None and submission["person"] == person
+            ]
+            if best and names[person] in keys:
+                if len(best) > 1:
+                    best.sort(key=_lasts_longest, reverse=True)
+                data = _open(best[0].submission, keys[names[person]])
+                stone = of_address(of_email(ReferenceUse.TOMBSTONE, data["email"]))
+                found[person] = _Records(best, keys[names[person]], data, stone)
+        return found
 
     # ------------------------------------------------------------------ by what was said since
 
-    async def _standing(self, read: _Read) -> list[Member]:
-        """Who of these is a member, each by the best record that stands."""
-        emails = {person: records[0].member.email for person, records in read.opened.items()}
-        # Last of all, after everything was read: whoever was erased or said no by now is not shown.
-        stones, said = await asyncio.gather(
-            self.services.tombstones.look(
-                stone for records in read.opened.values() for record in records for stone in record.stones
-            ),
+    async def _standing(self, asked: Asked, read: _Read) -> list[Member]:
+        """Who of these is a member, each by the best record that stands; the others are counted."""
+        emails = {person: str(records.data["email"]) for person, records in read.found.items()}
+        # Last of all, after everything was read: whoever was erased, said no or withdrew by now is not shown.
+        stones, said, joined, agreeing = await asyncio.gather(
+            self.services.tombstones.look(_stones(read.found)),
             self.services.suppressions.of_all(emails.values()),
+            self._visits.judged(read.visits),
+            self._agreeing(read.lenders),
         )
+        said_since = _Said(stones, joined, frozenset(agreeing))
         members = []
-        for person in read.candidates:
-            standing = [record for record in read.opened.get(person, ()) if self._stands(record, stones)]
-            wanted = [record.member for record in standing if not self._ended(record, said[emails[person]])]
-            if not standing:
-                read.left_out[LeftOut.ERASED] += 1
-            elif not wanted:
-                read.left_out[LeftOut.SUPPRESSED] += 1
+        for person in read.live:
+            records = read.found.get(person)
+            found = self._member(asked, records, said_since, said[emails[person]]) if records else LeftOut.ERASED
+            if isinstance(found, Member):
+                members.append(found)
             else:
-                members.append(wanted[0])
+                read.left_out[found] += 1
         return members
 
-    async def _opened(self, candidates: Mapping[str, list[_Candidate]]) -> dict[str, list[_Opened]]:
-        """Person → the candidates' records, read and opened; who has no key any more is not there."""
-        wanted = {one.link["submission"]: one for ones in candidates.values() for one in ones}
-        submissions, keys = await asyncio.gather(
-            self.services.submissions.by_key(wanted),
-            self.services.keys.read(key_id(person, ACTIVE) for person in candidates),
-        )
-        found = {one["_id"]: one for one in submissions}
-        opened: dict[str, list[_Opened]] = {}
-        for event, candidate in wanted.items():
-            person, submission = candidate.link["person"], found.get(event)
-            key = keys.get(key_id(person, ACTIVE))
-            # Of this person: between the two reads an act may have started anew, and stand under his successor.
-            if key is not None and submission is not None and submission["person"] == person:
-                opened.setdefault(person, []).append(self._open(candidate, submission, key))
-        return opened
-
-    def _open(self, candidate: _Candidate, submission: Document, key: DataKey) -> _Opened:
-        event = submission["_id"]
-        data = json.loads(key.open(f"submissions/{event}", bytes(submission["sealed"])).decode())
-        member = Member(submission["person"], Case(submission["case"]), candidate.until, data)
-        address = of_address(self.services.trust.references.of_email(ReferenceUse.TOMBSTONE, member.email))
-        own_act, confirmed = "collected_at" not in submission, candidate.link.get("confirmed")
-        return _Opened(member, submission["received"], own_act, of_event(event), address, confirmed)
-
-    def _stands(self, record: _Opened, stones: Mapping[str, datetime]) -> bool:
-        if of_person(record.member.person) in stones or record.event in stones:
-            return False
-        erased_at = stones.get(record.address)
-        return judge(record.received, erased_at, skew=self.services.skew, own_act=record.own_act) is Verdict.KEEP
-
-    def _ended(self, record: _Opened, no: Mapping[Purpose, datetime]) -> bool:
-        return ended(record.member.case, self.purpose, record.confirmed, no)
+    def _member(self, asked: Asked, records: _Records, said: _Said, no: Mapping[Purpose, datetime]) -> Member | LeftOut:
+        standing: Sequence[_Record] = records.best
+        if said.stones:
+            skew = self.services.skew
+            standing = [one for one in standing if stands(one.submission, records.stone, said.stones, skew)]
+            if not standing:
+                return LeftOut.ERASED
+        person = standing[0].submission["person"]
+        if standing[-1].lent and person not in said.agreeing:  # what is lent comes last
+            standing = [one for one in standing if not one.lent]
+            if not standing:
+                return LeftOut.OTHER_PURPOSE
+        if no:
+            standing = [one for one in standing if not asked.ended(one.link, no, lent=one.lent)]
+            if not standing:
+                return LeftOut.SUPPRESSED
+        visits = None
+        if self._visits.wanted:
+            theirs = together((one.submission for one in standing), said.joined)
+            if theirs.apart is not None:
+                return LeftOut(theirs.apart)
+            visits = theirs.visits
+        best = standing[0]
+        data = records.data if best is records.best[0] else _open(best.submission, records.key)
+        return Member(person, Case(best.submission["case"]), best.until, data, visits)
 
     async def _record(self, persons: list[str], outcome: str) -> None:
         await self.services.reads.record(
@@ -280,34 +327,74 @@ class Audience:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """A record and what may speak against it."""
+class _Link(NamedTuple):
+    """A purpose link that is live. ``until``: when it ends."""
 
-    member: Member
-    received: datetime
-    own_act: bool
-    event: str
-    address: str
-    confirmed: datetime | None
+    until: datetime | None
+    link: Document
 
-    @property
-    def stones(self) -> tuple[str, str, str]:
-        return (of_person(self.member.person), self.event, self.address)
+
+class _Record(NamedTuple):
+    """A record by which somebody might be written to. ``lent``: only while they expressly agree to it."""
+
+    lent: bool
+    until: datetime | None
+    link: Document
+    submission: Document
+
+
+class _Records(NamedTuple):
+    """One person's records, what lasts longest first. ``data``: that one's, opened; ``stone``: of its address."""
+
+    best: list[_Record]
+    key: DataKey
+    data: dict[str, Any]
+    stone: str
+
+
+class _Said(NamedTuple):
+    """What the last look found: tombstones, devices, and who expressly agrees."""
+
+    stones: Mapping[str, datetime]
+    joined: Mapping[bytes, Joined]
+    agreeing: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """A page before the last look. ``candidates``: persons; ``opened``: by person, the best record first."""
+    """A page before the last look. ``live``: the persons with live links; ``visits``: by device.
 
-    candidates: list[str]
-    opened: dict[str, list[_Opened]] = field(repr=False)
+    ``lenders``: the references of those who expressly agreed, as far as is known.
+    """
+
+    live: Sequence[str]
+    found: dict[str, _Records] = field(repr=False)
+    visits: Mapping[bytes, Sequence[Document]] = field(repr=False)
     left_out: Counter[LeftOut]
     after: str | None
+    lenders: Mapping[str, Sequence[bytes]] = field(default_factory=dict, repr=False)
 
 
-def _why_not(links: list[Document], readable: frozenset[Case]) -> LeftOut:
-    """Why none of a person's links for a purpose is live for a reader."""
+def _why_not(links: Sequence[Document], readable: Sequence[Document]) -> LeftOut:
+    """Why none of a person's links for a purpose is live for a reader. ``readable``: those that are for this reader."""
     if not links:
         return LeftOut.OTHER_PURPOSE
-    return LeftOut.PERIOD_OVER if any(link["case"] in readable for link in links) else LeftOut.OTHER_READER
+    return LeftOut.PERIOD_OVER if readable else LeftOut.OTHER_READER
+
+
+def _lasts_longest(record: _Record) -> tuple[bool, datetime, datetime]:
+    """What serves the purpose by itself comes before what is lent to it."""
+    return (not record.lent, record.until or _NEVER, record.link["since"])
+
+
+def _open(submission: Document, key: DataKey) -> dict[str, Any]:
+    data: dict[str, Any] = from_json(key.open(f"submissions/{submission['_id']}", submission["sealed"]))
+    return data
+
+
+def _stones(found: Mapping[str, _Records]) -> list[str]:
+    """The tombstones that may speak against these."""
+    stones = [of_event(one.submission["_id"]) for records in found.values() for one in records.best]
+    stones += map(of_person, found)
+    stones += [records.stone for records in found.values()]
+    return stones

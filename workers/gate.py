@@ -2,16 +2,19 @@
 
 A read names its reader and its purpose. The gate shows a record only while a link for that purpose is live, nobody
 objected, and no tombstone stands; dates are folded now, so a record past its date is not shown whether or not a sweep
-has run, and a write that is about to be undone is never seen. Every read is recorded before it is answered.
-Source: R8, R9, R13, R26; P5, P9, P10; design § 4 "One gate for reads".
+has run, and a write that is about to be undone is never seen. A purpose that visits serve shows the records whose
+device agrees to it now, with its visits. Every read is recorded before it is answered.
+
+What decides stands in pure functions at the end, which the audience, this gate for many at once, uses too.
+Source: R5, R8, R9, R13, R26; P5, P9, P10; design § 4 "One gate for reads".
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from schemas.consent import Choice
@@ -20,13 +23,14 @@ from schemas.register import Register
 from schemas.subject import ReferenceUse, clean_email
 from schemas.terms import Anchor, Case, Department, Purpose
 from workers.rules.consent import agreed
-from workers.rules.erasure import Verdict, judge, latest
+from workers.rules.erasure import Verdict, judge
 from workers.rules.objections import ended
 from workers.rules.retention import AnchorEvent, active_until, is_live, later
 from workers.services import Services
 from workers.stores.keys import ACTIVE, key_id
 from workers.stores.mongo import Document
 from workers.stores.tombstones import of_address, of_event, of_person
+from workers.visits import DeviceVisits, Visit, together
 
 
 class ReadRefused(GreffierError):
@@ -50,15 +54,57 @@ class Record:
     received: datetime
     until: datetime | None
     data: dict[str, Any]
+    visits: tuple[Visit, ...] = ()
+    """What its person read, where the purpose rests on that."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """A purpose, the cases that serve it and may be read, and those that may be where the person agreed to it."""
+class Asked:
+    """A purpose as one department may read for it, by the register of today. What decides about a link stands here.
 
+    ``readable``: the cases whose records serve it; ``lent``: those that may be read where their person agrees to it.
+    ``bearing``: what a link says by which a record serves it: the purpose itself; where visits serve it, the case of
+    the records that name their device. Source: R5, R8, R9.
+    """
+
+    register: Register
     purpose: Purpose
     readable: frozenset[Case]
-    agreed: frozenset[Case]
+    lent: frozenset[Case]
+    bearing: Mapping[str, str]
+
+    @classmethod
+    def by(cls, register: Register, department: Department, purpose: Purpose) -> Asked:
+        """Both without any case: the department may not read for this purpose."""
+        readable = frozenset(case for case in Case if register.may_read(department, purpose, case))
+        lent = frozenset(case for case in Case if register.may_read_agreed(department, purpose, case))
+        use = register.visit_use(purpose)
+        bearing = {"case": str(use.case)} if use else {"purpose": str(purpose)}
+        return cls(register, purpose, readable, lent, bearing)
+
+    @property
+    def refused(self) -> bool:
+        return not self.readable and not self.lent
+
+    def served_by(self, link: Document) -> bool:
+        """Whether a record serves this purpose by this link, for this department, while the link is live."""
+        return link["case"] in self.readable and all(link[name] == word for name, word in self.bearing.items())
+
+    def lent_by(self, link: Document) -> bool:
+        """Whether a record may be read for it by this link, of another purpose, while its person expressly agrees."""
+        return link["case"] in self.lent and not self.served_by(link)
+
+    def ended(self, link: Document, no: Mapping[Purpose, datetime], *, lent: bool = False) -> bool:
+        """Whether its person has said no to what a record serves by this link, or to this purpose.
+
+        ``lent``: it is read by an express agreement, which no mailed link confirms: any "no" to the purpose stands.
+        """
+        if not no:
+            return False
+        case, confirmed = Case(link["case"]), link.get("confirmed")
+        if ended(case, Purpose(link["purpose"]), confirmed, no):
+            return True
+        return self.purpose in no if lent else ended(case, self.purpose, confirmed, no)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +122,8 @@ class Gate:
         :class:`schemas.errors.StoreUnavailable`: a gate that cannot look does not open.
         """
         address = clean_email(email)
-        readable, agreed = self._readable_cases(reader, purpose), self._readable_agreed(reader, purpose)
-        if not readable | agreed:
+        asked = Asked.by(self.services.trust.register, reader.department, purpose)
+        if asked.refused:
             await self._record(reader, purpose, None, 0, "refused")
             raise ReadRefused(f"{reader.department} may not read for {purpose}")
         ref = self.services.trust.references.of_email(ReferenceUse.LOOKUP, address)
@@ -85,32 +131,36 @@ class Gate:
         if person is None:
             await self._record(reader, purpose, None, 0, "nothing held")
             return []
-        records = await self._visible(person, ref, address, _Asked(purpose, readable, agreed))
+        records = await self._visible(person, ref, address, asked)
         await self._record(reader, purpose, person, len(records), "shown")
         return records
 
-    def _readable_cases(self, reader: Reader, purpose: Purpose) -> frozenset[Case]:
-        may_read = self.services.trust.register.may_read
-        return frozenset(case for case in Case if may_read(reader.department, purpose, case))
-
-    def _readable_agreed(self, reader: Reader, purpose: Purpose) -> frozenset[Case]:
-        may_read = self.services.trust.register.may_read_agreed
-        return frozenset(case for case in Case if may_read(reader.department, purpose, case))
-
-    async def _visible(self, person: str, ref: bytes, address: str, asked: _Asked) -> list[Record]:
+    async def _visible(self, person: str, ref: bytes, address: str, asked: Asked) -> list[Record]:
         until = await self._live(person, ref, address, asked)
         # Of this person: between the two reads an act may have started anew, and stand under his successor.
         found = await self.services.submissions.find({"_id": {"$in": list(until)}, "person": person})
         opened = await self._opened(person, found)
-        # Last of all, after everything was read: whoever is erased by now is not shown.
+        devices = DeviceVisits(self.services, asked.purpose)
+        visits = await devices.read(found)
+        # Last of all, after everything was read: whoever is erased by now, or has withdrawn consent, is not shown.
         standing = await self._not_erased(person, address, found)
+        judged = await devices.judged(visits)
+        joined = {one["_id"]: together([one], judged) for one in found}
         return [
-            Record(one["_id"], Case(one["case"]), one["received"], until[one["_id"]], opened[one["_id"]])
+            Record(
+                submission=event,
+                case=Case(one["case"]),
+                received=one["received"],
+                until=until[event],
+                data=opened[event],
+                visits=joined[event].visits,
+            )
             for one in found
-            if one["_id"] in standing and one["_id"] in opened
+            if (event := one["_id"]) in standing and event in opened
+            if not (devices.wanted and joined[event].apart)
         ]
 
-    async def _live(self, person: str, ref: bytes, address: str, asked: _Asked) -> dict[str, datetime | None]:
+    async def _live(self, person: str, ref: bytes, address: str, asked: Asked) -> dict[str, datetime | None]:
         """Submission → end of this purpose, for those whose link is live now and who did not say no.
 
         By an express agreement, those that are live for anything, until the last of it ends.
@@ -122,14 +172,13 @@ class Gate:
         no = await services.suppressions.of(address)  # after the links: a "no" of this moment is seen
         now, served, lent = services.clock(), dict[str, datetime | None](), dict[str, datetime | None]()
         for link in links:
-            case, purpose = Case(link["case"]), Purpose(link["purpose"])
-            end = purpose_end(services.trust.register, link, anchors)
-            if not is_live(end, now) or ended(case, purpose, link.get("confirmed"), no):
+            event, end = link["submission"], purpose_end(asked.register, link, anchors)
+            if not is_live(end, now):
                 continue
-            if purpose is asked.purpose and case in asked.readable:
-                served[link["submission"]] = end
-            elif agreed and asked.purpose not in no and case in asked.agreed:
-                lent[link["submission"]] = later(end, lent.get(link["submission"], end))
+            if asked.served_by(link) and not asked.ended(link, no):
+                served[event] = later(end, served.get(event, end))
+            elif agreed and asked.lent_by(link) and not asked.ended(link, no, lent=True):
+                lent[event] = later(end, lent.get(event, end))
         return lent | served
 
     async def _opened(self, person: str, found: list[Document]) -> dict[str, dict[str, Any]]:
@@ -141,18 +190,9 @@ class Gate:
 
     async def _not_erased(self, person: str, address: str, found: list[Document]) -> frozenset[str]:
         stone = of_address(self.services.trust.references.of_email(ReferenceUse.TOMBSTONE, address))
-        events = {one["_id"]: of_event(one["_id"]) for one in found}
-        stones = await self.services.tombstones.look([stone, of_person(person), *events.values()])
-        if of_person(person) in stones:
-            return frozenset()
-        erased_at = latest(stones, [stone])
-        return frozenset(
-            one["_id"]
-            for one in found
-            if events[one["_id"]] not in stones
-            and judge(one["received"], erased_at, skew=self.services.skew, own_act="collected_at" not in one)
-            is Verdict.KEEP
-        )
+        asked = [stone, of_person(person), *(of_event(one["_id"]) for one in found)]
+        stones = await self.services.tombstones.look(asked)
+        return frozenset(one["_id"] for one in found if stands(one, stone, stones, self.services.skew))
 
     async def _record(self, reader: Reader, purpose: Purpose, person: str | None, shown: int, outcome: str) -> None:
         await self.services.reads.record(
@@ -176,14 +216,21 @@ def purpose_end(register: Register, link: Document, anchors: Iterable[Document])
 
     ``None`` while it is open. So to shorten a period in the register shortens what is held.
     """
-    rules = register.links_for(Case(link["case"]))
-    active = next((rule.active for rule in rules if rule.purpose == link["purpose"]), None)
+    rule = register.rule_of(link["case"], link["purpose"])
     since: datetime = link["since"]
-    if active is None:  # the register no longer has this purpose for this case: nothing may be read for it
+    if rule is None:  # the register no longer has this purpose for this case: nothing may be read for it
         return since
     about = [
         AnchorEvent(Anchor(event["anchor"]), event["at"])
         for event in anchors
         if event.get("about", link["submission"]) == link["submission"]
     ]
-    return active_until(Anchor(link["anchor"]), since, active, about)
+    return active_until(Anchor(link["anchor"]), since, rule.active, about)
+
+
+def stands(submission: Document, address: str, stones: Mapping[str, datetime], skew: timedelta) -> bool:
+    """Whether no erasure has taken a record. ``address``: its person's tombstone; ``stones``: those that stand."""
+    if of_person(submission["person"]) in stones or of_event(submission["_id"]) in stones:
+        return False
+    own_act = "collected_at" not in submission
+    return judge(submission["received"], stones.get(address), skew=skew, own_act=own_act) is Verdict.KEEP

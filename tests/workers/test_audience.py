@@ -258,7 +258,7 @@ async def test_a_look_at_ids_alone_is_noticed(bench: Bench, looks: list[Any], mo
 @pytest.mark.parametrize("kind", ["", ".DQ", ".XQ"])
 async def test_nothing_is_answered_while_a_no_is_on_its_way(bench: Bench, kind: str, monkeypatch: Any) -> None:
     """Also one that waits for another try, or was given up and not parked yet."""
-    monkeypatch.setattr(audience_module, "stored_so_far", lambda redis: stored_so_far(redis, patience_s=0.05))
+    monkeypatch.setattr(audience_module, "stored_so_far", lambda *asked: stored_so_far(*asked, patience_s=0.05))
     await held(bench, Case.CONTACT)
     await bench.redis.hset(f"{QUEUE}{kind}.msgs", "one", b"sealed")  # type: ignore[misc]
     try:

@@ -23,6 +23,7 @@ from workers.stores.mongo import Collection, Databases, Document, available, ins
 
 _PAGE: Final = 5_000
 _VISIT: Final = {"device": 1, "happened": 1}
+_SHOWN: Final = {"happened": "$happened", "url": "$url"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +165,20 @@ class Consents:
         """The stored visits of these devices (``_id``, ``device``, ``happened``)."""
         with available():
             return await self._visits.find({"device": {"$in": list(devices)}}, _VISIT).to_list(None)
+
+    async def newest_visits(self, devices: Iterable[bytes], at_most: int) -> dict[bytes, list[Document]]:
+        """The newest stored visits of each of these devices (``happened``, ``url``); no device is left out."""
+        found: dict[bytes, list[Document]] = {device: [] for device in devices}
+        stages: list[Document] = [
+            {"$match": {"device": {"$in": list(found)}}},
+            {"$sort": {"device": -1, "happened": -1}},  # as the index stands, backwards
+            {"$group": {"_id": "$device", "visits": {"$firstN": {"input": _SHOWN, "n": at_most}}}},
+        ]
+        if found:
+            with available():
+                async for one in self._visits.aggregate(stages):
+                    found[bytes(one["_id"])] = one["visits"]
+        return found
 
     async def visits_over(self, now: datetime, *, limit: int) -> list[Document]:
         """Visits whose ``expires`` has come, ``limit`` at most (``_id``, ``device``, ``happened``)."""

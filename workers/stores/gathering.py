@@ -27,7 +27,7 @@ R = TypeVar("R")
 AT_ONCE: Final = 200
 """Calls that travel together at most."""
 
-_ONE_REPLY: Final = 100_000
+ONE_REPLY: Final = 100_000
 """Documents of one answer, as far as its bytes allow."""
 
 _IDS_AT_ONCE: Final = 10_000
@@ -126,7 +126,9 @@ class Gathered:
         projection = dict.fromkeys((field, *fields), 1) if fields else None
         query = {field: {"$in": _union(asked)}}
         with available():
-            found = await self._collection.find(query, projection, batch_size=_ONE_REPLY).to_list(None)
+            found = await self._collection.find(query, projection, batch_size=ONE_REPLY).to_list(None)
+        if len(asked) == 1:  # a lone call has all of it, each document once
+            return [found]
         by_value: defaultdict[Any, list[Document]] = defaultdict(list)
         for document in found:
             for value in dict.fromkeys(_held(document, field)):

@@ -148,6 +148,7 @@ INDEXES: Final[dict[str, dict[str, list[IndexModel]]]] = {
         "persons": [_index("refs", unique=True)],
         "submissions": [
             _index("person"),
+            _index("device", sparse=True),
             # Over subscriptions alone: every other submission is spared a further index.
             _index("settled", "received", partialFilterExpression={"case": Case.NEWSLETTER.value}),
             # Over contacts whose person is still to be told (Art. 14).

@@ -37,7 +37,8 @@ class People:
         ``ending``: only those whose id ends with one of these characters.
         """
         of_these = {"$regex": f"[{ending}]$"} if ending else {}
-        beyond = self._persons.find({"_id": {"$gt": after, **of_these}}, {"refs": 1, "after": 1, "told": 1})
+        fields = {"refs": 1, "after": 1, "told": 1}
+        beyond = self._persons.find({"_id": {"$gt": after, **of_these}}, fields, batch_size=size)
         with available():
             return await beyond.sort("_id", 1).limit(size).to_list(None)
 

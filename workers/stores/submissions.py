@@ -9,15 +9,21 @@ Source: R1, R2, R13; design § 4 "A person", "Purpose links".
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Final
 
 from pymongo import UpdateOne
 
 from workers.stores.events import Inserted, insert_events
-from workers.stores.gathering import Gathered
+from workers.stores.gathering import ONE_REPLY, Gathered
 from workers.stores.mongo import Collection, Databases, Document, available, insert_new
 from workers.stores.remarks import Remarks
+
+_READABLE: Final = dict.fromkeys(("person", "case", "received", "sealed", "device", "collected_at"), 1)
+_BEARING: Final = {"_id": 0} | dict.fromkeys(
+    ("submission", "person", "case", "purpose", "anchor", "since", "confirmed"), 1
+)
 
 
 def link_id(submission: str, purpose: str) -> str:
@@ -84,11 +90,28 @@ class Submissions:
         """The submissions of these events."""
         return await self._gathered.having("_id", events)
 
-    async def links_for(self, persons: Iterable[str], purpose: str) -> list[Document]:
-        """The links of these persons for one purpose, live or not."""
-        wanted = {"person": {"$in": list(persons)}, "purpose": purpose}
+    async def owners_of(self, devices: Iterable[bytes]) -> dict[bytes, set[str]]:
+        """Device → the persons whose submissions name it."""
+        owners: dict[bytes, set[str]] = {}
+        for one in await self._gathered.having("device", devices, "person"):
+            owners.setdefault(bytes(one["device"]), set()).add(one["person"])
+        return owners
+
+    async def between(self, after: str, last: str, cases: Iterable[str]) -> list[Document]:
+        """What a reader needs of the submissions of these cases, of the persons from beyond ``after`` to ``last``."""
+        wanted: Document = {"person": {"$gt": after, "$lte": last}, "case": {"$in": list(cases)}}
         with available():
-            return await self._links.find(wanted).to_list(None)
+            return await self._submissions.find(wanted, _READABLE, batch_size=ONE_REPLY).to_list(None)
+
+    async def links_between(self, after: str, last: str, bearing: Mapping[str, str]) -> list[Document]:
+        """The links of the same persons that say this, live or not: all but which basis and rule they had."""
+        wanted: Document = {"person": {"$gt": after, "$lte": last}, **bearing}
+        with available():
+            return await self._links.find(wanted, _BEARING, batch_size=ONE_REPLY).to_list(None)
+
+    async def links_of_all(self, persons: Iterable[str]) -> list[Document]:
+        """The links of these persons, for whatever, live or not."""
+        return await self._gathered_links.having("person", persons)
 
     async def links_of_all(self, persons: Iterable[str]) -> list[Document]:
         """The links of these persons, live or not."""
