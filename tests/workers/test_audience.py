@@ -284,3 +284,39 @@ async def test_a_list_that_is_not_asked_is_noticed(bench: Bench, monkeypatch: An
     await suppress(bench.services, first)
     monkeypatch.setattr(Suppressions, "of_all", nobody)
     assert (await everybody(audience(bench)))[0] == sorted([first.email, second.email])
+
+
+# ---------------------------------------------------------------------- by express agreement (R8)
+
+
+async def test_who_expressly_agrees_is_a_member_by_whatever_record_lives(bench: Bench) -> None:
+    invited = Purpose.EVENT_INVITATIONS  # no purpose of a form
+    bench.clock.at = factories.NOON + timedelta(days=1)
+    whom, _ = await held(bench, Case.CONTACT, Case.CONTACT)
+    client, _ = await held(bench, Case.CLIENT, Case.JOB_APPLICATION)
+    assert await everybody(audience(bench, invited)) == ([client.email], {LeftOut.OTHER_PURPOSE: 3})
+    await bench.send(factories.agreed(whom, invited), factories.agreed(client, invited))
+    page = await audience(bench, invited).page()
+    assert {member.email: member.case for member in page.members} == {
+        whom.email: Case.CONTACT,
+        client.email: Case.CLIENT,
+    }
+    await suppress(bench.services, whom)
+    assert await everybody(audience(bench, invited)) == (
+        [client.email],
+        {LeftOut.OTHER_PURPOSE: 2, LeftOut.SUPPRESSED: 1},
+    )
+
+
+async def test_an_agreement_withdrawn_between_the_read_and_the_look_counts(bench: Bench) -> None:
+    invited = Purpose.EVENT_INVITATIONS
+    bench.clock.at = factories.NOON + timedelta(days=1)
+    whom, client = await held(bench, Case.CONTACT, Case.CLIENT)
+    await bench.send(factories.agreed(whom, invited), factories.agreed(client, invited))
+    wanted = audience(bench, invited)
+    read = await wanted._read("", 1_000)  # as the walk reads a page ahead
+    later = factories.NOON + timedelta(hours=1)
+    await bench.send(*(factories.agreed(one, invited, later, given=False) for one in (whom, client)))
+    page = await wanted._page(read)
+    assert [member.email for member in page.members] == [client.email], "whose own record serves it"
+    assert page.left_out == {LeftOut.OTHER_PURPOSE: 1}

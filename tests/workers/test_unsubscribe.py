@@ -22,7 +22,6 @@ from schemas.terms import Case, Department, Purpose, SuppressionGround
 from tests import factories
 from tests.factories import NOON, Someone
 from tests.workers.bench import Bench
-from workers import audience as audience_module
 from workers import gate
 from workers.actors import records
 from workers.audience import Audience
@@ -451,8 +450,6 @@ BROKEN: dict[str, tuple[Any, str, Any, tuple[Act, ...]]] = {
 async def test_a_broken_variant_is_noticed(bench: Bench, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
     where, name, variant, acts = BROKEN[broken]
     monkeypatch.setattr(where, name, variant)
-    if where is gate:
-        monkeypatch.setattr(audience_module, name, variant)
     services, caught = bench.services, 0
     for order in permutations(range(len(acts))):
         try:

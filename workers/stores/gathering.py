@@ -127,8 +127,9 @@ class Gathered:
         query = {field: {"$in": _union(asked)}}
         with available():
             found = await self._collection.find(query, projection, batch_size=ONE_REPLY).to_list(None)
-        if len(asked) == 1:  # a lone call has all of it, each document once
-            return [found]
+        if field == "_id":  # one document a value at most
+            by_id = {document["_id"]: document for document in found}
+            return [[dict(by_id[value]) for value in values if value in by_id] for values in asked]
         by_value: defaultdict[Any, list[Document]] = defaultdict(list)
         for document in found:
             for value in dict.fromkeys(_held(document, field)):

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from schemas.newsletter import Addressee
 from schemas.party_keys import read_token_key
 from schemas.routes import NAMESPACE, NEWSLETTER
 from schemas.terms import Case, Purpose, SuppressionGround
@@ -53,7 +54,8 @@ async def test_a_tool_gets_each_with_what_was_given_and_the_headers_of_a_mail(
     link = row["headers"]["List-Unsubscribe"]
     assert link.startswith("<https://rights.example.com/unsubscribe/")
     references, key = bench.services.trust.references, read_token_key(keys / "controller")
-    assert named_in([link], key, references, datetime.now(UTC)) == references.suppression(email)
+    whose = Addressee(references.suppression(email)[0], row["person"])
+    assert named_in([link], key, references, datetime.now(UTC)) == [whose]
     [read] = bench.collection("reads", "evidence")
     assert (read["reader"], read["department"], read["shown"]) == ("mailer.sample", "marketing-sales", 1)
 
