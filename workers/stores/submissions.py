@@ -110,10 +110,6 @@ class Submissions:
             return await self._links.find(wanted, _BEARING, batch_size=ONE_REPLY).to_list(None)
 
     async def links_of_all(self, persons: Iterable[str]) -> list[Document]:
-        """The links of these persons, for whatever, live or not."""
-        return await self._gathered_links.having("person", persons)
-
-    async def links_of_all(self, persons: Iterable[str]) -> list[Document]:
         """The links of these persons, live or not."""
         return await self._gathered_links.having("person", persons)
 
