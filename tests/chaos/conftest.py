@@ -6,10 +6,10 @@ import pytest
 
 from tests.chaos.stepping import call_alone
 from tests.workers.cases.conftest import subsidiary_keys
-from tests.workers.conftest import keys, trust
+from tests.workers.conftest import _ground, bench, keys, trust
 from workers.stores.gathering import Gatherer
 
-__all__ = ["keys", "subsidiary_keys", "trust"]
+__all__ = ["_ground", "bench", "keys", "subsidiary_keys", "trust"]
 
 
 @pytest.fixture

@@ -1,0 +1,73 @@
+"""P9, P10 over ten simulated years: no read past its date, nobody written to who said no, nothing held for nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from schemas.ticks import EXPIRED_VISITS, PURGE_ARCHIVE, SWEEPS
+from tests.chaos.decade import Decade
+from tests.workers.bench import Bench
+from workers import audience, gate
+from workers.actors import chores
+from workers.services import Services
+
+SEED = 20_261_123
+
+
+async def test_ten_years(bench: Bench) -> None:
+    decade = Decade(bench, SEED)
+    await decade.live()
+    assert decade.looks == decade.steps
+    assert all(decade.most.values()), f"there was nothing to look at: {decade.most}"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3_600)
+@pytest.mark.parametrize("seed", range(SEED + 1, SEED + 6))
+async def test_ten_years_at_length(bench: Bench, seed: int) -> None:
+    await Decade(bench, seed, people=60, steps=500).live()
+
+
+def reads_past_the_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "is_live", lambda *_: True)
+
+
+def audience_without_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audience, "ended", lambda *_: False)
+
+
+def visits_outlive_their_consent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(chores.CHORES, EXPIRED_VISITS, nothing_due)  # type: ignore[arg-type]
+
+
+def the_archive_is_never_purged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(chores.CHORES, PURGE_ARCHIVE, nothing_due)  # type: ignore[arg-type]
+
+
+def one_shard_is_never_swept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(chores.CHORES, SWEEPS[0], nothing_due)  # type: ignore[arg-type]
+
+
+async def nothing_due(_: Services) -> chores.Part:
+    return chores.Part({}, more=False)
+
+
+BROKEN: list[Callable[[pytest.MonkeyPatch], Any]] = [
+    reads_past_the_date,
+    audience_without_the_list,
+    visits_outlive_their_consent,
+    one_shard_is_never_swept,
+    the_archive_is_never_purged,
+]
+
+
+@pytest.mark.parametrize("broken", BROKEN, ids=lambda one: one.__name__)
+async def test_a_broken_variant_does_not_live_so_long(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, broken: Callable[[pytest.MonkeyPatch], Any]
+) -> None:
+    broken(monkeypatch)
+    with pytest.raises(AssertionError, match="too much"):
+        await Decade(bench, SEED).live()
