@@ -24,6 +24,7 @@ from rich.table import Table
 from schemas.routes import NAMESPACE, QUEUES
 from workers.demo_rights import RightsAct
 from workers.demo_rows import Row, until
+from workers.demo_time import TimeAct
 from workers.demo_traffic import CANARIES, FORGOTTEN, Kind, Sending, contact_again, kinds
 from workers.services import Trust, open_services
 from workers.settings import ControllerSettings
@@ -48,12 +49,13 @@ class Demo:
         self._key = {"Authorization": f"Bearer {facts['crm_api_key']}"}
 
     async def run(self) -> list[Row]:
-        """Send, send again, send what must be refused, forget somebody, serve a right, look for what leaked."""
+        """Send, send again, send what must be refused, forget somebody, serve a right, move time, look for leaks."""
         traffic = kinds(datetime.now(UTC))
         async with aiohttp.ClientSession(self._door) as session:
             rows = [await self._kind(session, kind) for kind in traffic]
             rows.append(await self._forget_and_be_late(session))
             rows += await RightsAct(self._system, session, self._witness).run()
+            rows += await TimeAct(self._system, session, self._witness).run()
         rows.append(self._leaks())
         return rows
 
@@ -101,7 +103,7 @@ class Demo:
         row = Row("one person forgotten")
         gone = (await self._forget(FORGOTTEN)).deleted
         row.note(f"{gone['submissions']} submissions and {gone['files']} file deleted", all(gone[n] for n in _HELD))
-        destroyed = self._witness.count("keys", "keys", {"wrapped": {"$exists": False}})
+        destroyed = self._witness.count("keys", "keys", {"_id": {"$regex": "/active$"}, "wrapped": {"$exists": False}})
         row.note(f"{destroyed} key destroyed", destroyed == gone["persons"] == 1)
         await self._sent(session, contact_again(0, "crm-client"), True)
         row.note("the same message again: refused", await self._comes("evidence", "outcomes"))

@@ -10,15 +10,13 @@ from __future__ import annotations
 import asyncio
 import json
 import mailbox
-import os
 import re
-import subprocess
-import sys
 from dataclasses import dataclass
 from typing import Any, Final
 
 import aiohttp
 
+from workers.demo_commands import greffier
 from workers.demo_rows import Row, until
 from workers.demo_traffic import NAMES, address
 from workers.stores import samples
@@ -96,23 +94,12 @@ class RightsAct:
         """Export the case's evidence, verify it, change one byte, and verify it again."""
         row = Row("the proof, checked without the system")
         bundle, altered = self.system.data / "case.json", self.system.data / "altered.json"
-        exported = await self._greffier("evidence", "export", reference, "-o", str(bundle))
+        exported, _ = await greffier(self.system, "evidence", "export", reference, "-o", str(bundle))
         row.note("bundle exported", exported == 0)
-        row.note("verified offline", await self._greffier("evidence", "verify", str(bundle)) == 0)
+        verified, _ = await greffier(self.system, "evidence", "verify", str(bundle))
+        row.note("verified offline", verified == 0)
         told = json.loads(bundle.read_text())
         altered.write_text(json.dumps(told).replace('"answered"', '"refused"', 1))
-        row.note("one word altered: found", await self._greffier("evidence", "verify", str(altered)) != 0)
+        verified, _ = await greffier(self.system, "evidence", "verify", str(altered))
+        row.note("one word altered: found", verified != 0)
         return row
-
-    async def _greffier(self, *words: str) -> int:
-        facts = self.system.facts()
-        env = {
-            **os.environ,
-            "GREFFIER_REDIS_URL": facts["redis"],
-            "GREFFIER_MONGO_URL": facts["mongo"],
-            "GREFFIER_KEYS": str(self.system.data / "keys" / "controller"),
-            "GREFFIER_REGISTER": str(self.system.register),
-        }
-        argv = [sys.executable, "-m", "schemas", *words]
-        ran = await asyncio.to_thread(subprocess.run, argv, env=env, capture_output=True, check=False)
-        return ran.returncode

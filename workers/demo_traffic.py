@@ -233,6 +233,12 @@ def _consent(number: int, now: datetime, *, analytics: bool) -> dict[str, Any]:
     }
 
 
+def refusal(number: int, now: datetime) -> Sending:
+    """A device that had agreed to be measured does so no longer."""
+    said = _consent(number, now, analytics=False)
+    return _beacons([{**said, "id": f"refusal-{number}", "at": now.astimezone(UTC).isoformat()}])
+
+
 def _visit(number: int, now: datetime) -> dict[str, Any]:
     return {
         "id": f"visit-{number}",

@@ -20,6 +20,10 @@ ROWS = (
     "cookie consents",
     "visits, kept where",
     "one person forgotten",
+    "one click in a mail",
+    "a cookie consent withdrawn",
+    "thirteen months later",
+    "three years later, and eight",
     "names in the clear",
 )
 

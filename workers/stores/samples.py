@@ -49,6 +49,18 @@ def contacts_of(url: str, email: str) -> int:
         return client[SALES]["kontakte"].count_documents({"mail": email})
 
 
+def written_to(url: str, database: Path, email: str) -> int:
+    """At how many of the two offices this address may be written to for prospecting."""
+    with MongoClient[dict[str, Any]](url, serverSelectionTimeoutMS=5000) as client:
+        sales = client[SALES]["kontakte"].count_documents({"mail": email, "werbung": True})
+    store = sqlite3.connect(database)
+    try:
+        listed = store.execute("SELECT count(*) FROM mailing_list WHERE email = ?", (email,)).fetchone()[0]
+    finally:
+        store.close()
+    return bool(sales) + bool(listed)
+
+
 def orders_held(url: str) -> int:
     """How many orders stand there, whoever's they were."""
     with MongoClient[dict[str, Any]](url, serverSelectionTimeoutMS=5000) as client:
