@@ -7,6 +7,7 @@
 | `decisions` | pure: what becomes of one row |
 | `mapped` | the engine: a mapped store, each right as one walk over its rows |
 | `finding`, `erasing`, `objecting` | one person's walks: which rows, and what becomes of them, children first |
+| `disposing` | whose retention is over: the same walks, over rows that are nobody's in particular |
 | `together` | walks of several people over one session, with what they ask joined |
 | `mongo`, `sql` | the rows of MongoDB and of any SQL database |
 | `copies` | the access copy in canonical bytes |
