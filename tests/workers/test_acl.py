@@ -335,7 +335,7 @@ def test_a_clock_works_as_its_user_and_may_do_no_more(server: Server, tmp_path: 
     """After a restart of the server it loads what it needs itself; of the queues it reaches one, and reads none."""
     generate_keys(tmp_path / "keys")
     sealer, url = read_sealer(tmp_path / "keys" / "door"), server.url(CLOCK)
-    client, letterbox = connect(url), Letterbox(url, sealer, queue_limit=10, queues=[RETENTION])
+    client, letterbox = connect(url), Letterbox(url, sealer, queue_limit=len(SCHEDULE), queues=[RETENTION])
     clock = Timekeeper(letterbox, client, Lease(client, "clock-1", 60_000))
     letterbox.check()
     assert sorted(clock.turn()) == sorted(SCHEDULE)
