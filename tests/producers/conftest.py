@@ -46,7 +46,8 @@ class Installation:
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
     folder = tmp_path_factory.mktemp("installation") / "keys"
     generate_keys(folder)
-    token, key = new_api_key(("greffier.contact.*", "greffier.application.*"), ("https://crm.example.com*",))
+    types = ("greffier.contact.*", "greffier.application.*", "greffier.consent.*")
+    token, key = new_api_key(types, ("https://crm.example.com*",))
     add_api_key(folder / "door", key)
     return Installation(folder, token, key, read_opener(folder / "controller"))
 

@@ -49,7 +49,8 @@ def request(command: str, variables: dict[str, str]) -> tuple[str, dict[str, Any
 async def test_a_curl_line_gets_the_answer_printed_under_it(
     front: Front, letters: Letters, installation: Installation, command: str, status: str, body: str
 ) -> None:
-    key = installation.add_key(sources=("https://crm.example.com*",))
+    types = ("greffier.contact.*", "greffier.consent.*")
+    key = installation.add_key(types=types, sources=("https://crm.example.com*",))
     url, arguments = request(command, {"DOOR": str(front.http._base_url).rstrip("/"), "KEY": key})
     async with aiohttp.ClientSession() as http, http.post(url, **arguments) as answer:
         found = json.loads(await answer.text())

@@ -62,6 +62,7 @@ async def test_an_event_arrives_the_same_in_each_mode(front: Front, letters: Let
     [
         ("greffier.contact.interacted", {"kind": "meeting", "at": "2026-03-04T05:06:07Z", "email": CLIENT["email"]}),
         ("greffier.contact.ended", {"at": "2026-03-04T05:06:07Z", "about": "crm-7"}),
+        ("greffier.contact.informed", {"means": "letter", "at": "2026-03-04T05:06:07Z", "about": "crm-7"}),
         ("greffier.application.decided", {"outcome": "refused", "at": "2026-03-04T05:06:07Z", "about": "f-1"}),
     ],
 )
@@ -73,6 +74,39 @@ async def test_anchors_bear_the_time_they_tell(front: Front, letters: Letters, k
     for wrong in (neither, {**data, "email": CLIENT["email"], "about": "crm-7"}):
         status, _ = await front.post("/events", json={**event, "data": wrong}, headers={**STRUCTURED, **front.bearer})
         assert status == 422
+
+
+AGREED = {
+    "email": CLIENT["email"],
+    "purpose": "event-invitations",
+    "at": "2026-03-04T05:06:07Z",
+    "policy_version": "1",
+    "notice_sha256": "0" * 64,
+    "language": "fr",
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong"),
+    [
+        ("greffier.consent.given", {"purpose": "gossip"}),
+        ("greffier.consent.given", {"notice_sha256": None}),
+        ("greffier.consent.given", {"email": "nobody"}),
+        ("greffier.consent.withdrawn", {"at": None}),
+        ("greffier.consent.withdrawn", {"about": "crm-7"}),
+    ],
+)
+async def test_an_agreement_bears_its_proof_and_its_end_needs_none(
+    front: Front, letters: Letters, kind: str, wrong: dict[str, Any]
+) -> None:
+    """Source: R8, R16."""
+    data = AGREED if kind.endswith("given") else {name: AGREED[name] for name in ("email", "purpose", "at")}
+    status, _ = await front.post("/events", json=cloud(type=kind, data=data), headers={**STRUCTURED, **front.bearer})
+    assert (status, letters.events()[0].time) == (202, "2026-03-04T05:06:07.000Z")
+    bad = {name: value for name, value in {**data, **wrong}.items() if value is not None}
+    status, said = await front.post("/events", json=cloud(type=kind, data=bad), headers={**STRUCTURED, **front.bearer})
+    assert status == 422
+    assert CLIENT["email"] not in json.dumps(said)
 
 
 async def test_data_may_be_packed_in_base64(front: Front, letters: Letters) -> None:

@@ -19,7 +19,7 @@ import pytest
 from pymongo import MongoClient
 
 from schemas.envelope import Event
-from schemas.terms import Case
+from schemas.terms import Case, Purpose
 from tests import factories
 from tests.factories import NOON, ROUTES
 from tests.workers.bench import Bench, open_bench, settings_for
@@ -57,6 +57,10 @@ def traffic() -> list[Event]:
         factories.interacted(hours[1], email=ada.email),
         factories.interacted(hours[3], email=ada.email),
         factories.ended(hours[2], email=ben.email),
+        factories.informed(hours[4], email=ada.email),
+        factories.informed(hours[2], email=ada.email),
+        factories.agreed(ben, Purpose.EVENT_INVITATIONS, hours[4], received=NOON),
+        factories.agreed(ben, Purpose.EVENT_INVITATIONS, hours[3], received=NOON, given=False),
         factories.choice("device-1", hours[5], received=NOON),
         factories.visit("device-1", hours[4], received=NOON),
         factories.choice("device-1", hours[3], received=NOON, analytics=False),

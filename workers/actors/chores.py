@@ -84,8 +84,7 @@ async def note_renewals_due(services: Services) -> Part:
 
 async def delete_expired_visits(services: Services) -> Part:
     """Visits whose time is over, or whose device's consent has run out."""
-    deleted, more = await expire_visits(services, VISITS_AT_ONCE)
-    return Part({"deleted": deleted}, more)
+    return Part(*await expire_visits(services, VISITS_AT_ONCE))
 
 
 async def note_notices(services: Services) -> Part:

@@ -18,6 +18,7 @@ from schemas.fields import read_moment
 from schemas.routes import COOKIE_CONSENT
 from workers.actors.batches import ERASED, Arrived, letter_of, park, refuse
 from workers.actors.work import Keep
+from workers.retention.holding import held_devices
 from workers.rules.consent import asks_again, refused_since, rests_until, valid_until
 from workers.rules.erasure import Verdict, judge, latest
 from workers.services import Services
@@ -127,7 +128,14 @@ async def _judge_again(
 async def _withdraw(
     services: Services, refusals: dict[bytes, Document], over: Sequence[Document], repeated: Set[str]
 ) -> None:
-    """Delete what rested on a consent that is no more; how long that took is known, however often it breaks off."""
+    """Delete what rested on a consent that is no more; how long that took is known, however often it breaks off.
+
+    What a legal hold keeps waits for its end; from now on nothing reads it.
+    """
+    spared = set(await held_devices(services)) if over else set()
+    held = {visit["_id"]: services.clock() for visit in over if bytes(visit["device"]) in spared}
+    await services.consents.visits_last(held)
+    over = [visit for visit in over if visit["_id"] not in held]
     ended = Counter(bytes(visit["device"]) for visit in over)
     begun = [
         {"_id": no["_id"], "said_at": no["happened"], "received_at": no["received"], "visits": ended[device]}
@@ -171,19 +179,20 @@ def _retained_until(services: Services, visit: Document) -> datetime:
     return max(end_of_period(visit["happened"], rule.active) for rule in services.trust.register.visit_links())
 
 
-async def expire_visits(services: Services, limit: int) -> tuple[int, bool]:
+async def expire_visits(services: Services, limit: int) -> tuple[dict[str, int], bool]:
     """Delete visits that nothing lets be kept any more: their time is over, or the consent they rest on has run out.
 
-    ``limit`` are looked at; how many went, and whether there may be more. One whose device has said yes again in time
-    is given its new end.
+    ``limit`` are looked at; what was done, and whether there may be more. One whose device has said yes again in time
+    is given its new end. Of people under a legal hold they stay, and are used for nothing.
     """
-    now = services.clock()
-    visits = await services.consents.visits_over(now, limit=limit)
+    now, spared = services.clock(), await held_devices(services)
+    visits = await services.consents.visits_over(now, spared, limit=limit)
     judged = await _judged(services, visits)
     ends = {visit["_id"]: min(judged[visit["_id"]].until or now, _retained_until(services, visit)) for visit in visits}
     await services.consents.visits_last({key: end for key, end in ends.items() if end > now})
-    over = [key for key, end in ends.items() if end <= now]
-    return await services.consents.delete_visits(over), len(visits) == limit
+    deleted = await services.consents.delete_visits(key for key, end in ends.items() if end <= now)
+    held = await services.consents.count_over(now, spared) if spared and len(visits) < limit else 0
+    return {"deleted": deleted, "held": held}, len(visits) == limit
 
 
 async def _keep_visits(services: Services, arrived: Sequence[Arrived]) -> list[Arrived]:

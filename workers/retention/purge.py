@@ -18,6 +18,7 @@ from schemas.calendar import civil_day
 from schemas.fields import wire_moment
 from schemas.ticks import PURGE_ARCHIVE, PURGE_REMARKS, SCHEDULE
 from workers.retention.evidence import Archived, kept_until
+from workers.retention.holding import held_devices
 from workers.retention.sweep import STALE, Done
 from workers.services import Services
 from workers.stores.disposals import Disposed
@@ -60,7 +61,7 @@ async def purge_archive(services: Services) -> Done:
 async def purge_expired(services: Services) -> Done:
     """Proofs of consent past their time, ticks of a year ago. Devices of people under a hold are spared."""
     now, period = services.clock(), services.trust.register.consent_proof.length
-    spared = await _held_devices(services)
+    spared = await held_devices(services)
     proofs = await services.consents.purge_proofs(now, period, spared, limit=AT_ONCE)
     ticks = await services.ticks.purge(SCHEDULE, now - TICKS_KEPT)
     held = await services.consents.proofs_over(now, period, spared) if spared else 0
@@ -137,10 +138,3 @@ async def _left_behind(services: Services, page: Sequence[Document], now: dateti
     settled = {one["_id"] for one in young if now - one["moved_at"] > _LEFT_BEHIND}
     doubled = {one["_id"] for one in await services.submissions.by_key(settled)}
     return [one for one in young if _key(one) not in held and (_key(one) not in keys or one["_id"] in doubled)]
-
-
-async def _held_devices(services: Services) -> list[bytes]:
-    """The devices that are linked to people whose data a legal hold keeps."""
-    persons = {key.partition("/")[0] for key in await services.keys.all_held()}
-    found = await services.submissions.of(persons, "device")
-    return [bytes(one["device"]) for one in found if "device" in one]

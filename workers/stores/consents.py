@@ -180,11 +180,18 @@ class Consents:
                     found[bytes(one["_id"])] = one["visits"]
         return found
 
-    async def visits_over(self, now: datetime, *, limit: int) -> list[Document]:
-        """Visits whose ``expires`` has come, ``limit`` at most (``_id``, ``device``, ``happened``)."""
+    async def visits_over(self, now: datetime, spared: Sequence[bytes], *, limit: int) -> list[Document]:
+        """Visits whose ``expires`` has come, but of these devices, ``limit`` at most (``_id``, ``device``,
+        ``happened``).
+        """
+        wanted: Document = {"expires": {"$lte": now}, "device": {"$nin": list(spared)}}
         with available():
-            found = self._visits.find({"expires": {"$lte": now}}, _VISIT).sort("expires", 1).limit(limit)
-            return await found.to_list(None)
+            return await self._visits.find(wanted, _VISIT).sort("expires", 1).limit(limit).to_list(None)
+
+    async def count_over(self, now: datetime, devices: Sequence[bytes]) -> int:
+        """How many visits of these devices there are whose ``expires`` has come."""
+        with available():
+            return await self._visits.count_documents({"expires": {"$lte": now}, "device": {"$in": list(devices)}})
 
     async def visits_last(self, until: Mapping[str, datetime]) -> None:
         """Visit → its new ``expires``."""

@@ -18,6 +18,7 @@ from tests.workers.actors.ticking import HOUR, deliver, run
 from tests.workers.bench import Bench, Document
 from workers.actors import chores
 from workers.actors.batches import ERASED, letter_of, park, read_event
+from workers.stores.keys import ACTIVE, Hold, key_id
 
 
 async def parked(bench: Bench, **more: Any) -> Document:
@@ -131,8 +132,8 @@ async def test_visits_go_when_the_consent_they_rest_on_runs_out(bench: Bench) ->
     await bench.send(factories.choice("device-2", late))
     await bench.send(factories.visit("device-1", late), stays := factories.visit("device-2", late))
     assert [one["expires"] for one in bench.collection("visits")] == [END_OF_YES, datetime(2028, 7, 28, 22, tzinfo=UTC)]
-    assert (await run(bench, EXPIRED_VISITS, END_OF_YES - HOUR))["counts"] == {"deleted": 0}
-    assert (await run(bench, EXPIRED_VISITS, END_OF_YES + HOUR))["counts"] == {"deleted": 1}
+    assert (await run(bench, EXPIRED_VISITS, END_OF_YES - HOUR))["counts"] == {"deleted": 0, "held": 0}
+    assert (await run(bench, EXPIRED_VISITS, END_OF_YES + HOUR))["counts"] == {"deleted": 1, "held": 0}
     assert [one["_id"] for one in bench.collection("visits")] == [stays.key]
 
 
@@ -155,7 +156,27 @@ async def test_visits_go_a_part_at_a_time_and_by_an_index(bench: Bench, monkeypa
     await bench.send(factories.choice("device-1"))
     await bench.send(*(factories.visit("device-1") for _ in range(5)))
     over = datetime(2027, 11, 21, tzinfo=UTC)
-    assert (await run(bench, EXPIRED_VISITS, over))["counts"] == {"deleted": 5}
+    assert (await run(bench, EXPIRED_VISITS, over))["counts"] == {"deleted": 5, "held": 0}
     visits = bench.reader[f"{bench.prefix}_active"]["visits"]
     plan = visits.find({"expires": {"$lte": over}}).sort("expires", 1).limit(2).explain()
     assert "COLLSCAN" not in str(plan["queryPlanner"]["winningPlan"])
+
+
+async def test_what_a_legal_hold_keeps_waits_for_its_end(bench: Bench) -> None:
+    """Run out or withdrawn; and is deleted once the hold is lifted. Source: R11."""
+    bench.clock.at = NOON + timedelta(days=1)
+    for device in ("device-1", "device-2"):
+        await bench.send(factories.form(Case.CONTACT, factories.someone(), device_id=device))
+        await bench.send(factories.choice(device), factories.visit(device))
+    keys = [key_id(one["person"], ACTIVE) for one in bench.collection("submissions")]
+    await bench.services.keys.hold(keys, Hold("a hold", "legal claims, GDPR Art. 17(3)(e)", None))
+    await bench.send(factories.choice("device-1", NOON + HOUR, analytics=False))
+    assert len(bench.collection("visits")) == 2
+    assert bench.collection("withdrawals", "evidence") == []
+    assert (await run(bench, EXPIRED_VISITS, NOON + timedelta(days=2)))["counts"] == {"deleted": 0, "held": 1}
+    assert (await run(bench, EXPIRED_VISITS, END_OF_YES + HOUR))["counts"] == {"deleted": 0, "held": 2}
+    await bench.services.keys.lift(keys, "a hold")
+    assert (await run(bench, EXPIRED_VISITS, END_OF_YES + timedelta(days=1) + HOUR))["counts"] == {
+        "deleted": 2,
+        "held": 0,
+    }
