@@ -96,6 +96,16 @@ class Register(Entry):
         """The purpose links a submission of this case gets, in the register's order. Source: R3, R13."""
         return self._links[case]
 
+    @cached_property
+    def archive_periods(self) -> Mapping[tuple[Case, Purpose], relativedelta]:
+        """Case and purpose → how long the archive keeps it after it ended, for those of which it does. Source: R13."""
+        return {
+            (case, rule.purpose): rule.archive
+            for case, rules in self._links.items()
+            for rule in rules
+            if rule.archive is not None
+        }
+
     def visit_links(self) -> tuple[LinkRule, ...]:
         """The purpose links a visit gets, as far as the device's consent covers each. Source: R4, R5, R6."""
         return self._visit_links

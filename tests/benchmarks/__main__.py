@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any, Final
 
-from tests.benchmarks import audience, door, idle, latency, ledger, persisting, rights, unsubscribe
+from tests.benchmarks import audience, door, idle, latency, ledger, persisting, retention, rights, unsubscribe
 from tests.benchmarks.report import Figures, say, show
 
 BENCHES: Final[dict[str, tuple[Callable[..., Figures], dict[str, Any]]]] = {
@@ -18,6 +18,7 @@ BENCHES: Final[dict[str, tuple[Callable[..., Figures], dict[str, Any]]]] = {
     "rights": (rights.rights, {"n": 200, "rounds": rights.ROUNDS, "people": 1_000_000}),
     "audience": (audience.audience, {"people": 1_000_000, "rounds": audience.ROUNDS}),
     "unsubscribe": (unsubscribe.unsubscribe, {"n": 10_000}),
+    "retention": (retention.retention, {"people": 20_000, "rounds": retention.ROUNDS}),
     "ledger": (ledger.ledger, {"n": 5_000, "rounds": ledger.ROUNDS}),
 }
 """Name → what measures it, and how much of it by default."""

@@ -21,7 +21,6 @@ from schemas.shapes import Shape
 from schemas.subject import ReferenceUse, clean_email
 from schemas.terms import Case, LawfulBasis, Purpose, Right
 from workers.gate import Reader, ReadRefused
-from workers.retention.folding import archive_periods
 from workers.rules.decisions import Keeping, KeepingGround, Use, decide
 from workers.rules.retention import archive_until
 from workers.services import Services
@@ -59,7 +58,7 @@ class Archived:
 
 def kept_until(register: Register, document: Document) -> datetime:
     """When a record of the archive is purged; at once where the register archives none of its purposes any more."""
-    case, periods = Case(document["case"]), archive_periods(register)
+    case, periods = Case(document["case"]), register.archive_periods
     known = [(one["at"], periods.get((case, Purpose(one["purpose"])))) for one in document["ended"]]
     return max((archive_until(at, period) for at, period in known if period is not None), default=_OVER)
 
@@ -133,7 +132,7 @@ async def read_archive(services: Services, reader: Reader, email: str, reason: s
     """
     address = clean_email(email)
     _REASON.check({"reason": reason})
-    may_read, periods = services.trust.register.may_read, archive_periods(services.trust.register)
+    may_read, periods = services.trust.register.may_read, services.trust.register.archive_periods
     readable = {(case, purpose) for case, purpose in periods if may_read(reader.department, purpose, case)}
     if not readable:
         await _record(services, reader, reason, [], "refused")

@@ -16,8 +16,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from dateutil.relativedelta import relativedelta
-
 from schemas.calendar import end_of_period
 from schemas.register import Register
 from schemas.terms import Case, Purpose
@@ -32,12 +30,18 @@ from workers.stores.mongo import Document
 UNDER_WAY: Final = timedelta(days=1)
 """How long after its last day a subscription is left: its confirmation may have been given then and be on its way."""
 
+ARRIVING: Final = timedelta(minutes=1)
+"""So long a record is left alone: whoever stores it may not be done with its links."""
+
 No = Mapping[Purpose, datetime]
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A record and what becomes of it. ``key``: its person's; ``email``: his address, where it had to be known."""
+    """A record and what becomes of it. ``key``: its person's; ``email``: his address, where it had to be known.
+
+    ``body``: what was given, where it had to be opened.
+    """
 
     person: Document = field(repr=False)
     document: Document = field(repr=False)
@@ -46,6 +50,7 @@ class Record:
     fate: Fate
     key: DataKey = field(repr=False)
     email: str = field(default="", repr=False)
+    body: bytes | None = field(default=None, repr=False)
 
     @property
     def event(self) -> str:
@@ -90,7 +95,8 @@ async def fold(services: Services, persons: Sequence[Document], moment: datetime
     owned = {names[name]: key for name, key in keys.items()}
     documents = [one for one in documents if one["person"] in owned]
     served = await _served(services.trust.register, services, by_id, documents, links)
-    emails = _addresses(documents, served, owned, moment)
+    bodies = _opened(documents, served, owned, moment)
+    emails = {one["person"]: _email(bodies[one["_id"]]) for one in documents if one["_id"] in bodies}
     said = await services.suppressions.of_all(emails.values())
     records = []
     for one in documents:
@@ -98,8 +104,9 @@ async def fold(services: Services, persons: Sequence[Document], moment: datetime
         email = emails.get(person, "")
         mine = served[one["_id"]]
         purposes = [_judged(one, link, purpose, said.get(email, {})) for link, purpose in mine]
-        fate = fate_of(purposes, moment) if purposes else _of_none(services.trust.register, one, moment)
-        records.append(Record(by_id[person], one, [link for link, _ in mine], purposes, fate, owned[person], email))
+        fate = _fate(services.trust.register, one, purposes, moment)
+        links_of_it, body = [link for link, _ in mine], bodies.get(one["_id"])
+        records.append(Record(by_id[person], one, links_of_it, purposes, fate, owned[person], email, body))
     kept = {names[name] for name in held}
     return Folded(
         [one for one in records if one.fate.becomes is Becomes.STAYS or one.person["_id"] not in kept],
@@ -126,7 +133,7 @@ async def _served(
         for ref in anchor.get("refs", ()):
             if bytes(ref) in refs:
                 by_person[refs[bytes(ref)]["_id"]].append(anchor)
-    archives = archive_periods(register)
+    archives = register.archive_periods
     served: dict[str, list[tuple[Document, ServedPurpose]]] = {event: [] for event in owners}
     for link in mine:
         anchors = [*by_event[link["submission"]], *by_person[link["person"]]]
@@ -137,44 +144,47 @@ async def _served(
     return served
 
 
-def archive_periods(register: Register) -> dict[tuple[Case, Purpose], relativedelta]:
-    """Case and purpose → how long the archive keeps it, where it does: as the register says today."""
-    return {
-        (case, rule.purpose): rule.archive
-        for case in Case
-        for rule in register.links_for(case)
-        if rule.archive is not None
-    }
-
-
-def _addresses(
+def _opened(
     documents: Iterable[Document],
     served: Mapping[str, list[tuple[Document, ServedPurpose]]],
     keys: Mapping[str, DataKey],
     moment: datetime,
-) -> dict[str, str]:
-    """Person → address, of those with whom a "no" makes a difference; what is past its date for good goes anyway."""
-    found: dict[str, str] = {}
+) -> dict[str, bytes]:
+    """One body of each with whom a "no" makes a difference; what is past its date for good goes anyway."""
+    found: dict[str, bytes] = {}
+    known = set[str]()
     undecided = {
         one["person"]
         for one in documents
         if any(purpose.archive is not None or purpose.lives(moment) for _, purpose in served[one["_id"]])
     }
     for one in documents:
-        if one["person"] in undecided and one["person"] not in found:
-            found[one["person"]] = body_of(one, keys[one["person"]])["email"]
+        if one["person"] in undecided and one["person"] not in known:
+            known.add(one["person"])
+            found[one["_id"]] = body_of(one, keys[one["person"]])
     return found
 
 
-def body_of(document: Document, key: DataKey) -> dict[str, str]:
+def body_of(document: Document, key: DataKey) -> bytes:
     """The body of a record in use. Raises :class:`workers.stores.keys.Unreadable`."""
-    body: dict[str, str] = json.loads(key.open(f"submissions/{document['_id']}", bytes(document["sealed"])))
-    return body
+    return key.open(f"submissions/{document['_id']}", bytes(document["sealed"]))
+
+
+def _email(body: bytes) -> str:
+    return str(json.loads(body)["email"])
 
 
 def _judged(document: Document, link: Document, purpose: ServedPurpose, no: No) -> ServedPurpose:
-    said_no = bool(no) and ended(Case(document["case"]), purpose.purpose, link.get("confirmed"), no)
+    if not no:
+        return purpose
+    said_no = ended(Case(document["case"]), purpose.purpose, link.get("confirmed"), no)
     return ServedPurpose(purpose.purpose, purpose.rule, purpose.until, said_no, purpose.archive)
+
+
+def _fate(register: Register, document: Document, purposes: Sequence[ServedPurpose], moment: datetime) -> Fate:
+    if moment - document["received"] < ARRIVING:
+        return STAYS
+    return fate_of(purposes, moment) if purposes else _of_none(register, document, moment)
 
 
 def _of_none(register: Register, document: Document, moment: datetime) -> Fate:

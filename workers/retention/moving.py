@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 from schemas.subject import ReferenceUse
-from workers.retention.folding import Record
+from workers.retention.folding import Record, body_of
 from workers.services import Services
 from workers.stores.archive import place
 from workers.stores.keys import ARCHIVE, DataKey, key_id
@@ -63,7 +63,7 @@ async def _copy_files(services: Services, record: Record, key: DataKey) -> None:
 
 def _document(services: Services, record: Record, key: DataKey) -> Document:
     kept, document = {one.purpose for one in record.fate.by}, record.document
-    opened = record.key.open(f"submissions/{record.event}", bytes(document["sealed"]))
+    body = record.body if record.body is not None else body_of(document, record.key)
     until = {one.purpose: one.until for one in record.fate.by}
     return {
         "_id": record.event,
@@ -72,7 +72,7 @@ def _document(services: Services, record: Record, key: DataKey) -> Document:
         "case": document["case"],
         "received": document["received"],
         "moved_at": services.clock(),
-        "sealed": key.seal(place(record.event), opened),
+        "sealed": key.seal(place(record.event), body),
         "ended": [
             {"purpose": link["purpose"], "basis": link["basis"], "rule": link["rule"], "at": until[link["purpose"]]}
             for link in record.links

@@ -26,7 +26,7 @@ from workers.stores.keys import ARCHIVE, key_id
 from workers.stores.mongo import Document
 from workers.stores.remarks import REMARKS
 
-AT_ONCE: Final = 1_000
+AT_ONCE: Final = 5_000
 TICKS_KEPT: Final = relativedelta(years=1)
 """How long it stays known which chore ran when: as logs do. Source: retention-defaults § 6 (CNIL 2021-122)."""
 
@@ -41,7 +41,8 @@ async def purge_archive(services: Services) -> Done:
     page = await services.archive.page(walk.after, AT_ONCE)
     left = await _left_behind(services, page, now)
     await _undo(services, left)
-    known = [Archived(one, kept_until(services.trust.register, one)) for one in page if one not in left]
+    undone = {one["_id"] for one in left}
+    known = [Archived(one, kept_until(services.trust.register, one)) for one in page if one["_id"] not in undone]
     over = [one.document for one in known if one.until <= now]
     held = await services.keys.held({_key(one) for one in over})
     going = [one for one in over if _key(one) not in held]

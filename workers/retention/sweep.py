@@ -7,6 +7,7 @@ Source: R13, R14; P9; design § 4.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -23,7 +24,7 @@ from workers.stores.disposals import Disposed, InHand, Walk
 from workers.stores.mongo import Document
 from workers.stores.tombstones import of_event
 
-PERSONS_AT_ONCE: Final = 500
+PERSONS_AT_ONCE: Final = 2_000
 STALE: Final = timedelta(days=1)
 """A walk that has not come to its end after so long begins anew: what it passed may have ended since."""
 
@@ -80,9 +81,9 @@ async def _dispose(
     now = services.clock()
     folded = await fold(services, persons, now)
     part = f"{name}/{wire_moment(walk.began)}/{walk.part}"
-    await services.disposals.count(part, civil_day(now), _disposed(folded.going))
     moved = [one for one in folded.going if one.fate.becomes is Becomes.ARCHIVED]
-    erased = await archive(services, moved)
+    counting = services.disposals.count(part, civil_day(now), _disposed(folded.going))
+    _, erased = await asyncio.gather(counting, archive(services, moved))
     going = [one for one in folded.going if one.event not in erased]
     held = await _forget(services, name, walk, going)
     await take_back(services, [one for one in moved if one.person["_id"] in held])

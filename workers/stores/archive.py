@@ -15,7 +15,7 @@ from datetime import datetime
 from workers.stores.files import Files
 from workers.stores.gathering import Gathered
 from workers.stores.mongo import Collection as Stored
-from workers.stores.mongo import Databases, Document, available, insert_new
+from workers.stores.mongo import Databases, Document, available, insert_new, pieces
 
 WITHOUT_CONTENT = ("person", "case", "received", "moved_at", "ended", "files")
 
@@ -45,14 +45,15 @@ class Archive:
         """Take back, or purge, what stands of these events and persons, files included; how many records there were."""
         if not events:
             return 0
-        owned: Document = {"_id": {"$in": list(events)}, "person": {"$in": list(dict.fromkeys(persons))}}
+        owned: Document = {"person": {"$in": list(dict.fromkeys(persons))}}
+        those = [owned | {"_id": {"$in": some}} for some in pieces(list(events))]
+        with_files = {"files": {"$exists": True}}
         with available():
-            found = self._records.find(owned | {"files": {"$exists": True}}, {"person": 1, "files": 1})
-            with_files = await found.to_list(None)
-        for one in with_files:
-            await self.files.undo(one["files"], one["person"])
-        with available():
-            return (await self._records.delete_many(owned)).deleted_count
+            for one in those:
+                async for record in self._records.find(one | with_files, {"person": 1, "files": 1}):
+                    await self.files.undo(record["files"], record["person"])
+            gone = await asyncio.gather(*(self._records.delete_many(one) for one in those))
+        return sum(one.deleted_count for one in gone)
 
     async def of(self, refs: Iterable[bytes], *fields: str) -> list[Document]:
         """The records of whoever has these references; all fields, or only those named."""

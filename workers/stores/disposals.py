@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any, Final, NamedTuple
 
 from workers.stores.mongo import Collection as Stored
 from workers.stores.mongo import Databases, Document, available, insert_new
 
 _NO: Final = "no-to-deletion"
+_LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 InHand = Mapping[str, Collection[str]]
 
 
@@ -68,10 +69,14 @@ class Disposals:
 
     async def walk(self, name: str, now: datetime, stale: datetime) -> Walk:
         """The walk of this name that is under way; one begun before ``stale``, or none, begins anew."""
+        under_way = {"_id": name, "began": {"$gte": stale, "$lte": now}}
         with available():
-            await self._walks.update_one({"_id": name}, {"$setOnInsert": _anew(now)}, upsert=True)
-            await self._walks.update_one({"_id": name, "began": {"$lt": stale}}, {"$set": _anew(now)})
-            found: Document = await self._walks.find_one({"_id": name}) or {}
+            found = await self._walks.find_one(under_way)
+            if found is None:  # one that a clock began which ran ahead counts as none
+                await self._walks.update_one({"_id": name}, {"$setOnInsert": {"began": _LONG_AGO}}, upsert=True)
+                not_under_way = {"_id": name, "$or": [{"began": {"$lt": stale}}, {"began": {"$gt": now}}]}
+                await self._walks.update_one(not_under_way, {"$set": _anew(now)})
+                found = await self._walks.find_one({"_id": name}) or _anew(now)
         return Walk(found["began"], found["after"], found["part"], found["counts"], found.get("in_hand", {}))
 
     async def take_in_hand(self, name: str, walk: Walk, doomed: InHand) -> None:

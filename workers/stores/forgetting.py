@@ -146,7 +146,7 @@ class Forgetting:
     async def _delete_events(self, doomed: Mapping[str, Collection[str]], whole: list[str]) -> dict[str, int]:
         """``whole``: of whom nothing else is held either."""
         events = [event for ones in doomed.values() for event in ones]
-        parts = {person: ones for person, ones in doomed.items() if person not in frozenset(whole)}
+        parts = {person: doomed[person] for person in doomed.keys() - set(whole)}
         of_parts = [event for ones in parts.values() for event in ones]
         parked, confirmations, files, held = await asyncio.gather(
             self.parked.erase_of(events),

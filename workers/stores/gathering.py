@@ -107,6 +107,8 @@ class Gathered:
         wanted = list(dict.fromkeys(values))
         if not wanted:
             return []
+        if len(wanted) > AT_ONCE:  # so many are worth a call of their own, and nobody else's are to be told apart
+            return await self._find(field, fields, wanted)
         gatherer = self._finds.get((field, fields))
         if gatherer is None:
             gatherer = self._finds[field, fields] = Gatherer(lambda asked: self._find_all(field, fields, asked))
@@ -123,10 +125,7 @@ class Gathered:
         return await gatherer.call(wanted)
 
     async def _find_all(self, field: str, fields: tuple[str, ...], asked: list[list[Any]]) -> list[list[Document]]:
-        projection = dict.fromkeys((field, *fields), 1) if fields else None
-        query = {field: {"$in": _union(asked)}}
-        with available():
-            found = await self._collection.find(query, projection, batch_size=ONE_REPLY).to_list(None)
+        found = await self._find(field, fields, _union(asked))
         if field == "_id":  # one document a value at most
             by_id = {document["_id"]: document for document in found}
             return [[dict(by_id[value]) for value in values if value in by_id] for values in asked]
@@ -135,6 +134,12 @@ class Gathered:
             for value in dict.fromkeys(_held(document, field)):
                 by_value[value].append(document)
         return [_each_once(by_value, values) for values in asked]
+
+    async def _find(self, field: str, fields: tuple[str, ...], wanted: list[Any]) -> list[Document]:
+        projection = dict.fromkeys((field, *fields), 1) if fields else None
+        query = {field: {"$in": wanted}}
+        with available():
+            return await self._collection.find(query, projection, batch_size=ONE_REPLY).to_list(None)
 
     async def _count_all(self, field: str, asked: list[list[Any]]) -> list[int]:
         stages: list[Document] = [

@@ -23,7 +23,7 @@ from pymongo.errors import DuplicateKeyError
 
 from schemas.errors import GreffierError
 from workers.stores.gathering import Gathered
-from workers.stores.mongo import Collection, Databases, available
+from workers.stores.mongo import Collection, Databases, available, pieces
 
 KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
@@ -168,9 +168,10 @@ class Keys:
         if not wanted:
             return frozenset()
         emptied = [{"$replaceWith": {"_id": "$_id", "destroyed_at": {"$ifNull": ["$destroyed_at", "$$NOW"]}}}]
+        free = [{"_id": {"$in": some}, "hold": {"$exists": False}} for some in pieces(wanted)]
         with available():
-            done = await self._keys.update_many({"_id": {"$in": wanted}, "hold": {"$exists": False}}, emptied)
-        if done.matched_count == len(wanted):
+            done = await asyncio.gather(*(self._keys.update_many(one, emptied) for one in free))
+        if sum(one.matched_count for one in done) == len(wanted):
             return frozenset()
         stored = await self._stored(wanted)
         left = [one for one in wanted if "destroyed_at" not in stored.get(one, ())]  # held, or never minted

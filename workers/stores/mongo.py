@@ -8,7 +8,7 @@ Source: design § 4; reliability § 6.3 (majority and journaled writes, every ca
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -226,6 +226,15 @@ async def create_indexes(databases: Databases) -> None:
             handle: Database = getattr(databases, database)
             for collection, indexes in collections.items():
                 await handle[collection].create_indexes(indexes)
+
+
+_PIECE: Final = 1_250
+"""Ids in one of several statements that go side by side: the server works on each by a processor of its own."""
+
+
+def pieces(ids: Sequence[str]) -> list[Sequence[str]]:
+    """Many ids for statements side by side."""
+    return [ids[start : start + _PIECE] for start in range(0, len(ids), _PIECE)]
 
 
 DUPLICATE_KEY: Final = 11000
