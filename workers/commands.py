@@ -107,12 +107,14 @@ def counter() -> None:
 def bench(
     name: Annotated[
         str,
-        typer.Argument(help="consents, submissions, door, latency, rights, audience, unsubscribe, ledger, idle, all"),
+        typer.Argument(
+            help="consents, submissions, door, latency, rights, audience, unsubscribe, retention, ledger, idle, all"
+        ),
     ] = "all",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     n: Annotated[int | None, typer.Option(min=1, help="Events in a round; of latency and idle, seconds.")] = None,
     rounds: Annotated[int | None, typer.Option(min=1, help="How often ours and the comparison alternate.")] = None,
-    people: Annotated[int | None, typer.Option(min=1, help="rights, audience: how many are held.")] = None,
+    people: Annotated[int | None, typer.Option(min=1, help="rights, audience, retention: how many are held.")] = None,
     long: Annotated[bool, typer.Option(help="consents, submissions: memory over a million events too.")] = False,
 ) -> None:
     """How fast, beside what the servers themselves can do in the same run. From a checkout only."""

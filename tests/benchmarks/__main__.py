@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object a line, on standard output")
     parser.add_argument("--n", type=int, help="how many events (of latency and idle: how many seconds)")
     parser.add_argument("--rounds", type=int, help="how often ours and the comparison alternate")
-    parser.add_argument("--people", type=int, help="rights, audience: how many people are held")
+    parser.add_argument("--people", type=int, help="rights, audience, retention: how many people are held")
     parser.add_argument("--long", action="store_true", help="consents, submissions: memory over a million events too")
     given = parser.parse_args()
     for name in BENCHES if given.name == "all" else (given.name,):

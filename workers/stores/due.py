@@ -45,7 +45,7 @@ class Due:
     async def take(self, limit: int) -> list[Waiting]:
         """Who has waited longest, ``limit`` at most. They wait on until :meth:`settle`: whoever dies leaves them."""
         with available():
-            found = await self._due.find().sort("since", 1).limit(limit).to_list(None)
+            found = await self._due.find({"since": {"$exists": True}}).sort("since", 1).limit(limit).to_list(None)
         return [Waiting(one["_id"], one["since"], one["call"]) for one in found]
 
     async def count(self) -> int:

@@ -17,8 +17,18 @@ from schemas.terms import Case, Purpose, SuppressionGround
 from tests import factories
 from tests.factories import NOON
 from tests.workers.bench import Bench, open_bench, settings_for
+from tests.workers.retention.people import (
+    APPLICATION_OVER,
+    ARCHIVE_OVER,
+    applicant,
+    correspondent,
+    purge_all,
+    sweep_all,
+)
 from tests.workers.stores.recording import Asked, recorded
 from workers.local import EmbeddedMongo
+from workers.retention.purge import purge_expired, purge_remarks
+from workers.retention.sweep import look_at_due
 from workers.services import Trust
 from workers.stores import mongo
 from workers.stores.mongo import INDEXES, connect, create_indexes
@@ -114,6 +124,14 @@ async def _everything(bench: Bench) -> None:
     await bench.deliver(wire)
     await bench.send(factories.form(Case.CONTACT, whom, received=bench.services.clock() + timedelta(seconds=1)))
     await bench.services.kept([applied.key])
+    await correspondent(bench, await applicant(bench))
+    bench.clock.at = APPLICATION_OVER
+    await sweep_all(bench.services)
+    await look_at_due(bench.services)
+    bench.clock.at = ARCHIVE_OVER
+    await purge_all(bench.services)
+    await purge_expired(bench.services)
+    await purge_remarks(bench.services)
 
 
 # --- a store that is away -------------------------------------------------------------------------------------------
