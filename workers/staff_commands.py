@@ -228,7 +228,7 @@ def _print_status(found: Status) -> None:
         print(f"notices to contacts (Art. 14): {found.notices.due_soon} due soon, {found.notices.overdue} overdue")
     if found.withdrawals:
         took = found.withdrawals
-        print(f"withdrawn consents: {took.deleted}, what rested on them deleted within {took.most_ms} ms")
+        print(f"consents withdrawn in thirty days: {took.deleted}, their data deleted within {took.most_ms} ms")
     if found.retention:
         print(_retention(found.retention))
     for alarm in found.alarms:

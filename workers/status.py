@@ -28,6 +28,9 @@ from workers.stores.heads import LedgerState, at_one_look
 from workers.stores.office_disposals import Reported
 from workers.stores.rounds import Owing
 
+WITHDRAWALS_SHOWN: Final = timedelta(days=30)
+"""Over how long it is told how long deletion took after a withdrawal."""
+
 WITHDRAWAL_OVERDUE: Final = timedelta(minutes=5)
 """How long what rested on a withdrawn consent may still be there: a worker deletes it with the "no" in its hands."""
 
@@ -116,7 +119,7 @@ async def look_around(services: Services, redis: Redis) -> Status:
         sequences = await services.bookkeeping.sequences()
         ledger = await at_one_look(services.databases)
         chores = await look_at_chores(services)
-        withdrawals = await services.consents.withdrawals()
+        withdrawals = await services.consents.withdrawals(services.clock() - WITHDRAWALS_SHOWN)
         owing = tuple(await services.rounds.owing())
         notices = await look_at_notices(services)
         retention = await look_at_retention(services)

@@ -107,6 +107,15 @@ async def test_what_was_published_is_not_changed(bench: Bench, second: Services)
         await policy.publish(second, "3", BY)
 
 
+async def test_a_digest_of_less_than_what_was_shown_is_caught(
+    bench: Bench, second: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy, "digest_of", lambda _, version: hashlib.sha256(version.encode()).hexdigest())
+    await policy.publish(second, "2", BY)
+    changed = under(bench, parse_register(raw_with("Another text.")))
+    assert not await policy.publish(changed, "2", BY), "another text passed under an old version"
+
+
 async def test_one_that_broke_off_is_finished_by_somebody_else(
     bench: Bench, second: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,6 +244,13 @@ def staff(bench: Bench, keys: Path, mongo_url: str, redis_url: str, tmp_path: Pa
         return await asyncio.to_thread(lambda: CliRunner().invoke(app, ["policy", *words], env=told, **more))
 
     return typed
+
+
+async def test_of_nobody_nothing_is_told(staff: Staff) -> None:
+    state = json.loads((await staff("status", "--json")).stdout)
+    assert (state["held"], state["to_tell"], state["published_at"]) == (0, 0, None)
+    refused = await staff("publish", "7", "--by", BY)
+    assert (refused.exit_code, "has no version 7" in refused.output) == (1, True)
 
 
 async def test_from_publishing_to_the_last_one_told(bench: Bench, staff: Staff) -> None:

@@ -292,3 +292,27 @@ async def test_an_audience_nobody_may_have_is_refused(
     said = await staff("audience", *words)
     assert (said.exit_code, said.stdout) == (code, "")
     assert said.stderr
+
+
+# ---------------------------------------------------------------------- notices and consents, counted
+
+
+async def test_of_nothing_nothing_is_counted(staff: Staff) -> None:
+    said = await staff("notices", "--json")
+    assert (said.exit_code, json.loads(said.stdout)) == (0, {"due_soon": 0, "overdue": 0, "contacts": []})
+    said = await staff("consents", "due", "--json")
+    nothing = {"due": {"ends": 0, "new_version": 0}, "made_again": 0, "ran_out": 0}
+    assert (said.exit_code, json.loads(said.stdout)) == (0, nothing)
+
+
+async def test_an_overdue_notice_is_listed_without_a_name_and_an_alarm(bench: Bench, staff: Staff) -> None:
+    """Source: GDPR Art. 14."""
+    whom = factories.someone()
+    await bench.send(event := factories.contact(Case.PROSPECT, whom, collected_at="2026-01-31"))
+    said = await staff("notices", "--json")
+    [listed] = json.loads(said.stdout)["contacts"]
+    assert listed == {"event": event.key, "due_on": "2026-03-02", "standing": "overdue"}
+    assert not quotes(said, whom)
+    said = await staff("status", "--json")
+    assert said.exit_code == 1
+    assert json.loads(said.stdout)["notices"] == {"due_soon": 0, "overdue": 1}

@@ -138,13 +138,14 @@ class Consents:
     async def purge_proofs(self, now: datetime, period: relativedelta, spared: Sequence[bytes], *, limit: int) -> int:
         """Delete consents whose last choice ended a ``period`` ago, but of these devices; how many, ``limit`` at most.
 
-        The records that they ran out go with them.
+        The records of their renewal, their end and what a withdrawal deleted go with them.
         """
         wanted = {"expired_noted": True, "device": {"$nin": list(spared)}, **_ended_by(now, period)}
         with available():
             found = self._consents.find(wanted, {"_id": 1}).sort("valid_until", 1).limit(limit)
             over = [consent["_id"] for consent in await found.to_list(None)]
             if over:
+                await self._withdrawals.delete_many({"_id": {"$in": over}})
                 await self._renewals.delete_many({"_id": {"$in": over}})
                 await self._expired.delete_many({"_id": {"$in": over}})
                 await self._consents.delete_many({"_id": {"$in": over}})
@@ -214,11 +215,11 @@ class Consents:
                 {"_id": {"$in": list(keys)}, "deleted_at": None}, {"$set": {"deleted_at": now}}
             )
 
-    async def withdrawals(self) -> Withdrawals:
-        """How long deletion took after a withdrawal, over all that are kept, and what is not deleted yet."""
+    async def withdrawals(self, since: datetime) -> Withdrawals:
+        """How long deletion took after a withdrawal, of those done since then, and what is not deleted yet."""
         took = {"$subtract": ["$deleted_at", "$received_at"]}
         stages: list[Document] = [
-            {"$match": {"deleted_at": {"$ne": None}}},
+            {"$match": {"deleted_at": {"$gte": since}}},
             {"$group": {"_id": None, "count": {"$sum": 1}, "mean": {"$avg": took}, "most": {"$max": took}}},
         ]
         with available():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,16 @@ from hypothesis import strategies as st
 from schemas.consent import Choice
 from schemas.terms import CookiePurpose
 from tests.factories import REGISTER
-from workers.rules.consent import ConsentState, covers, rests_until, state_at, valid_until
+from workers.rules.consent import (
+    ConsentState,
+    asks_again,
+    covers,
+    renewals_due_until,
+    replaced,
+    rests_until,
+    state_at,
+    valid_until,
+)
 
 ANALYTICS = CookiePurpose.ANALYTICS
 DAY = datetime(2025, 3, 10, 9, tzinfo=UTC)
@@ -198,7 +208,7 @@ def test_a_yes_again_in_time_lengthens_it_and_one_that_came_too_late_does_not() 
 
 @given(st.lists(CHOICES, max_size=8), MOMENTS, st.randoms(use_true_random=False))
 def test_neither_order_nor_repetition_changes_until_when(
-    events: list[Choice], moment: datetime, chance: object
+    events: list[Choice], moment: datetime, chance: Random
 ) -> None:
     again = events + events[:3]
     chance.shuffle(again)
@@ -212,3 +222,37 @@ def test_what_rests_on_a_consent_was_given_then_and_never_refused_since(events: 
     given_all_along = all(state(events, one) is ConsentState.GIVEN for one in moments)
     said = [event for event in events if event.happened <= moment or "analytics" in event.choices]
     assert (rests_until(said, ANALYTICS, moment, REGISTER) is not None) is given_all_along
+
+
+# --- when a choice is to be made again ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("end", "first_day"),
+    [
+        (datetime(2027, 3, 28, 22, tzinfo=UTC), datetime(2027, 2, 25, 23, tzinfo=UTC)),
+        (datetime(2027, 10, 31, 23, tzinfo=UTC), datetime(2027, 9, 30, 22, tzinfo=UTC)),
+        (datetime(2028, 1, 14, 23, tzinfo=UTC), datetime(2027, 12, 14, 23, tzinfo=UTC)),
+        (datetime(2028, 3, 30, 22, tzinfo=UTC), datetime(2028, 2, 28, 23, tzinfo=UTC)),
+    ],
+    ids=["over the change to summer time", "over the change to winter time", "over the year's end", "29 February"],
+)
+def test_a_renewal_is_due_from_the_beginning_of_a_day_in_paris(end: datetime, first_day: datetime) -> None:
+    """The thirtieth before the last one."""
+    assert end <= renewals_due_until(first_day, REGISTER)
+    assert end > renewals_due_until(first_day - timedelta(milliseconds=1), REGISTER)
+
+
+def test_the_first_of_several_choices_to_end_asks_again() -> None:
+    both = {"analytics": False, "personalisation": True}
+    given_on = datetime(2026, 8, 31, 12, tzinfo=UTC)
+    assert asks_again(both, given_on, REGISTER) == datetime(2027, 2, 28, 23, tzinfo=UTC)
+    assert valid_until(both, given_on, REGISTER) == datetime(2027, 9, 30, 22, tzinfo=UTC)
+
+
+@given(st.lists(CHOICES, min_size=1, max_size=8), st.randoms(use_true_random=False))
+def test_a_choice_is_replaced_once_all_of_it_was_made_anew(events: list[Choice], chance: Random) -> None:
+    one = events[0]
+    later = {purpose for event in events if event.happened > one.happened for purpose in event.choices}
+    chance.shuffle(events)
+    assert replaced(events, one) is (one.choices.keys() <= later)
