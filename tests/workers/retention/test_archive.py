@@ -14,6 +14,7 @@ from tests import factories
 from tests.factories import NOON, Someone
 from tests.workers.actors.ticking import run
 from tests.workers.bench import Bench
+from tests.workers.cases.conftest import court, subsidiary_keys
 from tests.workers.cases.court import Court
 from tests.workers.cases.test_deciding import DPO, entered
 from tests.workers.retention.people import (
@@ -37,7 +38,7 @@ from workers.stores.disposals import Disposed
 from workers.stores.keys import ACTIVE, Hold, key_id
 from workers.subject_access import copy_of
 
-pytest_plugins = ("tests.workers.cases.conftest",)
+__all__ = ["court", "subsidiary_keys"]
 
 LAST_DAY = "2032-02-20"
 ADMINISTRATION = Reader("clerk.sample", Department.ADMINISTRATION)
