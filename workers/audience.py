@@ -67,6 +67,7 @@ class Member:
     """Somebody who may be written to. ``until``: when that ends; ``None`` while it is open. ``data``: as was given.
 
     ``visits``: what they read, the newest first, of a purpose that rests on that; ``None`` of any other.
+    ``notice_by``: until when they must be told where their data is from, which nobody has done yet (Art. 14).
     """
 
     person: str
@@ -74,6 +75,7 @@ class Member:
     until: datetime | None
     data: dict[str, Any] = field(repr=False)
     visits: tuple[Visit, ...] | None = field(default=None, repr=False)
+    notice_by: datetime | None = None
 
     @property
     def email(self) -> str:
@@ -84,7 +86,8 @@ class Member:
         """As programs get it."""
         until = wire_moment(self.until) if self.until else None
         visits = {} if self.visits is None else {"visits": [visit.as_json() for visit in self.visits]}
-        return {"person": self.person, "case": self.case.value, "until": until, **self.data, **visits}
+        notice = {"notice_by": wire_moment(self.notice_by)} if self.notice_by else {}
+        return {"person": self.person, "case": self.case.value, "until": until, **self.data, **visits, **notice}
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,7 +316,8 @@ class Audience:
             visits = theirs.visits
         best = standing[0]
         data = records.data if best is records.best[0] else _open(best.submission, records.key)
-        return Member(person, Case(best.submission["case"]), best.until, data, visits)
+        case, notice_by = Case(best.submission["case"]), best.submission.get("notice_by")
+        return Member(person, case, best.until, data, visits, notice_by)
 
     async def _record(self, persons: list[str], outcome: str) -> None:
         await self.services.reads.record(

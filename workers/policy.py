@@ -41,7 +41,7 @@ class PolicyRefused(GreffierError):
 class PolicyState:
     """How the current version stands. ``under``: the version of their latest record → how many people are held.
 
-    ``told``: means → since when, or of how many people. ``to_tell``: how many people nobody has told yet.
+    ``told``: means → how many people a message told. ``to_tell``: how many people nobody has told yet.
     """
 
     current: str

@@ -9,13 +9,15 @@ from random import Random
 import pytest
 
 from schemas.envelope import Event
-from schemas.terms import Case
+from schemas.terms import Case, Department, Purpose
 from schemas.ticks import NOTICES
 from tests import factories
 from tests.factories import CRM, NOON
 from tests.workers.actors.ticking import HOUR, run
 from tests.workers.bench import Bench
 from workers.actors import chores
+from workers.audience import Audience
+from workers.gate import Reader
 from workers.notices import NoticeState, listed, look_at_notices
 from workers.status import look_around
 
@@ -174,3 +176,18 @@ async def test_a_notice_that_came_unseen_is_seen_before_anything_is_recorded(
     assert bench.collection("notices", "evidence") == []
     [kept] = bench.collection("submissions")
     assert kept["informed_at"] == NOON
+
+
+async def test_who_writes_first_is_told_that_they_must_tell(bench: Bench) -> None:
+    """The first communication is the latest moment. Source: GDPR Art. 14(3)(b)."""
+    whom = factories.someone()
+    await bench.send(event := contact(whom))
+    reader = Reader("mailing-test", Department.MARKETING_SALES)
+
+    async def row() -> dict[str, object]:
+        page = await Audience(bench.services, reader, Purpose.SALES_INFORMATION).page()
+        return page.members[0].as_json()
+
+    assert (await row())["notice_by"] == "2026-12-10T23:00:00.000Z"
+    await bench.send(factories.informed(NOON, about=event.id))
+    assert "notice_by" not in await row()

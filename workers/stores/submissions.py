@@ -20,7 +20,7 @@ from workers.stores.gathering import ONE_REPLY, Gathered
 from workers.stores.mongo import Collection, Databases, Document, available, insert_new
 from workers.stores.remarks import Remarks
 
-_READABLE: Final = dict.fromkeys(("person", "case", "received", "sealed", "device", "collected_at"), 1)
+_READABLE: Final = dict.fromkeys(("person", "case", "received", "sealed", "device", "collected_at", "notice_by"), 1)
 _BEARING: Final = {"_id": 0} | dict.fromkeys(
     ("submission", "person", "case", "purpose", "anchor", "since", "confirmed"), 1
 )
