@@ -23,7 +23,7 @@ from schemas.terms import Right, StoreOutcome
 from workers.cases.desk import Desk, open_sealed_json, seal_json
 from workers.rules.cases import TaskState
 from workers.slips import SLIP, opened
-from workers.stores.keys import key_id
+from workers.stores.keys import DataKey, key_id
 from workers.stores.mongo import Document
 
 log = structlog.get_logger("greffier.cases")
@@ -58,8 +58,11 @@ async def _make_round(desk: Desk) -> int:
         slips = await desk.services.rounds.waiting(MAX_ENTRIES)
         if not slips:
             return 0
-        people = await _people(desk, slips)
+        keys = await desk.services.keys.read(key_id(slip["_id"], SLIP) for slip in slips)
+        people = _people(slips, keys)
         if await _made(desk, slips, people):
+            if len(keys) < len(slips):
+                log.error("slips cannot be opened: who is on them is asked of no store", slips=len(slips) - len(keys))
             for store in desk.services.trust.register.subsidiaries:
                 await desk.wake_store(store)
             return sum(slip["people"] for slip in slips)
@@ -88,9 +91,8 @@ async def _made(desk: Desk, slips: Sequence[Document], people: Sequence[tuple[st
     return made
 
 
-async def _people(desk: Desk, slips: Sequence[Document]) -> list[tuple[str, str]]:
-    """Address, and the latest moment of its "no"; each address once. A slip whose key is gone is in another round."""
-    keys = await desk.services.keys.read(key_id(slip["_id"], SLIP) for slip in slips)
+def _people(slips: Sequence[Document], keys: Mapping[str, DataKey]) -> list[tuple[str, str]]:
+    """Address, and the latest moment of its "no"; each address once. A slip without a key is in another round."""
     latest: dict[str, tuple[str, str]] = {}
     for slip in slips:
         key = keys.get(key_id(slip["_id"], SLIP))

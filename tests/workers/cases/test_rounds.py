@@ -351,6 +351,27 @@ async def test_a_replayed_receipt_and_one_that_contradicts_change_nothing(bench:
 # ---------------------------------------------------------------------- bad luck
 
 
+async def test_one_message_that_two_workers_have_at_once_leaves_one_slip(bench: Bench) -> None:
+    now = utc_now()
+    told = [[Told(str(n), f"w{n}@example.com", now) for n in range(first, first + 5)] for first in (0, 0, 3, 3)]
+    await asyncio.gather(*(leave_slip(bench.services, ones) for ones in told))
+    slips_left = bench.collection("slips", "evidence")
+    assert sum(one["people"] for one in slips_left) == 8
+    living = {one["_id"] for one in bench.collection("keys", "keys") if "wrapped" in one}
+    assert living == {f"{one['_id']}/slip" for one in slips_left}
+
+
+async def test_a_slip_that_cannot_be_opened_stops_nobody_else(bench: Bench, court: Court) -> None:
+    now = utc_now()
+    for name in ("lost", "ada"):
+        await leave_slip(bench.services, [Told(name, f"{name}@example.com", now)])
+    lost, _ = sorted(bench.collection("slips", "evidence"), key=lambda one: str(one["_id"]))
+    await bench.services.keys.destroy([f"{lost['_id']}/slip"])
+    await make_rounds(court.desk)
+    await court.post()
+    assert {email for _, email in asked(court)} == {"ada@example.com"}
+
+
 @pytest.mark.parametrize("broken", [False, True], ids=["ours", "without a comparison"])
 async def test_two_processes_that_make_rounds_at_once_put_nobody_into_two(
     bench: Bench, court: Court, monkeypatch: pytest.MonkeyPatch, broken: bool
