@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,7 +132,7 @@ def _burst(stage: Stage, stores: Mapping[str, Store], people: Sequence[_Clicker]
     """All of them click; milliseconds from each 202 until no store was seen to write to that person any more."""
     with another_process() as sender:
         clicking = sender(clicked, stage.door_port, [one.request for one in people], _CONNECTIONS)
-        seen = _stopped(stores, [one.member.email for one in people])
+        seen = _stopped(stores, [one.member.email for one in people], clicking)
         began, answered = clicking.result()
     stage.wait_for(lambda: not _owed(stage), _PATIENCE_S, "receipts", _LOOK_S)
     receipts = time.monotonic() - began
@@ -150,12 +151,14 @@ def clicked(port: int, requests: Sequence[bytes], connections: int) -> tuple[flo
     return asyncio.run(answered_at(port, requests, connections))
 
 
-def _stopped(stores: Mapping[str, Store], emails: Sequence[str]) -> dict[str, float]:
-    """When each was first seen to be written to by no store."""
+def _stopped(stores: Mapping[str, Store], emails: Sequence[str], clicking: Future[Any]) -> dict[str, float]:
+    """When each was first seen to be written to by no store. Raises what the clicking fails with."""
     seen: dict[str, float] = {}
     waiting, deadline = set(emails), time.monotonic() + _PATIENCE_S
     while waiting:
         time.sleep(_LOOK_S)
+        if clicking.done():
+            clicking.result()
         still = set[str]().union(*(store.written_to() for store in stores.values()))
         now = time.monotonic()
         seen |= dict.fromkeys(waiting - still, now)
