@@ -144,9 +144,7 @@ def seal(text: bytes, to: Peer) -> str:
     header = {"alg": KEY_AGREEMENT, "enc": ENCRYPTION, "kid": to.sealing.kid}
     token = jwe.encrypt_compact(header, text, to.sealing, registry=_SEALED)
     if len(text) > _LARGE:
-        gc.collect(
-            0
-        )  # the library's message and its recipient hold each other, and the text, until the collector comes
+        gc.collect(0)  # the library's message and its recipient hold each other, and with them the text
     return token
 
 

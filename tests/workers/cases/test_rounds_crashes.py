@@ -127,7 +127,7 @@ class Story:
             if await self.plain.suppressions.of(whom.email):
                 person = await person_of(self.bench, whom)
                 events = [one["_id"] for one in await self.plain.submissions.of([person])]
-                await self.plain.forgetting.forget_events(person, events)
+                await self.plain.forgetting.forget_events({person: events})
 
     # ------------------------------------------------------------------ as it stands
 
