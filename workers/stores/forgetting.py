@@ -128,8 +128,7 @@ class Forgetting:
         held = await self._held(doomed)
         going = {person: frozenset(events) for person, events in doomed.items() if person not in held}
         events = [event for ones in going.values() for event in ones]
-        await self.tombstones.set(map(of_event, events))
-        alone = await self._left_alone(going)
+        _, alone = await asyncio.gather(self.tombstones.set(map(of_event, events)), self._left_alone(going))
         kept = await self.keys.destroy_all(key_id(person, ACTIVE) for person in alone)
         # No address's tombstone names them: before the submissions, which do, and also those whom a hold keeps since
         # this moment, or whoever writes from their address would find them for ever.
@@ -148,15 +147,16 @@ class Forgetting:
         events = [event for ones in doomed.values() for event in ones]
         parts = {person: doomed[person] for person in doomed.keys() - set(whole)}
         of_parts = [event for ones in parts.values() for event in ones]
-        parked, confirmations, files, held = await asyncio.gather(
+        parked, confirmations, files, held, *_ = await asyncio.gather(
             self.parked.erase_of(events),
             self.confirmations.erase(events),
             self.files.erase(whole),
             self.submissions.find({"_id": {"$in": of_parts}, "files": {"$exists": True}}, "person", "files"),
+            self.submissions.undo_said_about(events),
+            self.submissions.erase_links(whole),
         )
         for one in held:
             await self.files.undo(one["files"], one["person"])
-        await self.submissions.undo_said_about(events)
         # After these: the submissions are what names the events above, should this be run again.
         submissions = await self.submissions.undo(of_parts, parts)
         submissions += await self.submissions.erase_all(whole)

@@ -22,7 +22,7 @@ from pymongo import UpdateOne
 from pymongo.errors import DuplicateKeyError
 
 from schemas.errors import GreffierError
-from workers.stores.gathering import Gathered
+from workers.stores.gathering import AT_ONCE, Gathered
 from workers.stores.mongo import Collection, Databases, available, pieces
 
 KEY_BYTES: Final = 32
@@ -215,7 +215,12 @@ class Keys:
 
     async def held(self, ids: Iterable[str]) -> frozenset[str]:
         """Which of these keys a hold keeps."""
-        return frozenset(held for held, document in (await self._stored(list(ids))).items() if "hold" in document)
+        wanted = list(ids)
+        if len(wanted) <= AT_ONCE:
+            return frozenset(held for held, document in (await self._stored(wanted)).items() if "hold" in document)
+        with available():
+            found = self._keys.find({"_id": {"$in": wanted}, "hold": {"$exists": True}}, {"_id": 1})
+            return frozenset([held["_id"] async for held in found])
 
     async def all_held(self) -> list[str]:
         """Every key that a hold keeps."""

@@ -150,13 +150,19 @@ class Submissions:
         with available():
             await self._links.delete_many({"submission": submission, "person": person})
 
+    async def erase_links(self, persons: Iterable[str]) -> None:
+        """Delete the links of very many persons."""
+        owned = {"person": {"$in": list(persons)}}
+        if owned["person"]["$in"]:
+            with available():
+                await self._links.delete_many(owned)
+
     async def erase_all(self, persons: Iterable[str]) -> int:
-        """Delete the submissions and links of very many persons; how many submissions there were."""
+        """Delete the submissions of very many persons; how many there were. Their links are what goes before."""
         owned = {"person": {"$in": list(persons)}}
         if not owned["person"]["$in"]:
             return 0
         with available():
-            await self._links.delete_many(owned)
             return (await self._submissions.delete_many(owned)).deleted_count
 
     async def erase(

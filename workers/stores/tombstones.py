@@ -110,7 +110,10 @@ class Tombstones:
         stones = list(ids)
         settled: list[dict[str, Any]] = [{"$set": {"at": "$$NOW"}}, {"$unset": "token"}]
         with available():
-            await self._stones.update_many({"_id": {"$in": stones}, "at": _PROPOSED, "token": token}, settled)
+            mine = {"_id": {"$in": stones}, "at": _PROPOSED, "token": token}
+            done = await self._stones.update_many(mine, settled)
+        if done.modified_count == len(stones):
+            return dict.fromkeys(stones, await self.now())
         return {stone: at for stone, at in (await self.look(stones)).items() if at != _PROPOSED}
 
     async def name_persons(self, stone: str, persons: Iterable[str]) -> None:
