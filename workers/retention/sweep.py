@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -20,7 +20,7 @@ from workers.retention.folding import Folded, Record, fold
 from workers.retention.moving import archive, take_back
 from workers.rules.retention import Becomes
 from workers.services import Services
-from workers.stores.disposals import Disposed, InHand, Walk
+from workers.stores.disposals import Disposed, Walk
 from workers.stores.mongo import Document
 from workers.stores.tombstones import of_event
 
@@ -85,21 +85,25 @@ async def _dispose(
     counting = services.disposals.count(part, civil_day(now), _disposed(folded.going))
     _, erased = await asyncio.gather(counting, archive(services, moved))
     going = [one for one in folded.going if one.event not in erased]
-    held = await _forget(services, name, walk, going)
+    going_events = {one.event for one in going}
+    more = {one.person["_id"] for one in folded.records if one.event not in going_events}
+    held = await _forget(services, name, walk, going, more)
     await take_back(services, [one for one in moved if one.person["_id"] in held])
     gone = [one for one in going if one.person["_id"] not in held]
     return _counts(folded, gone, len(going) - len(gone)), gone
 
 
-async def _forget(services: Services, name: str, walk: Walk, going: Sequence[Record]) -> frozenset[str]:
-    """Delete these from active; of whom a hold that came just now keeps them."""
+async def _forget(
+    services: Services, name: str, walk: Walk, going: Sequence[Record], more: Collection[str]
+) -> frozenset[str]:
+    """Delete these from active; of whom a hold that came just now keeps them. ``more``: who holds something else."""
     doomed: defaultdict[str, list[str]] = defaultdict(list)
     for one in going:
         doomed[one.person["_id"]].append(one.event)
     if not doomed:
         return frozenset()
     await services.disposals.take_in_hand(name, walk, doomed)
-    return (await services.forgetting.forget_events(doomed)).held
+    return (await services.forgetting.forget_events(doomed, more)).held
 
 
 async def _finish(services: Services, name: str, walk: Walk) -> None:
@@ -112,10 +116,15 @@ async def _finish(services: Services, name: str, walk: Walk) -> None:
         await services.disposals.out_of_hand(name, list(walk.in_hand))
 
 
-async def _begun(services: Services, part: InHand) -> dict[str, list[str]]:
-    stones = await services.tombstones.look(of_event(event) for events in part.values() for event in events)
-    begun = {person: [event for event in events if of_event(event) in stones] for person, events in part.items()}
-    return {person: events for person, events in begun.items() if events}
+async def _begun(services: Services, persons: Sequence[str]) -> dict[str, list[str]]:
+    """Person → those of his events that still stand behind a tombstone."""
+    events = {one["_id"]: one["person"] for one in await services.submissions.of(persons, "_id")}
+    stones = await services.tombstones.look(map(of_event, events))
+    begun: defaultdict[str, list[str]] = defaultdict(list)
+    for event, person in events.items():
+        if of_event(event) in stones:
+            begun[person].append(event)
+    return begun
 
 
 def _disposed(records: Sequence[Record]) -> Counter[Disposed]:

@@ -8,7 +8,7 @@ Source: R13, R14, R30; P9.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any, Final, NamedTuple
@@ -18,7 +18,6 @@ from workers.stores.mongo import Databases, Document, available, insert_new
 
 _NO: Final = "no-to-deletion"
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
-InHand = Mapping[str, Collection[str]]
 
 
 class Disposed(NamedTuple):
@@ -34,14 +33,14 @@ class Disposed(NamedTuple):
 class Walk:
     """How far a walk has come. ``after``: the last id that it passed; ``part``: the number of the part it is at.
 
-    ``counts``: of this walk so far; ``in_hand``: part → person → events whose deletion has begun.
+    ``counts``: of this walk so far; ``in_hand``: part → persons of whom deletion may have begun.
     """
 
     began: datetime
     after: str = ""
     part: int = 0
     counts: Mapping[str, int] = field(default_factory=dict)
-    in_hand: Mapping[str, InHand] = field(default_factory=dict)
+    in_hand: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +78,10 @@ class Disposals:
                 found = await self._walks.find_one({"_id": name}) or _anew(now)
         return Walk(found["began"], found["after"], found["part"], found["counts"], found.get("in_hand", {}))
 
-    async def take_in_hand(self, name: str, walk: Walk, doomed: InHand) -> None:
-        """Note whose deletion begins: once his document is gone, no walk would find him again."""
-        entry = {person: list(events) for person, events in doomed.items()}
+    async def take_in_hand(self, name: str, walk: Walk, persons: Iterable[str]) -> None:
+        """Note of whom deletion begins: once a person's document is gone, no walk would find them again."""
         with available():
-            await self._walks.update_one({"_id": name}, {"$set": {f"in_hand.{walk.part}": entry}})
+            await self._walks.update_one({"_id": name}, {"$set": {f"in_hand.{walk.part}": list(persons)}})
 
     async def out_of_hand(self, name: str, parts: Collection[str]) -> None:
         """What was in hand of these parts is deleted."""

@@ -119,16 +119,19 @@ class Forgetting:
         gone = await self._delete(_Doomed(persons, refs, [parked_ref], doomed, devices, kept, keepers), erased_at)
         return Forgotten(gone.deleted | await self.archive.erase(persons, kept.archived))
 
-    async def forget_events(self, doomed: Mapping[str, Collection[str]]) -> Forgotten:
+    async def forget_events(
+        self, doomed: Mapping[str, Collection[str]], more: Collection[str] | None = None
+    ) -> Forgotten:
         """Erase these events, by person, and with them whoever holds nothing else. May be repeated, by several at once.
 
+        ``more``: who is known to hold something else; who does without being named costs a detour, and nothing else.
         Of whom a legal hold keeps nothing is deleted: they come back with what was done. What was archived stays.
         Raises :class:`StoreUnavailable`.
         """
         held = await self._held(doomed)
         going = {person: frozenset(events) for person, events in doomed.items() if person not in held}
         events = [event for ones in going.values() for event in ones]
-        _, alone = await asyncio.gather(self.tombstones.set(map(of_event, events)), self._left_alone(going))
+        _, alone = await asyncio.gather(self.tombstones.set(map(of_event, events)), self._left_alone(going, more))
         kept = await self.keys.destroy_all(key_id(person, ACTIVE) for person in alone)
         # No address's tombstone names them: before the submissions, which do, and also those whom a hold keeps since
         # this moment, or whoever writes from their address would find them for ever.
@@ -162,22 +165,25 @@ class Forgetting:
         submissions += await self.submissions.erase_all(whole)
         return {"confirmations": confirmations, "files": files, "parked": parked, "submissions": submissions}
 
-    async def _left_alone(self, doomed: Mapping[str, Collection[str]]) -> dict[str, datetime]:
+    async def _left_alone(
+        self, doomed: Mapping[str, Collection[str]], more: Collection[str] | None
+    ) -> dict[str, datetime]:
         """Who holds nothing but these events, with the moment of his tombstone, which stands then.
 
         It is proposed before the look: what is written after the look finds it, what was written before is seen.
         """
         alone: dict[str, datetime] = {}
-        asked = set(doomed)
-        while asked := asked - alone.keys() - await self._holding_more(asked, doomed):
+        asked = doomed.keys() - (await self._holding_more(doomed, doomed) if more is None else set(more))
+        while asked:
             token = await self.tombstones.propose(map(of_person, asked))
-            more = await self._holding_more(asked, doomed)
-            if more:
-                await self.tombstones.withdraw(map(of_person, more), token)
+            holding = await self._holding_more(asked, doomed)
+            if holding:
+                await self.tombstones.withdraw(map(of_person, holding), token)
             # Where an erasure stands, the rest is that erasure's, or an earlier run's; where another run of the same
             # was at it, once more.
             stones = await self.tombstones.settle(map(of_person, asked), token)
             alone |= {person: stones[of_person(person)] for person in asked if of_person(person) in stones}
+            asked = asked - alone.keys() - holding
         return alone
 
     async def _holding_more(self, persons: Iterable[str], doomed: Mapping[str, Collection[str]]) -> set[str]:

@@ -9,13 +9,14 @@ Source: design § 4 "A person"; P2, P5.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 import uuid_utils
 from pymongo import DeleteMany
 
-from workers.stores.gathering import Gathered
+from workers.stores.gathering import AT_ONCE, Gathered
 from workers.stores.mongo import Collection, Databases, Document, available, insert_new
 
 
@@ -106,12 +107,25 @@ class People:
 
         ``erased``: person → when he was erased.
         """
+        if len(erased) > AT_ONCE:
+            return await self._retire_all(erased)
         found = await self._gathered.having("_id", erased)
         # What somebody is younger than is known from his creation on.
         gone = [person["_id"] for person in found if not is_younger(person, erased[person["_id"]])]
         if gone:
             await self._gathered.write(DeleteMany({"_id": {"$in": gone}}))
         return len(gone)
+
+    async def _retire_all(self, erased: Mapping[str, datetime]) -> int:
+        by_moment: defaultdict[datetime, list[str]] = defaultdict(list)
+        for person, at in erased.items():
+            by_moment[at].append(person)
+        gone = 0
+        for at, persons in by_moment.items():
+            older = {"$or": [{"after": {"$exists": False}}, {"after": {"$lt": at}}]}
+            with available():
+                gone += (await self._persons.delete_many({"_id": {"$in": persons}, **older})).deleted_count
+        return gone
 
 
 def is_younger(person: Document, erased_at: datetime) -> bool:
