@@ -9,108 +9,44 @@ Source: R5, R8, R9, R10, R24; P5, P8, P9, P10; design § 6 ``audience``.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 from pydantic_core import from_json
 
 from schemas.calendar import civil_day
 from schemas.errors import GreffierError
-from schemas.fields import wire_moment
 from schemas.register_entries import Subsidiary
 from schemas.routes import NOT_YET_CHOSEN, NOT_YET_NO
 from schemas.subject import ReferenceUse
 from schemas.terms import Case, Purpose
 from workers.arrivals import stored_so_far
 from workers.gate import Asked, Reader, ReadRefused, agrees, purpose_end, stands
-from workers.one_click import OneClickLinks
-from workers.rules.joining import Apart
+from workers.members import LeftOut, Member, Page
 from workers.rules.retention import is_live
 from workers.services import Services
 from workers.stores.keys import ACTIVE, DataKey, key_id
 from workers.stores.mongo import Document
 from workers.stores.tombstones import of_address, of_event, of_person
-from workers.visits import DeviceVisits, Joined, Visit, together
+from workers.visits import DeviceVisits, Joined, together
 
 PAGE: Final = 1_000
-"""Persons looked at in one step."""
+"""Persons looked at in one page, where nobody says otherwise."""
 
+_STEP: Final = 2_500
+"""Persons looked at in one page of a walk over all of them: a call costs as much as a hundred of them do."""
+
+_AHEAD: Final = 2
+"""Pages of such a walk that are read while one is used."""
 
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
 
-class LeftOut(StrEnum):
-    """Why somebody of whom something is held is not in an audience; the first that holds is counted."""
-
-    OTHER_PURPOSE = "no_such_purpose"
-    OTHER_READER = "not_for_this_reader"
-    PERIOD_OVER = "period_over"
-    ERASED = "erased"
-    SUPPRESSED = "suppressed"
-    NO_DEVICE = Apart.NO_DEVICE
-    DEVICE_SHARED = Apart.SHARED
-    CONSENT_UNKNOWN = Apart.UNKNOWN
-    CONSENT_REFUSED = Apart.REFUSED
-    CONSENT_EXPIRED = Apart.EXPIRED
-
-
 class NoTransferBasis(GreffierError):
     """The subsidiary has no live basis on which data may cross to it. The attempt is recorded. Source: R10; P8."""
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """Somebody who may be written to. ``until``: when that ends; ``None`` while it is open. ``data``: as was given.
-
-    ``visits``: what they read, the newest first, of a purpose that rests on that; ``None`` of any other.
-    ``notice_by``: until when they must be told where their data is from, which nobody has done yet (Art. 14).
-    """
-
-    person: str
-    case: Case
-    until: datetime | None
-    data: dict[str, Any] = field(repr=False)
-    visits: tuple[Visit, ...] | None = field(default=None, repr=False)
-    notice_by: datetime | None = None
-
-    @property
-    def email(self) -> str:
-        """The address, in its normal form."""
-        return str(self.data["email"])
-
-    def as_json(self) -> dict[str, Any]:
-        """As programs get it."""
-        until = wire_moment(self.until) if self.until else None
-        visits = {} if self.visits is None else {"visits": [visit.as_json() for visit in self.visits]}
-        notice = {"notice_by": wire_moment(self.notice_by)} if self.notice_by else {}
-        return {"person": self.person, "case": self.case.value, "until": until, **self.data, **visits, **notice}
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """``after``: what the next page is asked with; ``None``: this was the last."""
-
-    members: list[Member] = field(repr=False)
-    left_out: Counter[LeftOut]
-    after: str | None
-
-    def left_out_by_reason(self) -> dict[str, int]:
-        """How many of this page are no members, for each reason there is."""
-        return {why.value: self.left_out[why] for why in LeftOut}
-
-
-def rows(members: Iterable[Member], links: OneClickLinks | None, now: datetime) -> list[dict[str, Any]]:
-    """Members as a mailing tool gets them. ``headers``: the one-click headers of a mail to each, as they are.
-
-    ``None`` where no links can be made: a tool that mails without them takes the one click from people.
-    """
-    return [
-        {**one.as_json(), "headers": links.headers(one.email, one.person, now) if links else None} for one in members
-    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,18 +59,21 @@ class Audience:
     subsidiary: str | None = None
 
     async def pages(self) -> AsyncIterator[Page]:
-        """All of it, each page read while the one before it is used, and looked at when it is asked for.
+        """All of it, each page read while the ones before it are used, and looked at when it is asked for.
 
         Raises like :meth:`page`.
         """
-        reading: asyncio.Task[_Read] | None = asyncio.create_task(self._read("", PAGE))
+        ahead: deque[asyncio.Task[_Read]] = deque()
+        people, asked = self.services.people, await self._asked()
+        persons = await people.page("", _STEP)
         try:
-            while reading is not None:
-                read = await reading
-                reading = None if read.after is None else asyncio.create_task(self._read(read.after, PAGE))
-                yield await self._page(read)
+            while persons or ahead:
+                while persons and len(ahead) <= _AHEAD:
+                    ahead.append(asyncio.create_task(self._read(asked, persons)))
+                    persons = await people.page(persons[-1]["_id"], _STEP) if len(persons) == _STEP else []
+                yield await self._page(await ahead.popleft(), None)
         finally:
-            if reading is not None:
+            for reading in ahead:
                 reading.cancel()
 
     async def page(self, after: str = "", size: int = PAGE) -> Page:
@@ -143,16 +82,18 @@ class Audience:
         Raises :class:`ReadRefused`, :class:`NoTransferBasis`, KeyError for a subsidiary that there is none of, and
         :class:`schemas.errors.StoreUnavailable`.
         """
-        return await self._page(await self._read(after, size))
+        persons = await self.services.people.page(after, size)
+        read = await self._read(await self._asked(), persons)
+        return await self._page(read, persons[-1]["_id"] if len(persons) == size else None)
 
-    async def _page(self, read: _Read) -> Page:
+    async def _page(self, read: _Read, after: str | None) -> Page:
         """Who of these may be written to at this moment."""
         asked = await self._asked()
         visits = self._visits.wanted
         await stored_so_far(self.services.uploads.client, NOT_YET_NO + NOT_YET_CHOSEN if visits else NOT_YET_NO)
         members = await self._standing(asked, read)
         await self._record([member.person for member in members], "shown")
-        return Page(members, read.left_out, read.after)
+        return Page(members, read.left_out, after)
 
     @property
     def _visits(self) -> DeviceVisits:
@@ -179,113 +120,117 @@ class Audience:
 
     # ------------------------------------------------------------------ by the links and their dates
 
-    async def _read(self, after: str, size: int) -> _Read:
-        """What is held of the next persons for this purpose, the record of each that lasts longest opened."""
-        asked = await self._asked()
-        persons = await self.services.people.page(after, size)
+    async def _read(self, asked: Asked, persons: Sequence[Document]) -> _Read:
+        """What is held of these persons for this purpose, the best record of each opened."""
         left_out: Counter[LeftOut] = Counter()
         if not persons:
-            return _Read([], {}, {}, left_out, None)
-        refs: dict[str, list[bytes]] = {person["_id"]: list(map(bytes, person["refs"])) for person in persons}
-        last, submissions = next(reversed(refs)), self.services.submissions
-        links, held, agreeing = await asyncio.gather(
-            submissions.links_between(after, last, asked.bearing),
-            submissions.between(after, last, asked.readable),
-            self._agreeing(refs),
+            return _Read([], {}, {}, left_out, {})
+        owner: dict[bytes, str] = {ref: person["_id"] for person in persons for ref in person["refs"]}
+        first, last = persons[0]["_id"], persons[-1]["_id"]
+        submissions = self.services.submissions
+        links, held, lenders = await asyncio.gather(
+            submissions.links_between(first, last, asked.bearing),
+            submissions.between(first, last, asked.readable),
+            self._agreeing(owner),
         )
-        if agreeing:
+        if lenders:
+            agreeing = set(lenders.values())
             links += [link for link in await submissions.links_of_all(agreeing) if asked.lent_by(link)]
             held += await submissions.of(agreeing)
-        live = await self._live(asked, refs, links, left_out)
-        found = await self._opened(asked, live, {one["_id"]: one for one in held})
+        live = await self._live(asked, owner, links, left_out)
+        found = await self._opened(live, {one["_id"]: one for one in held}, asked if lenders else None)
         visits = await self._visits.read(one.submission for records in found.values() for one in records.best)
-        lenders = {person: refs[person] for person in agreeing if person in live}
-        return _Read(list(live), found, visits, left_out, last if len(persons) == size else None, lenders)
+        return _Read(list(live), found, visits, left_out, lenders)
 
-    async def _agreeing(self, refs: Mapping[str, Iterable[bytes]]) -> list[str]:
-        """Who of these persons expressly agrees to the purpose. Source: R8."""
-        said: dict[str, list[Document]] = {}
-        owner = {ref: person for person, ones in refs.items() for ref in ones}
+    async def _agreeing(self, owner: Mapping[bytes, str]) -> dict[bytes, str]:
+        """Those of these references, and persons, who expressly agree to the purpose. Source: R8."""
+        said: dict[bytes, list[Document]] = {}
         for agreement in await self.services.submissions.agreements.about(owner):
-            for person in {owner[ref] for ref in map(bytes, agreement["refs"]) if ref in owner}:
-                said.setdefault(person, []).append(agreement)
-        return [person for person, agreements in said.items() if agrees(agreements, self.purpose)]
+            for ref in agreement["refs"]:
+                said.setdefault(ref, []).append(agreement)
+        return {ref: owner[ref] for ref in said if ref in owner and agrees(said[ref], self.purpose)}
 
     async def _live(
-        self, asked: Asked, refs: Mapping[str, Sequence[bytes]], links: Iterable[Document], left_out: Counter[LeftOut]
+        self,
+        asked: Asked,
+        owner: Mapping[bytes, str],
+        links: Sequence[Document],
+        left_out: Counter[LeftOut],
     ) -> dict[str, list[_Link]]:
-        """Person → the links by which this purpose is live for this reader."""
-        by_person: dict[str, list[Document]] = {person: [] for person in refs}
+        """Person → the links by which this purpose is live for this reader; who has none is counted.
+
+        ``owner``: the person of each reference.
+        """
+        anchors, now = await self._anchors(owner, links), self.services.clock()
+        why, live = dict.fromkeys(owner.values(), LeftOut.OTHER_PURPOSE), dict[str, list[_Link]]()
         for link in links:
-            if link["person"] in by_person:
-                by_person[link["person"]].append(link)
-        anchors = await self._anchors(refs, by_person)
-        now = self.services.clock()
-        live: dict[str, list[_Link]] = {}
-        for person, ones in by_person.items():
-            mine = anchors.get(person, ())
-            readable = [one for one in ones if one["case"] in asked.readable or asked.lent_by(one)]
-            ends = [_Link(purpose_end(asked.register, one, mine), one) for one in readable]
-            standing = [one for one in ends if is_live(one.until, now)]
-            if standing:
-                live[person] = standing
+            person = link["person"]
+            if person not in why:  # erased between the two reads
+                continue
+            if link["case"] not in asked.readable and not asked.lent_by(link):
+                if why[person] is LeftOut.OTHER_PURPOSE:
+                    why[person] = LeftOut.OTHER_READER
+                continue
+            end = purpose_end(asked.register, link, anchors.get(person, ()))
+            if is_live(end, now):
+                live.setdefault(person, []).append(_Link(end, link))
             else:
-                left_out[_why_not(ones, readable)] += 1
+                why[person] = LeftOut.PERIOD_OVER
+        left_out.update(why[person] for person in why.keys() - live.keys())
         return live
 
-    async def _anchors(
-        self, refs: Mapping[str, Sequence[bytes]], links: Mapping[str, Sequence[Document]]
-    ) -> dict[str, list[Document]]:
+    async def _anchors(self, owner: Mapping[bytes, str], links: Iterable[Document]) -> dict[str, list[Document]]:
         """Person → the anchor events that may date his links."""
-        owner = {ref: person for person, ones in refs.items() for ref in ones}
-        about = {link["submission"]: person for person, ones in links.items() for link in ones}
+        about = {link["submission"]: link["person"] for link in links}
         found: dict[str, list[Document]] = {}
         for anchor in await self.services.submissions.anchors_about(owner, about):
-            named = [owner.get(bytes(ref)) for ref in anchor.get("refs", ())] + [about.get(anchor.get("about", ""))]
+            named = [owner.get(ref) for ref in anchor.get("refs", ())] + [about.get(anchor.get("about", ""))]
             for person in {person for person in named if person is not None}:
                 found.setdefault(person, []).append(anchor)
         return found
 
     async def _opened(
-        self, asked: Asked, live: Mapping[str, list[_Link]], held: Mapping[str, Document]
+        self, live: Mapping[str, Sequence[_Link]], held: Mapping[str, Document], lending: Asked | None
     ) -> dict[str, _Records]:
-        """Person → the records of these links; who has none, or no key any more, is not there."""
-        names = {person: key_id(person, ACTIVE) for person in live}
-        keys = await self.services.keys.read(names.values())
+        """Person → the records of these links; who has none, or no key any more, is not there.
+
+        ``lending``: what is asked, where some of them may be lent to it.
+        """
+        names = {key_id(person, ACTIVE): person for person in live}
         of_email = self.services.trust.references.of_email
         found = {}
-        for person, links in live.items():
+        for name, key in (await self.services.keys.read(names)).items():
+            person = names[name]
             # Of this person: between the two reads an act may have started anew, and stand under his successor.
             best = [
-                _Record(not asked.served_by(one.link), one.until, one.link, submission)
-                for one in links
-                if (submission := held.get(one.link["submission"])) is not None and submission["person"] == person
+                _Record(lending is not None and lending.lent_by(link), until, link, submission)
+                for until, link in live[person]
+                if (submission := held.get(link["submission"])) is not None and submission["person"] == person
             ]
-            if best and names[person] in keys:
-                if len(best) > 1:
-                    best.sort(key=_lasts_longest, reverse=True)
-                data = _open(best[0].submission, keys[names[person]])
-                stone = of_address(of_email(ReferenceUse.TOMBSTONE, data["email"]))
-                found[person] = _Records(best, keys[names[person]], data, stone)
+            if not best:
+                continue
+            if len(best) > 1:
+                best.sort(key=_lasts_longest, reverse=True)
+            data = _open(best[0].submission, key)
+            found[person] = _Records(best, key, data, of_address(of_email(ReferenceUse.TOMBSTONE, data["email"])))
         return found
 
     # ------------------------------------------------------------------ by what was said since
 
     async def _standing(self, asked: Asked, read: _Read) -> list[Member]:
         """Who of these is a member, each by the best record that stands; the others are counted."""
-        emails = {person: str(records.data["email"]) for person, records in read.found.items()}
         # Last of all, after everything was read: whoever was erased, said no or withdrew by now is not shown.
         stones, said, joined, agreeing = await asyncio.gather(
             self.services.tombstones.look(_stones(read.found)),
-            self.services.suppressions.of_all(emails.values()),
+            self.services.suppressions.of_all(records.data["email"] for records in read.found.values()),
             self._visits.judged(read.visits),
             self._agreeing(read.lenders),
         )
-        said_since = _Said(stones, joined, frozenset(agreeing))
+        since = _Said(stones, joined if self._visits.wanted else None, frozenset(agreeing.values()))
         members = []
         for person in read.live:
             records = read.found.get(person)
-            found = self._member(asked, records, said_since, said[emails[person]]) if records else LeftOut.ERASED
+            found = self._member(asked, records, since, said[records.data["email"]]) if records else LeftOut.ERASED
             if isinstance(found, Member):
                 members.append(found)
             else:
@@ -309,7 +254,7 @@ class Audience:
             if not standing:
                 return LeftOut.SUPPRESSED
         visits = None
-        if self._visits.wanted:
+        if said.joined is not None:
             theirs = together((one.submission for one in standing), said.joined)
             if theirs.apart is not None:
                 return LeftOut(theirs.apart)
@@ -357,10 +302,10 @@ class _Records(NamedTuple):
 
 
 class _Said(NamedTuple):
-    """What the last look found: tombstones, devices, and who expressly agrees."""
+    """What the last look found: tombstones, devices where the purpose rests on visits, and who expressly agrees."""
 
     stones: Mapping[str, datetime]
-    joined: Mapping[bytes, Joined]
+    joined: Mapping[bytes, Joined] | None
     agreeing: frozenset[str]
 
 
@@ -368,22 +313,14 @@ class _Said(NamedTuple):
 class _Read:
     """A page before the last look. ``live``: the persons with live links; ``visits``: by device.
 
-    ``lenders``: the references of those who expressly agreed, as far as is known.
+    ``lenders``: the persons who expressly agreed when it was read, by reference.
     """
 
     live: Sequence[str]
     found: dict[str, _Records] = field(repr=False)
     visits: Mapping[bytes, Sequence[Document]] = field(repr=False)
     left_out: Counter[LeftOut]
-    after: str | None
-    lenders: Mapping[str, Sequence[bytes]] = field(default_factory=dict, repr=False)
-
-
-def _why_not(links: Sequence[Document], readable: Sequence[Document]) -> LeftOut:
-    """Why none of a person's links for a purpose is live for a reader. ``readable``: those that are for this reader."""
-    if not links:
-        return LeftOut.OTHER_PURPOSE
-    return LeftOut.PERIOD_OVER if readable else LeftOut.OTHER_READER
+    lenders: Mapping[bytes, str] = field(repr=False)
 
 
 def _lasts_longest(record: _Record) -> tuple[bool, datetime, datetime]:

@@ -21,7 +21,7 @@ from schemas.consent import Choice
 from schemas.errors import GreffierError
 from schemas.register import Register
 from schemas.subject import ReferenceUse, clean_email
-from schemas.terms import Anchor, Case, Department, Purpose
+from schemas.terms import Case, Department, Purpose
 from workers.rules.consent import agreed
 from workers.rules.erasure import Verdict, judge
 from workers.rules.objections import ended
@@ -71,7 +71,7 @@ class Asked:
     purpose: Purpose
     readable: frozenset[Case]
     lent: frozenset[Case]
-    bearing: Mapping[str, str]
+    bearing: tuple[str, str]
 
     @classmethod
     def by(cls, register: Register, department: Department, purpose: Purpose) -> Asked:
@@ -79,7 +79,7 @@ class Asked:
         readable = frozenset(case for case in Case if register.may_read(department, purpose, case))
         lent = frozenset(case for case in Case if register.may_read_agreed(department, purpose, case))
         use = register.visit_use(purpose)
-        bearing = {"case": str(use.case)} if use else {"purpose": str(purpose)}
+        bearing = ("case", str(use.case)) if use else ("purpose", str(purpose))
         return cls(register, purpose, readable, lent, bearing)
 
     @property
@@ -88,7 +88,8 @@ class Asked:
 
     def served_by(self, link: Document) -> bool:
         """Whether a record serves this purpose by this link, for this department, while the link is live."""
-        return link["case"] in self.readable and all(link[name] == word for name, word in self.bearing.items())
+        name, word = self.bearing
+        return link["case"] in self.readable and link[name] == word
 
     def lent_by(self, link: Document) -> bool:
         """Whether a record may be read for it by this link, of another purpose, while its person expressly agrees."""
@@ -221,11 +222,11 @@ def purpose_end(register: Register, link: Document, anchors: Iterable[Document])
     if rule is None:  # the register no longer has this purpose for this case: nothing may be read for it
         return since
     about = [
-        AnchorEvent(Anchor(event["anchor"]), event["at"])
+        AnchorEvent(event["anchor"], event["at"])
         for event in anchors
         if event.get("about", link["submission"]) == link["submission"]
     ]
-    return active_until(Anchor(link["anchor"]), since, rule.active, about)
+    return active_until(link["anchor"], since, rule.active, about)
 
 
 def stands(submission: Document, address: str, stones: Mapping[str, datetime], skew: timedelta) -> bool:

@@ -23,8 +23,9 @@ from schemas.errors import Conflict, GreffierError
 from schemas.fields import wire_moment
 from schemas.register import Register
 from schemas.terms import Case, Means, Purpose
-from workers.audience import Audience, Member
+from workers.audience import Audience
 from workers.gate import Reader
+from workers.members import Member
 from workers.services import Services
 from workers.stores.mongo import Document
 

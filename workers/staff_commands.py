@@ -78,8 +78,10 @@ def audience(
     as_json: AsJson = False,
 ) -> None:
     """Who may be written to, now, for one purpose: an address a line; who is left out is counted by reason."""
-    from workers.audience import Audience, NoTransferBasis, rows
+    from schemas.interpreter import collect_seldom
+    from workers.audience import Audience, NoTransferBasis
     from workers.gate import Reader, ReadRefused
+    from workers.members import rows
     from workers.one_click import read_links
     from workers.settings import read_controller_settings
 
@@ -90,6 +92,7 @@ def audience(
         if subsidiary is not None and subsidiary not in services.trust.register.subsidiaries:
             raise typer.BadParameter(f"the register has no subsidiary {subsidiary}")
         left_out: Counter[str] = Counter()
+        collect_seldom()
         async for page in Audience(services, Reader(by, department), purpose, subsidiary).pages():
             if as_json:
                 shown = [json.dumps(row, ensure_ascii=False) for row in rows(page.members, links, services.clock())]

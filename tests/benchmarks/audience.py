@@ -1,7 +1,8 @@
 """``audience``: who may be written to now, beside a cursor that merely opens the same fields.
 
-Ours looks at links, dates, keys, tombstones and the suppression list, and records each page; the cursor (PyMongo alone)
-reads every submission and its key, in as large portions, and opens it. By turns, over the same store; members a second.
+Ours looks at links, dates, anchors, agreements, keys, tombstones and the suppression list, and records each page; the
+cursor (PyMongo alone) reads every submission and its key, a thousand at a time, and opens it. By turns, over the same
+store, in one process that collects garbage as seldom as a worker or a desk does; members a second.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import secrets
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -19,6 +21,7 @@ from pymongo import MongoClient
 from pymongo.database import Database
 from uuid_utils import uuid7
 
+from schemas.interpreter import collect_seldom
 from schemas.keyring import generate_keys, read_wrapping_keys
 from schemas.subject import ReferenceUse
 from schemas.terms import Department, Purpose
@@ -38,6 +41,8 @@ _AT_ONCE: Final = 5_000
 _PREFIX: Final = "audience"
 _SAID_NO: Final = 20
 """One in so many is on the suppression list."""
+_MINUTES: Final = 1_000_000
+"""People came over nearly two years."""
 
 Document = dict[str, Any]
 
@@ -62,6 +67,7 @@ async def _measured(
 ) -> tuple[list[float], list[float]]:
     settings = settings_for(mongo_url, _PREFIX, keys)
     ours, raw = [], []
+    collect_seldom()
     with MongoClient[Document](mongo_url, tz_aware=True) as reader:
         async with open_bench(settings, Trust.read(settings), keys, redis_url, reader) as bench:
             wrapper = LocalKeyWrapper(read_wrapping_keys(keys / "controller"))
@@ -131,10 +137,11 @@ def _fill(bench: Bench, wrapper: LocalKeyWrapper, others: int) -> None:
             sealed = DataKey(name, raw).seal(f"submissions/{event}", json.dumps({**body, "email": email}).encode())
             made["persons"].append({"_id": person, "refs": [references.of_email(ReferenceUse.LOOKUP, email)]})
             made["keys"].append({"_id": name, **wrapper.wrap(name, raw)})
-            made["submissions"].append({**submission, "_id": event, "person": person, "sealed": sealed})
-            made["links"] += [
-                {**link, "_id": f"{event}/{link['purpose']}", "submission": event, "person": person} for link in links
-            ]
+            received = said_at - timedelta(minutes=number % _MINUTES)
+            own = {"person": person, "received": received, "sealed": sealed}
+            made["submissions"].append({**submission, "_id": event, **own})
+            about = {"submission": event, "person": person, "since": received}
+            made["links"] += [{**link, "_id": f"{event}/{link['purpose']}", **about} for link in links]
             if number % _SAID_NO == _SAID_NO - 1:
                 no = {str(one): {"at": said_at, "ground": "objection"} for one in register.prospecting}
                 made["said_no"] += [{"_id": ref, "no": no} for ref in references.suppression(email)]

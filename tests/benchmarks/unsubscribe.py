@@ -27,8 +27,9 @@ from tests.benchmarks.offices import CODES, Group, Store
 from tests.benchmarks.report import Figures, percentile, say
 from tests.benchmarks.samples import Samples
 from tests.benchmarks.stage import Stage, running_system
-from workers.audience import Audience, Member
+from workers.audience import Audience
 from workers.gate import Reader
+from workers.members import Member
 from workers.one_click import OneClickLinks
 from workers.services import Services, Trust, open_services
 from workers.settings import ControllerSettings

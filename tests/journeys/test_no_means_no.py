@@ -27,8 +27,9 @@ from tests.journeys.scanner import Scanner
 from tests.journeys.senders import Sender
 from tests.journeys.traffic import contact, events
 from tests.waiting import until
-from workers.audience import Audience, Member
+from workers.audience import Audience
 from workers.gate import Reader
+from workers.members import Member
 from workers.one_click import OneClickLinks
 from workers.processes import free_port
 from workers.services import Services, Trust, open_services

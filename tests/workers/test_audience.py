@@ -21,8 +21,9 @@ from tests.workers.bench import Bench
 from workers import arrivals
 from workers import audience as audience_module
 from workers.arrivals import stored_so_far
-from workers.audience import Audience, LeftOut, NoTransferBasis
+from workers.audience import Audience, NoTransferBasis
 from workers.gate import Reader, ReadRefused
+from workers.members import LeftOut
 from workers.services import Services
 from workers.stores.keys import ACTIVE, key_id
 from workers.stores.suppression import No, Suppressions
@@ -314,9 +315,10 @@ async def test_an_agreement_withdrawn_between_the_read_and_the_look_counts(bench
     whom, client = await held(bench, Case.CONTACT, Case.CLIENT)
     await bench.send(factories.agreed(whom, invited), factories.agreed(client, invited))
     wanted = audience(bench, invited)
-    read = await wanted._read("", 1_000)  # as the walk reads a page ahead
+    persons = await bench.services.people.page("", 1_000)
+    read = await wanted._read(await wanted._asked(), persons)  # as the walk reads pages ahead
     later = factories.NOON + timedelta(hours=1)
     await bench.send(*(factories.agreed(one, invited, later, given=False) for one in (whom, client)))
-    page = await wanted._page(read)
+    page = await wanted._page(read, None)
     assert [member.email for member in page.members] == [client.email], "whose own record serves it"
     assert page.left_out == {LeftOut.OTHER_PURPOSE: 1}

@@ -20,8 +20,9 @@ from tests.workers.bench import Bench
 from workers import audience as audience_module
 from workers import visits as visits_module
 from workers.arrivals import stored_so_far
-from workers.audience import Audience, LeftOut
+from workers.audience import Audience
 from workers.gate import Reader, ReadRefused
+from workers.members import LeftOut
 from workers.rules.joining import Apart
 from workers.stores.suppression import No
 from workers.stores.tombstones import of_device
@@ -50,6 +51,12 @@ async def visited(bench: Bench, device: str, at: datetime, url: str = URL) -> No
 
 def audience(bench: Bench, purpose: Purpose = FOLLOW_UP, reader: Reader = MARKETING, **given: Any) -> Audience:
     return Audience(bench.services, reader, purpose, **given)
+
+
+async def read_ahead(wanted: Audience) -> Any:
+    """As the walk reads a page while it uses the one before."""
+    persons = await wanted.services.people.page("", 1_000)
+    return await wanted._read(await wanted._asked(), persons)
 
 
 async def shown(bench: Bench, purpose: Purpose = FOLLOW_UP) -> tuple[dict[str, list[str]], Counter[LeftOut]]:
@@ -122,9 +129,9 @@ async def test_consent_withdrawn_between_the_read_and_the_look_counts(bench: Ben
     await agreed(bench, "d-1")
     await downloaded(bench, "d-1")
     wanted = audience(bench)
-    read = await wanted._read("", 1_000)  # as the walk reads a page ahead
+    read = await read_ahead(wanted)
     await agreed(bench, "d-1", NOON + HOUR, yes=False)
-    page = await wanted._page(read)
+    page = await wanted._page(read, None)
     assert (page.members, page.left_out) == ([], {LeftOut.CONSENT_REFUSED: 1})
 
 
@@ -133,10 +140,10 @@ async def test_consent_that_runs_out_between_the_read_and_the_look_counts(bench:
     await downloaded(bench, "d-1")
     bench.clock.at = THIRTEEN_MONTHS - timedelta(milliseconds=1)
     wanted = audience(bench)
-    read = await wanted._read("", 1_000)
-    assert len((await wanted._page(read)).members) == 1
+    read = await read_ahead(wanted)
+    assert len((await wanted._page(read, None)).members) == 1
     bench.clock.at = THIRTEEN_MONTHS
-    page = await wanted._page(await wanted._read("", 1_000))
+    page = await wanted._page(await read_ahead(wanted), None)
     assert (page.members, page.left_out) == ([], {LeftOut.CONSENT_EXPIRED: 1})
 
 
@@ -235,7 +242,7 @@ async def test_a_look_that_trusts_what_was_read_before_is_noticed(
     await agreed(bench, "d-1")
     whom = await downloaded(bench, "d-1")
     wanted = audience(bench)
-    read = await wanted._read("", 1_000)
+    read = await read_ahead(wanted)
     early = await wanted._visits.judged(read.visits)
     await agreed(bench, "d-1", NOON + HOUR, yes=False)
 
@@ -243,7 +250,7 @@ async def test_a_look_that_trusts_what_was_read_before_is_noticed(
         return early
 
     monkeypatch.setattr(visits_module.DeviceVisits, "judged", judged_before)
-    assert [member.email for member in (await wanted._page(read)).members] == [whom.email]
+    assert [member.email for member in (await wanted._page(read, None)).members] == [whom.email]
 
 
 async def test_a_join_that_asks_nobody_is_noticed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,9 +18,10 @@ from aiohttp import web
 
 from schemas.errors import InvalidBody, InvalidMessage, Problem
 from schemas.terms import Purpose
-from workers.audience import PAGE, Audience, NoTransferBasis, rows
+from workers.audience import PAGE, Audience, NoTransferBasis
 from workers.desk.accounts import ACCOUNT
 from workers.gate import Reader, ReadRefused
+from workers.members import rows
 from workers.one_click import OneClickLinks
 from workers.services import Services
 from workers.web import Refused, answer

@@ -37,7 +37,7 @@ def active_until(
 
     ``anchor`` and ``active`` are the retention rule's; ``happened``: the anchor events about this record.
     """
-    known = [event.at for event in happened if event.anchor is anchor and event.at >= since]
+    known = [event.at for event in happened if event.anchor == anchor and event.at >= since]
     if anchor in _FROM_THE_START:
         known.append(since)
     return end_of_period(max(known), active) if known else None

@@ -126,9 +126,12 @@ class Gathered:
 
     async def _find_all(self, field: str, fields: tuple[str, ...], asked: list[list[Any]]) -> list[list[Document]]:
         found = await self._find(field, fields, _union(asked))
+        if not found:
+            return [[] for _ in asked]
         if field == "_id":  # one document a value at most
             by_id = {document["_id"]: document for document in found}
-            return [[dict(by_id[value]) for value in values if value in by_id] for values in asked]
+            chosen = [[by_id[value] for value in values if value in by_id] for values in asked]
+            return chosen if len(asked) == 1 else [list(map(dict, documents)) for documents in chosen]
         by_value: defaultdict[Any, list[Document]] = defaultdict(list)
         for document in found:
             for value in dict.fromkeys(_held(document, field)):
@@ -201,7 +204,9 @@ class Gathered:
         return [result.matched_count == len(changes)] * len(asked)
 
 
-def _union(asked: Iterable[Iterable[Any]]) -> list[Any]:
+def _union(asked: Sequence[list[Any]]) -> list[Any]:
+    if len(asked) == 1:
+        return asked[0]
     return list(dict.fromkeys(value for values in asked for value in values))
 
 

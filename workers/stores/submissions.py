@@ -9,7 +9,7 @@ Source: R1, R2, R13; design § 4 "A person", "Purpose links".
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -97,15 +97,15 @@ class Submissions:
             owners.setdefault(bytes(one["device"]), set()).add(one["person"])
         return owners
 
-    async def between(self, after: str, last: str, cases: Iterable[str]) -> list[Document]:
-        """What a reader needs of the submissions of these cases, of the persons from beyond ``after`` to ``last``."""
-        wanted: Document = {"person": {"$gt": after, "$lte": last}, "case": {"$in": list(cases)}}
+    async def between(self, first: str, last: str, cases: Iterable[str]) -> list[Document]:
+        """What a reader needs of the submissions of these cases, of the persons from ``first`` to ``last``."""
+        wanted: Document = {"person": {"$gte": first, "$lte": last}, "case": {"$in": list(cases)}}
         with available():
             return await self._submissions.find(wanted, _READABLE, batch_size=ONE_REPLY).to_list(None)
 
-    async def links_between(self, after: str, last: str, bearing: Mapping[str, str]) -> list[Document]:
-        """The links of the same persons that say this, live or not: all but which basis and rule they had."""
-        wanted: Document = {"person": {"$gt": after, "$lte": last}, **bearing}
+    async def links_between(self, first: str, last: str, bearing: tuple[str, str]) -> list[Document]:
+        """The links of the same persons that say this of themselves, live or not: all but basis and rule."""
+        wanted: Document = {"person": {"$gte": first, "$lte": last}, bearing[0]: bearing[1]}
         with available():
             return await self._links.find(wanted, _BEARING, batch_size=ONE_REPLY).to_list(None)
 

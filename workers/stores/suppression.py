@@ -63,6 +63,8 @@ class Suppressions:
         refs = {email: self._references.suppression(email) for email in emails}
         asked = [ref for under in refs.values() for ref in under]
         found = {bytes(one["_id"]): one["no"] for one in await self._gathered.having("_id", asked)}
+        if not found:
+            return {email: {} for email in refs}
         return {email: _latest(found[ref] for ref in under if ref in found) for email, under in refs.items()}
 
 

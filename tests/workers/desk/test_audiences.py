@@ -18,7 +18,7 @@ from tests.workers.bench import Bench
 from tests.workers.desk.conftest import Chair
 from workers import audience as audience_module
 from workers.arrivals import stored_so_far
-from workers.audience import LeftOut
+from workers.members import LeftOut
 from workers.one_click import named_in
 from workers.stores.suppression import No
 
