@@ -24,6 +24,7 @@ from workers import slips
 from workers.cases.reconciler import reconcile
 from workers.cases.rounds import LOOK_AGAIN, make_rounds
 from workers.objecting import enter_address
+from workers.retention.sweep import look_at_due
 from workers.services import utc_now
 from workers.slips import Told, leave_slip
 from workers.status import look_around
@@ -209,6 +210,20 @@ async def test_an_erasure_that_begins_meanwhile_keeps_them_out(
         monkeypatch.setattr(slips, "_stands", lambda *_: True)
     await bench.send(factories.unsubscribed(bench.services.trust.references, whom, person=person))
     assert (await make_rounds(court.desk) == 0) is not broken
+
+
+async def test_what_they_said_no_to_may_be_deleted_before_the_round_is_made(bench: Bench, court: Court) -> None:
+    whom, said = someone(), utc_now()
+    form = factories.form(Case.NEWSLETTER, whom, received=said - timedelta(hours=2))
+    await bench.send(form, factories.confirmed(form, said - timedelta(hours=1)))
+    await bench.send(
+        factories.unsubscribed(bench.services.trust.references, whom, said, person=await person_of(bench, whom))
+    )
+    await look_at_due(bench.services)
+    assert bench.collection("submissions") == []
+    await make_rounds(court.desk)
+    await court.post()
+    assert asked(court) == each_once([whom])
 
 
 async def test_what_staff_enter_goes_into_a_round_known_or_not(bench: Bench, court: Court) -> None:
