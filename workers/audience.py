@@ -226,7 +226,9 @@ class Audience:
             self._visits.judged(read.visits),
             self._agreeing(read.lenders),
         )
-        since = _Said(stones, joined if self._visits.wanted else None, frozenset(agreeing.values()))
+        since = _Said(
+            self.services.clock(), stones, joined if self._visits.wanted else None, frozenset(agreeing.values())
+        )
         members = []
         for person in read.live:
             records = read.found.get(person)
@@ -238,7 +240,9 @@ class Audience:
         return members
 
     def _member(self, asked: Asked, records: _Records, said: _Said, no: Mapping[Purpose, datetime]) -> Member | LeftOut:
-        standing: Sequence[_Record] = records.best
+        standing: Sequence[_Record] = [one for one in records.best if is_live(one.until, said.now)]
+        if not standing:  # over since it was read
+            return LeftOut.PERIOD_OVER
         if said.stones:
             skew = self.services.skew
             standing = [one for one in standing if stands(one.submission, records.stone, said.stones, skew)]
@@ -302,8 +306,9 @@ class _Records(NamedTuple):
 
 
 class _Said(NamedTuple):
-    """What the last look found: tombstones, devices where the purpose rests on visits, and who expressly agrees."""
+    """What the last look found, when: tombstones, devices where the purpose rests on visits, who expressly agrees."""
 
+    now: datetime
     stones: Mapping[str, datetime]
     joined: Mapping[bytes, Joined] | None
     agreeing: frozenset[str]

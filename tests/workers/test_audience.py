@@ -97,6 +97,32 @@ async def test_past_its_date_nobody_is_left_whether_or_not_a_sweep_has_run(bench
     assert await everybody(audience(bench)) == ([], {LeftOut.PERIOD_OVER: 1})
 
 
+async def read_ahead(wanted: Audience) -> Any:
+    """As the walk reads pages while it uses one."""
+    persons = await wanted.services.people.page("", 1_000)
+    return await wanted._read(await wanted._asked(), persons)
+
+
+async def test_whose_date_comes_between_the_read_and_the_look_is_left_out(bench: Bench) -> None:
+    await held(bench, Case.CONTACT)
+    bench.clock.at = THREE_YEARS - timedelta(milliseconds=1)
+    wanted = audience(bench)
+    read = await read_ahead(wanted)
+    bench.clock.at = THREE_YEARS
+    page = await wanted._page(read, None)
+    assert (page.members, page.left_out) == ([], {LeftOut.PERIOD_OVER: 1})
+
+
+@pytest.mark.parametrize("why", ["erased", "suppressed"])
+async def test_who_goes_between_the_read_and_the_look_is_left_out(bench: Bench, why: str) -> None:
+    first, second = await held(bench, Case.CONTACT, Case.CONTACT)
+    wanted = audience(bench)
+    read = await read_ahead(wanted)
+    await (bench.services.forgetting.forget(first.email) if why == "erased" else suppress(bench.services, first))
+    page = await wanted._page(read, None)
+    assert ([member.email for member in page.members], page.left_out) == ([second.email], {LeftOut(why): 1})
+
+
 async def test_who_was_erased_is_gone_and_while_it_runs_is_left_out(bench: Bench) -> None:
     first, second = await held(bench, Case.CONTACT, Case.CONTACT)
     services = bench.services
@@ -315,8 +341,7 @@ async def test_an_agreement_withdrawn_between_the_read_and_the_look_counts(bench
     whom, client = await held(bench, Case.CONTACT, Case.CLIENT)
     await bench.send(factories.agreed(whom, invited), factories.agreed(client, invited))
     wanted = audience(bench, invited)
-    persons = await bench.services.people.page("", 1_000)
-    read = await wanted._read(await wanted._asked(), persons)  # as the walk reads pages ahead
+    read = await read_ahead(wanted)
     later = factories.NOON + timedelta(hours=1)
     await bench.send(*(factories.agreed(one, invited, later, given=False) for one in (whom, client)))
     page = await wanted._page(read, None)
