@@ -255,7 +255,9 @@ async def test_an_audience_is_an_address_a_line_and_says_who_is_left_out(bench: 
     assert (said.exit_code, said.stdout) == (0, f"{whom.email}\n")
     assert json.loads(said.stderr) == {"members": 1, "no_such_purpose": 1}
     said = await staff("audience", "sales-prospecting", "--subsidiary", "us", "--by", "mailer", "--json")
-    assert json.loads(said.stdout)["last_name"] == whom.last_name
+    row = json.loads(said.stdout)
+    assert (row["last_name"], row["headers"]) == (whom.last_name, None)
+    assert "GREFFIER_PUBLIC_URL is not set" in said.stderr
     assert bench.collection("reads", "evidence")[-1]["reader"] == "mailer"
 
 

@@ -13,7 +13,7 @@ from pymongo import MongoClient, ReadPreference
 
 from schemas.errors import StoreUnavailable
 from schemas.routes import SUBMISSIONS
-from schemas.terms import Case, Purpose, SuppressionGround
+from schemas.terms import Case, Department, Purpose, SuppressionGround
 from tests import factories
 from tests.factories import NOON
 from tests.workers.bench import Bench, open_bench, settings_for
@@ -26,6 +26,8 @@ from tests.workers.retention.people import (
     sweep_all,
 )
 from tests.workers.stores.recording import Asked, recorded
+from workers.audience import Audience
+from workers.gate import Reader
 from workers.local import EmbeddedMongo
 from workers.retention.purge import purge_expired, purge_remarks
 from workers.retention.sweep import look_at_due
@@ -86,7 +88,7 @@ async def asked(
 
 
 async def test_every_query_goes_by_an_index(asked: tuple[Bench, list[Asked]]) -> None:
-    """All that the shipped actors, gate and erasure ask while people come, return, visit, and are erased."""
+    """All that the shipped actors, gate, audience and erasure ask while people come, return, visit, and are erased."""
     bench, queries = asked
     await _everything(bench)
     shapes = {query.shape: query for query in queries}
@@ -118,6 +120,10 @@ async def _everything(bench: Bench) -> None:
     await bench.send(factories.form(Case.JOB_APPLICATION, whom, event_id=applied.id))
     await bench.send(factories.choice(device, NOON + timedelta(minutes=1), analytics=False))
     await bench.read(whom.email)
+    await bench.send(factories.form(Case.WHITE_PAPER, whom, device_id=device))
+    for purpose in (Purpose.SALES_PROSPECTING, Purpose.DOWNLOAD_FOLLOW_UP):
+        await bench.read(whom.email, purpose)
+        await Audience(bench.services, Reader("mailer", Department.MARKETING_SALES), purpose).page()
     no = No(frozenset([Purpose.SALES_PROSPECTING]), SuppressionGround.OBJECTION, NOON)
     await bench.services.suppressions.add("nobody@example.org", no)
     await bench.services.forgetting.forget(whom.email)
