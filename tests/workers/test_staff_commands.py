@@ -22,6 +22,7 @@ from schemas.terms import Case
 from tests import factories
 from tests.factories import Someone
 from tests.workers.bench import Bench
+from tests.workers.retention.people import APPLICATION_OVER, applicant, sweep_all
 from workers.actors.dead import park_dead
 from workers.broker import DeadLetter
 from workers.commands import register_commands
@@ -318,3 +319,28 @@ async def test_an_overdue_notice_is_listed_without_a_name_and_an_alarm(bench: Be
     said = await staff("status", "--json")
     assert said.exit_code == 1
     assert json.loads(said.stdout)["notices"] == {"due_soon": 0, "overdue": 1}
+
+
+async def test_the_archive_is_read_for_a_reason_by_whom_it_concerns(bench: Bench, staff: Staff) -> None:
+    whom = await applicant(bench)
+    bench.clock.at = APPLICATION_OVER
+    await sweep_all(bench.services)
+    asked = ("archive", "read", whom.email, "--by", "clerk.sample", "--json")
+    shown = await staff(*asked, "--department", "administration", "--reason", "claim 2027-14")
+    assert (shown.exit_code, json.loads(shown.stdout)["last_day"]) == (0, "2032-02-20")
+    refused = await staff(*asked, "--department", "it", "--reason", "claim 2027-14")
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    without = await staff(*asked, "--department", "administration", "--reason", "who?")
+    assert (without.exit_code, without.stdout) == (1, "")
+
+
+async def test_the_preview_names_nobody_and_says_what_would_go(bench: Bench, staff: Staff) -> None:
+    whom = await applicant(bench)
+    told = await staff("retention", "preview", "--at", "2027-02-21", "--json")
+    [line] = json.loads(told.stdout)["going"]
+    assert (line["what"], line["purpose"], line["records"]) == ("archived", "recruitment", 1)
+    assert quotes(told, whom) == []
+    early = await staff("retention", "preview", "--at", "2027-02-19", "--json")
+    assert json.loads(early.stdout)["going"] == []
+    status = json.loads((await staff("status", "--json")).stdout)["retention"]
+    assert (status["swept"], status["held"], status["no_to_deletion"]) == (None, 0, None)
