@@ -7,6 +7,7 @@ Source: R11, R13, R15; P9; retention-defaults § 2, § 5, § 6.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -44,11 +45,11 @@ async def purge_archive(services: Services) -> Done:
     undone = {one["_id"] for one in left}
     known = [Archived(one, kept_until(services.trust.register, one)) for one in page if one["_id"] not in undone]
     over = [one.document for one in known if one.until <= now]
-    held = await services.keys.held({_key(one) for one in over})
+    held, last = await asyncio.gather(services.keys.held({_key(one) for one in over}), _last_keys(services, over))
     going = [one for one in over if _key(one) not in held]
     part = f"{PURGE_ARCHIVE}/{wire_moment(walk.began)}/{walk.part}"
     await services.disposals.count(part, civil_day(now), _disposed(going))
-    kept = await services.keys.destroy_all(await _last_keys(services, going))
+    kept = await services.keys.destroy_all(last - held)
     gone = [one for one in going if _key(one) not in kept]
     await _undo(services, gone)
     counts = {"purged": len(gone), "held": len(over) - len(gone), "left_behind": len(left)}
@@ -119,15 +120,14 @@ def _disposed(gone: Sequence[Document]) -> Mapping[Disposed, int]:
     return Counter(lines)
 
 
-async def _last_keys(services: Services, going: Sequence[Document]) -> list[str]:
+async def _last_keys(services: Services, going: Sequence[Document]) -> frozenset[str]:
     """The keys of whom nothing is left: neither in the archive, nor in use, from where more may come."""
     if not going:
-        return []
+        return frozenset()
     events, persons = {one["_id"] for one in going}, {one["person"] for one in going}
-    others = await services.archive.of_persons(persons, "_id")
-    staying = {one["person"] for one in others if one["_id"] not in events}
-    staying |= {one["_id"] for one in await services.people.by_id(persons - staying)}
-    return [key_id(person, ARCHIVE) for person in persons - staying]
+    others, in_use = await asyncio.gather(services.archive.of_persons(persons, "_id"), services.people.by_id(persons))
+    staying = {one["person"] for one in others if one["_id"] not in events} | {one["_id"] for one in in_use}
+    return frozenset(key_id(person, ARCHIVE) for person in persons - staying)
 
 
 async def _left_behind(services: Services, page: Sequence[Document], now: datetime) -> list[Document]:
