@@ -71,11 +71,18 @@ async def _keep_confirmations(services: Services, arrived: Sequence[Arrived]) ->
     stones = await services.tombstones.look(
         stone for one in kept for stone in (of_event(one.key), of_event(_about(one)))
     )
-    late = [one.key for one in kept if of_event(one.key) in stones or of_event(_about(one)) in stones]
-    await refuse(services, late, ERASED)
+    late = [one for one in kept if of_event(one.key) in stones or of_event(_about(one)) in stones]
     if late:
-        await services.confirmations.undo(late)
-    return [_about(one) for one in kept if one.key not in late]
+        await refuse(services, [one.key for one in late], ERASED)
+        await services.confirmations.undo(one.key for one in late)
+        await _unlink_what_is_gone(services, [_about(one) for one in late])
+    return [_about(one) for one in kept if one not in late]
+
+
+async def _unlink_what_is_gone(services: Services, subscriptions: list[str]) -> None:
+    """Take back what an attempt linked that died before its look: nothing names it once its subscription is erased."""
+    standing = {one["_id"] for one in await services.submissions.find({"_id": {"$in": subscriptions}}, "_id")}
+    await services.submissions.undo(set(subscriptions) - standing)
 
 
 def _about(one: Arrived) -> str:

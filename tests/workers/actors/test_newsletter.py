@@ -12,6 +12,7 @@ from tests import factories
 from tests.factories import NOON
 from tests.workers.bench import Bench
 from workers.services import Services, services_over
+from workers.stores.tombstones import of_event
 
 LAST_DAY_ENDS = datetime(2026, 11, 27, 23, tzinfo=UTC)  # seven days after noon of 20 November, last day included
 
@@ -101,3 +102,25 @@ def _without_double_opt_in(services: Services) -> Services:
     newsletter = register.newsletter.model_copy(update={"double_opt_in": False})
     trust = replace(services.trust, register=register.model_copy(update={"newsletter": newsletter}))
     return services_over(services.databases, services.uploads, trust, services.clock, services.skew)
+
+
+async def test_what_a_dead_attempt_linked_goes_when_its_message_comes_again(bench: Bench) -> None:
+    """It had found the subscription, and wrote its links when the erasure was over; then its worker died."""
+    whom = factories.someone()
+    subscribed = factories.form(Case.NEWSLETTER, whom)
+    confirmed = await bench.send(subscribed, factories.confirmed(subscribed, NOON))
+    links = bench.collection("links")
+    await bench.services.forgetting.forget(whom.email)
+    await bench.services.submissions.insert_links(links)
+    await bench.deliver(confirmed, "newsletter")
+    assert bench.collection("links") == []
+
+
+async def test_a_late_confirmation_takes_nothing_from_what_a_hold_keeps(bench: Bench) -> None:
+    whom = factories.someone()
+    subscribed = factories.form(Case.NEWSLETTER, whom)
+    await bench.send(subscribed)
+    confirmed = await bench.send(factories.confirmed(subscribed, NOON))
+    await bench.services.tombstones.write([of_event(subscribed.key)])  # an erasure that leaves this record
+    await bench.deliver(confirmed, "newsletter")
+    assert len(bench.collection("links")) == 2
