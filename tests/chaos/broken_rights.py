@@ -103,7 +103,7 @@ def tombstone_after_the_deletion(monkeypatch: pytest.MonkeyPatch) -> None:
     def begin_nameless(self: Journal, tasks: Iterable[Begun], at: datetime) -> None:
         asked = list(tasks)
         for task, right, subject, _ in asked:
-            told = {"right": right.value, "received_at": wire_moment(subject.received_at)}
+            told = {"right": right.value, "received_at": wire_moment(subject.received_at), "at": wire_moment(at)}
             stones[task] = {"line": "begun", "task": f"{task}-stone", **told, "marks": self.marks(subject), "stood": []}
         with pytest.MonkeyPatch.context() as nameless:
             nameless.setattr(Journal, "marks", lambda *_: [])

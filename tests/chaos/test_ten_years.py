@@ -10,7 +10,7 @@ import pytest
 from schemas.ticks import EXPIRED_VISITS, PURGE_ARCHIVE, SWEEPS
 from tests.chaos.decade import Decade
 from tests.workers.bench import Bench
-from workers import audience, gate
+from workers import gate
 from workers.actors import chores
 from workers.services import Services
 
@@ -35,8 +35,8 @@ def reads_past_the_date(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gate, "is_live", lambda *_: True)
 
 
-def audience_without_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audience, "ended", lambda *_: False)
+def reads_without_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "ended", lambda *_: False)
 
 
 def visits_outlive_their_consent(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,7 +57,7 @@ async def nothing_due(_: Services) -> chores.Part:
 
 BROKEN: list[Callable[[pytest.MonkeyPatch], Any]] = [
     reads_past_the_date,
-    audience_without_the_list,
+    reads_without_the_list,
     visits_outlive_their_consent,
     one_shard_is_never_swept,
     the_archive_is_never_purged,

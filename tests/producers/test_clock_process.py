@@ -22,6 +22,7 @@ from producers.clock import Clock
 from producers.settings import ClockSettings
 from schemas.errors import ConfigurationError
 from schemas.routes import CLOCK_LEASE, RETENTION
+from schemas.ticks import SCHEDULE
 from tests.producers.conftest import Installation, Letters
 from tests.producers.test_clock import LEASE_MS, planned
 from tests.waiting import until
@@ -141,7 +142,7 @@ async def test_told_to_stop_it_gives_the_lease_back(pair: Pair) -> None:
 
 async def test_the_command_publishes_the_schedule_and_answers_probes(spawn: Spawn, letters: Letters) -> None:
     clock = spawn("-m", "schemas", "clock")
-    await until(lambda: len(planned(letters)) == 3, 60, what="each chore's latest tick")
+    await until(lambda: len(planned(letters)) == len(SCHEDULE), 60, what="each chore's latest tick")
     port = (clock.said("clock_open") or {})["port"]
 
     def ask(path: str) -> str:
