@@ -22,6 +22,7 @@ from typing import Any, Final
 from pymongo import MongoClient, WriteConcern
 from uuid_utils import uuid7
 
+from schemas.interpreter import collect_seldom
 from schemas.keyring import generate_keys, read_wrapping_keys
 from schemas.subject import ReferenceUse
 from schemas.terms import Case
@@ -74,6 +75,7 @@ def retention(people: int, rounds: int) -> Figures:
 async def _measured(keys: Path, mongo_url: str, redis_url: str, people: int, rounds: int) -> dict[str, list[float]]:
     settings = settings_for(mongo_url, _PREFIX, keys)
     found: dict[str, list[float]] = {"move": [], "raw_move": [], "purge": [], "raw_purge": []}
+    collect_seldom()  # as a worker does; both sides gain by it
     with MongoClient[Document](mongo_url, tz_aware=True, w="majority", journal=True) as driver:
         async with open_bench(settings, Trust.read(settings), keys, redis_url, driver) as bench:
             sample = await _sample(bench)
