@@ -75,14 +75,9 @@ async def _keep_confirmations(services: Services, arrived: Sequence[Arrived]) ->
     if late:
         await refuse(services, [one.key for one in late], ERASED)
         await services.confirmations.undo(one.key for one in late)
-        await _unlink_what_is_gone(services, [_about(one) for one in late])
+        # Also what an attempt linked that died before its look: nothing names it once its subscription is erased.
+        await services.submissions.undo_links_of_nothing([_about(one) for one in late])
     return [_about(one) for one in kept if one not in late]
-
-
-async def _unlink_what_is_gone(services: Services, subscriptions: list[str]) -> None:
-    """Take back what an attempt linked that died before its look: nothing names it once its subscription is erased."""
-    standing = {one["_id"] for one in await services.submissions.find({"_id": {"$in": subscriptions}}, "_id")}
-    await services.submissions.undo(set(subscriptions) - standing)
 
 
 def _about(one: Arrived) -> str:

@@ -338,12 +338,7 @@ async def _take_back(services: Services, records: list[_Record]) -> None:
     """
     if records:
         await services.files.undo(file for record in records for file in record.files)
-        found = await services.submissions.find({"_id": {"$in": [record.key for record in records]}}, "digest")
-        standing = {one["_id"]: bytes(one["digest"]) for one in found}
-        own = [
-            record.key for record in records if standing.get(record.key, record.arrived.digest) == record.arrived.digest
-        ]
-        await services.submissions.undo(own)
+        await services.submissions.undo_own({record.key: record.arrived.digest for record in records})
         await _uproot(services, records, coming_back=False)
 
 

@@ -9,7 +9,7 @@ Source: R1, R2, R13; design § 4 "A person", "Purpose links".
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -122,18 +122,37 @@ class Submissions:
         """The anchor events about these references and these submissions."""
         return await self.anchors.about(refs, events)
 
-    async def undo(self, keys: Iterable[str], persons: Iterable[str] | None = None) -> int:
-        """Take back the submissions of these events and their links: those of these persons, or whoever's they are.
-
-        How many submissions there were.
-        """
-        gone: list[str] = list(keys)
-        owned: Document = {} if persons is None else {"person": {"$in": list(persons)}}
-        if not gone:
+    async def undo(self, keys: Iterable[str], persons: Iterable[str]) -> int:
+        """Take back these persons' submissions of these events, and their links; how many submissions there were."""
+        gone: Document = {"$in": list(keys)}
+        owned: Document = {"person": {"$in": list(persons)}}
+        if not gone["$in"]:
             return 0
         with available():
-            await self._links.delete_many({"submission": {"$in": gone}, **owned})
-            return (await self._submissions.delete_many({"_id": {"$in": gone}, **owned})).deleted_count
+            await self._links.delete_many({"submission": gone, **owned})
+            return (await self._submissions.delete_many({"_id": gone, **owned})).deleted_count
+
+    async def undo_own(self, digests: Mapping[str, bytes]) -> None:
+        """Take back the submissions that these events wrote, whoever's they are. ``digests``: of each, its body's.
+
+        Asked for with their digest as they go: another body may stand under that id at any moment, and stays.
+        """
+        if digests:
+            own = [{"_id": key, "digest": digest} for key, digest in digests.items()]
+            with available():
+                await self._submissions.delete_many({"$or": own})
+            await self.undo_links_of_nothing(digests)
+
+    async def undo_links_of_nothing(self, submissions: Iterable[str]) -> None:
+        """Take back the links of those of these submissions that are gone."""
+        asked: Document = {"$in": list(submissions)}
+        with available():
+            # The links before what they hang on: those that a new body under this id brings are not among them.
+            links = await self._links.find({"submission": asked}, {"submission": 1, "person": 1}).to_list(None)
+            standing = {one["_id"] async for one in self._submissions.find({"_id": asked}, {"_id": 1})}
+            gone = [{"_id": one["_id"], "person": one["person"]} for one in links if one["submission"] not in standing]
+            if gone:
+                await self._links.delete_many({"$or": gone})
 
     async def undo_said_about(self, events: Iterable[str]) -> None:
         """Take back what is said about these events."""
