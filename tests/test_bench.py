@@ -22,9 +22,11 @@ KEYS = {
     "latency": {"bench", "n", "p50_ms", "p99_ms", "lone_p50_ms", "offered_per_s"},
     "idle": {"bench", "n", "core_percent"},
 }
+ALIKE = {"submissions", "latency", "idle"}
+"""Their stage is that of the others."""
 
 
-@pytest.mark.parametrize("name", KEYS)
+@pytest.mark.parametrize("name", [pytest.param(one, marks=pytest.mark.slow if one in ALIKE else ()) for one in KEYS])
 def test_a_benchmark_prints_one_json_object_with_its_figures(name: str) -> None:
     figures = measured(name, patience_s=100)
     assert KEYS[name] <= figures.keys()
