@@ -8,6 +8,7 @@ controller            every namespace of ours, and load dramatiq's script
 door                  put batches and files in, count what waits; read nothing that was put in
 clock                 lead the other clocks, put ticks into ``retention``
 desk                  see by their ids which messages wait that may bring a "no"; read none
+counter               leave receipts in ``from.<code>`` of who is served over HTTP, hear that an order waits; read none
 subsidiary-<code>     consume ``to.<code>`` and leave receipts in ``from.<code>``; no key of anybody else
 default               ``PING``, for a health check without a password
 ===================== =====================================================================================
@@ -35,6 +36,7 @@ CONTROLLER: Final = "controller"
 DOOR: Final = "door"
 CLOCK: Final = "clock"
 DESK: Final = "desk"
+COUNTER: Final = "counter"
 
 _HANDSHAKE: Final = "+ping +hello +auth +client|setinfo"
 _ENQUEUE: Final = "+evalsha +zadd +hset +rpush +publish"
@@ -69,13 +71,14 @@ def subsidiary_user(code: str) -> str:
 
 def redis_users(register: Register) -> tuple[RedisUser, ...]:
     """Every user of an installation; a subsidiary that is served over HTTP has none."""
-    workers = [code for code, one in register.subsidiaries.items() if one.kind is SubsidiaryKind.WORKER]
+    workers = register.served(SubsidiaryKind.WORKER)
     return (
         RedisUser(OPERATOR, EVERYTHING),
         RedisUser(CONTROLLER, _controller()),
         RedisUser(DOOR, _door()),
         RedisUser(CLOCK, _clock()),
         RedisUser(DESK, _desk()),
+        RedisUser(COUNTER, _counter(register.served(SubsidiaryKind.HTTP))),
         *(RedisUser(subsidiary_user(code), _subsidiary(code)) for code in workers),
     )
 
@@ -121,8 +124,17 @@ def _desk() -> str:
     return f"resetkeys resetchannels -@all {hashes} {_HANDSHAKE} +hkeys +multi +exec"
 
 
+def _counter(codes: Iterable[str]) -> str:
+    own = f"resetkeys resetchannels -@all {_HANDSHAKE} +subscribe +unsubscribe"
+    return " ".join([own, *(f"&{order_namespace(code)}:wake {_receipts(code, '+hlen')}" for code in codes)])
+
+
 def _subsidiary(code: str) -> str:
-    to, back = order_namespace(code), receipt_namespace(code)
+    to = order_namespace(code)
     orders = f"(~{to} ~{to}:* &{to}:wake {_CONSUME})"
-    receipts = f"(~{back} %W~{back}:* &{back}:wake {_ENQUEUE})"
-    return f"resetkeys resetchannels -@all {_HANDSHAKE} {orders} {receipts}"
+    return f"resetkeys resetchannels -@all {_HANDSHAKE} {orders} {_receipts(code)}"
+
+
+def _receipts(code: str, *more: str) -> str:
+    back = receipt_namespace(code)
+    return f"({' '.join([f'~{back} %W~{back}:* &{back}:wake', _ENQUEUE, *more])})"

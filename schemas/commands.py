@@ -75,6 +75,23 @@ def packages(folder: Annotated[Path, typer.Argument(help="what `keys generate` m
     print(f"key made in {folder / 'controller'} and {folder / 'counter'}")
 
 
+@keys_app.command("subsidiary")
+def subsidiary(
+    folder: Annotated[Path, typer.Argument(help="what `keys generate` made")],
+    code: Annotated[str, typer.Argument(help="the subsidiary's code in the register")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="a new folder, to be handed to the office")],
+) -> None:
+    """Make a subsidiary's keys, and make it known to controller and counter; restart the workers of `rights`."""
+    from schemas.party_keys import add_subsidiary
+
+    try:
+        add_subsidiary(folder / "controller", out, code)
+    except FileExistsError:
+        print(f"greffier: {out} is there already; keys are never overwritten", file=sys.stderr)
+        raise typer.Exit(1) from None
+    print(f"keys of {code} made in {out}: hand the folder over, and keep no copy")
+
+
 @keys_app.command("rotate-suppression")
 def rotate_suppression(folder: Annotated[Path, typer.Argument(help="the controller's key folder")]) -> None:
     """Give the suppression list a new key, beside those it has. Then restart whoever reads that folder."""

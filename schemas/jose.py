@@ -102,11 +102,7 @@ def verify(token: str, peer: Signatory, kind: str, *, audience: str, now: dateti
     Raises :class:`InvalidMessage`: ``unknown_key``, ``bad_signature``, ``wrong_kind``, ``wrong_issuer``,
     ``wrong_audience``, ``expired``, ``from_the_future``, ``malformed_token``.
     """
-    try:
-        unverified = jws.extract_compact(token.encode("ascii", "replace"), registry=_SIGNED)
-        header = unverified.headers()
-    except (JoseError, ValueError, KeyError, TypeError):
-        raise InvalidMessage("malformed_token") from None
+    header = _header(token)
     if set(header) != {"alg", "kid", "typ"} or header["alg"] != SIGNATURE:
         raise InvalidMessage("bad_signature")  # no other algorithm, no embedded key, no crit: RFC 8725
     key = peer.verifying.get(str(header["kid"]))
@@ -121,6 +117,18 @@ def verify(token: str, peer: Signatory, kind: str, *, audience: str, now: dateti
     claims = _object(payload)
     _check_claims(claims, peer.party, audience, now)
     return claims
+
+
+def key_id(token: str) -> str:
+    """The key that a JWS names; whoever wrote it may name any. Raises :class:`InvalidMessage` ``malformed_token``."""
+    return str(_header(token).get("kid"))
+
+
+def _header(token: str) -> dict[str, Any]:
+    try:
+        return dict(jws.extract_compact(token.encode("ascii", "replace"), registry=_SIGNED).headers())
+    except (JoseError, ValueError, KeyError, TypeError):
+        raise InvalidMessage("malformed_token") from None
 
 
 def _check_claims(claims: Mapping[str, Any], issuer: str, audience: str, now: datetime | None) -> None:

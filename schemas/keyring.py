@@ -137,7 +137,8 @@ def generate_keys(folder: Path) -> None:
     write_json(controller / WRAPPING, _new_wrapping("wrap"))
     generate_controller_party(door, controller)
     generate_ledger_keys(controller)
-    write_text(counter / "tokens.public.json", read_text(door / "tokens.public.json"))
+    for source, name in ((door, "tokens.public.json"), (controller, "subsidiaries.public.json")):
+        write_text(counter / name, read_text(source / name))
     add_package_key(folder)
 
 

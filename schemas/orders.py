@@ -26,6 +26,12 @@ from schemas.terms import Right, StoreOutcome
 
 ORDER: Final = "greffier-order+jwt"
 RECEIPT: Final = "greffier-receipt+jwt"
+CALL: Final = "greffier-call+jwt"
+"""What a subsidiary served over HTTP shows with each call: a JWS of these claims and no others, ``jti`` among them."""
+COUNTER: Final = "counter"
+"""Whom a call is for."""
+CALL_LIFETIME: Final = timedelta(minutes=5)
+"""How long one may serve at most."""
 CONTROLLER: Final = "controller"
 """The controller's name as a party and as a store of its own."""
 

@@ -4,7 +4,8 @@
 file                            held by       what it can do
 =============================== ============= ==========================================================
 party.private.json              each party    sign as itself, open what is sealed to it
-subsidiaries.public.json        controller    check receipts, seal orders; per subsidiary code
+subsidiaries.public.json        controller,   check receipts, seal orders; per subsidiary code
+                                counter       tell who calls
 controller.public.json          subsidiaries  check orders, seal receipts
 journal.key                     subsidiaries  keyed hashes of the journal of what was erased
 tokens.private.json             controller,   make the tokens that are mailed to people
@@ -71,8 +72,11 @@ def add_subsidiary(controller: Path, folder: Path, code: str) -> None:
     _write_party(folder / _PRIVATE, keys)
     write_text(folder / "journal.key", base64.b64encode(secrets.token_bytes(32)).decode())
     write_json(folder / _CONTROLLER, as_peer(read_party(controller)))
-    known = read_json(controller / _PEERS)["subsidiaries"]
-    write_json(controller / _PEERS, {"subsidiaries": {**known, code: as_peer(keys)}})
+    known = {**read_json(controller / _PEERS)["subsidiaries"], code: as_peer(keys)}
+    write_json(controller / _PEERS, {"subsidiaries": known})
+    counter = controller.with_name("counter")
+    if counter.is_dir():
+        write_json(counter / _PEERS, {"subsidiaries": known})
 
 
 def _write_party(path: Path, keys: Keys) -> None:
@@ -88,7 +92,7 @@ def read_party(folder: Path) -> Keys:
 
 
 def read_subsidiaries(controller: Path) -> dict[str, Peer]:
-    """The subsidiaries a controller knows, by code. Raises :class:`schemas.errors.ConfigurationError`."""
+    """The subsidiaries a controller (or counter) knows, by code. Raises :class:`schemas.errors.ConfigurationError`."""
     with naming(_PEERS):
         return {code: _peer(found) for code, found in read_json(controller / _PEERS)["subsidiaries"].items()}
 

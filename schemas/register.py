@@ -44,7 +44,7 @@ from schemas.register_entries import (
 )
 from schemas.register_reading import read_mapping
 from schemas.register_values import Code
-from schemas.terms import Anchor, Case, CookiePurpose, Department, LawfulBasis, Purpose
+from schemas.terms import Anchor, Case, CookiePurpose, Department, LawfulBasis, Purpose, SubsidiaryKind
 
 __all__ = ["SHIPPED", "CaseRule", "LinkRule", "Register", "Subsidiary", "load_register", "parse_register"]
 
@@ -170,6 +170,10 @@ class Register(Entry):
     def prospecting(self) -> frozenset[Purpose]:
         """The purposes that an unsubscribe or an objection to prospecting ends. Source: R20, R24."""
         return frozenset(purpose for purpose, rule in self.purposes.items() if rule.prospecting)
+
+    def served(self, kind: SubsidiaryKind) -> tuple[str, ...]:
+        """The codes of the subsidiaries that take their orders this way. Source: R28."""
+        return tuple(code for code, one in self.subsidiaries.items() if one.kind is kind)
 
     def subsidiary(self, code: str) -> Subsidiary:
         """A subsidiary by its code. Raises KeyError where there is none."""

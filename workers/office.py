@@ -24,10 +24,12 @@ from dramatiq.errors import BrokerConnectionError
 from schemas.errors import ConfigurationError, Fault, QueueUnavailable
 from schemas.fields import wire_moment
 from schemas.jose import Keys, Peer
+from schemas.keyfiles import Replaceable
 from schemas.orders import RECEIPT_QUEUE, receipt_namespace
 from schemas.party_keys import read_controller, read_journal_key, read_party
 from workers import subsidiary_metrics as metrics
 from workers.broker import Hooks, Tuning, build_broker
+from workers.broker.errors import redis_errors_as_closed
 from workers.stores.subsidiaries.adapter import StoreAdapter
 from workers.stores.subsidiaries.journal import Journal
 
@@ -48,27 +50,12 @@ class Trust:
         if self.keys.party != code:
             raise ConfigurationError("keys", Fault("party.private.json", f"is of {self.keys.party}, not of {code}"))
         self.journal_key: Final = read_journal_key(folder)
-        self._folder = folder
-        self._version = self._look()
-        self._controller = read_controller(folder)
+        self._controller = Replaceable(folder / "controller.public.json", lambda: read_controller(folder))
 
     @property
     def controller(self) -> Peer:
         """The controller as it is known now; as it was known while its file cannot be read."""
-        version = self._look()
-        if version != self._version:
-            try:
-                self._controller, self._version = read_controller(self._folder), version
-            except ConfigurationError as error:
-                log.error("controller keys unreadable", faults=[str(fault) for fault in error.faults])
-        return self._controller
-
-    def _look(self) -> tuple[int, int] | None:
-        try:
-            found = (self._folder / "controller.public.json").stat()
-        except OSError:
-            return None
-        return found.st_mtime_ns, found.st_ino
+        return self._controller.now
 
 
 class RefusedLog:
@@ -115,6 +102,14 @@ class ReceiptQueue:
         )
         try:
             self._broker.enqueue(message)
+        except BrokerConnectionError:
+            raise QueueUnavailable("receipts") from None
+
+    def waiting(self) -> int:
+        """Messages that no controller has worked off. Blocks. Raises :class:`QueueUnavailable`."""
+        try:
+            with redis_errors_as_closed():
+                return int(self._broker.client.hlen(self._broker.bodies_key(RECEIPT_QUEUE)))
         except BrokerConnectionError:
             raise QueueUnavailable("receipts") from None
 

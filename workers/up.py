@@ -24,7 +24,7 @@ from typing import IO, Any
 
 import typer
 
-from schemas.acl import DESK, subsidiary_user
+from schemas.acl import COUNTER, DESK, subsidiary_user
 from schemas.desk_accounts import FILE as DESK_ACCOUNTS
 from schemas.errors import ConfigurationError, Fault
 from schemas.register import SHIPPED
@@ -97,7 +97,7 @@ class System:
     def _start_servers(self) -> None:
         self._servers = [open_redis(self.data), open_mongo(self.data)]
         if isinstance(self._servers[0], EmbeddedValkey):
-            users = [DESK, *map(subsidiary_user, self.offices)]
+            users = [DESK, COUNTER, *map(subsidiary_user, self.offices)]
             self._redis_passwords = make_redis_users(self._servers[0].users, self.register, users)
         if self.offices:
             self._office_server = EmbeddedMongo(self.offices[WITH_MONGODB].folder)
@@ -184,6 +184,8 @@ class System:
 
     def _counter(self) -> Child:
         env = {
+            "GREFFIER_REDIS_URL": self._redis_url_of(COUNTER),
+            "GREFFIER_REGISTER": str(self.register),
             "GREFFIER_MONGO_URL": self._servers[1].url,
             "GREFFIER_COUNTER_HOST": HOST,
             "GREFFIER_COUNTER_PORT": str(self._counter_port),

@@ -30,6 +30,8 @@ MAX_BODY: Final = 64 * 1024
 
 _RETRY_AFTER_S: Final = 5
 _DRAIN_S: Final = 10.0
+_LINGER_S: Final = 1.0
+"""How long the rest of a body is read that was refused, so that the answer is read at the other end."""
 
 log = structlog.get_logger("greffier.web")
 
@@ -111,7 +113,7 @@ class Listening:
     """One application on one port. ``async with Listening(...) as found``: open inside, drained after."""
 
     def __init__(self, application: web.Application, host: str, port: int) -> None:
-        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=_DRAIN_S)
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=_DRAIN_S, lingering_time=_LINGER_S)
         self._host = host
         self._port = port
 

@@ -23,6 +23,7 @@ from schemas.keyring import PACKAGES, read_wrapping_keys
 from schemas.ledger_keys import LedgerKeys, read_ledger_keys
 from schemas.party_keys import read_party, read_subsidiaries, read_token_key
 from schemas.routes import RIGHTS
+from schemas.terms import SubsidiaryKind
 from workers.actors.work import TIME_LIMIT_S
 from workers.broker import HardenedBroker, Tuning
 from workers.cases.desk import Desk
@@ -124,7 +125,8 @@ class Clerk:
     async def open(self, services: Services) -> None:
         """Open in the running event loop; receipts, due cases and the ledger are looked after from now on."""
         redis_url = self.settings.redis_url.get_secret_value()
-        self._posting = Posting(redis_url, self.tuning)
+        fetched = services.trust.register.served(SubsidiaryKind.HTTP)
+        self._posting = Posting(redis_url, self.tuning, fetched)
         self._dispatcher = Dispatcher(lambda store: dispatch(self.desk, store))
         self._rounds = Dispatcher(lambda _: make_rounds(self.desk))
         self._in_hand = InHand(self.advance, self._wake(ADVANCE))

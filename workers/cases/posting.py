@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Final
 
 import dramatiq
@@ -31,16 +31,24 @@ def message_id(token: str) -> str:
 
 
 class Posting:
-    """One connection, one namespace per subsidiary."""
+    """One connection, one namespace per subsidiary.
 
-    def __init__(self, redis_url: str, tuning: Tuning | None = None) -> None:
+    ``fetched``: the subsidiaries that fetch their orders over HTTP. The counter hands them out of MongoDB
+    (:mod:`workers.stores.leases`), so of theirs only the bell is rung here.
+    """
+
+    def __init__(self, redis_url: str, tuning: Tuning | None = None, fetched: Collection[str] = ()) -> None:
         self._tuning = tuning or Tuning()
+        self._fetched = frozenset(fetched)
         self._client = connect(redis_url, self._tuning)
         self._brokers: dict[str, HardenedBroker] = {}
 
     def post(self, store: str, token: str) -> None:
         """Enqueue and announce. Raises :class:`dramatiq.errors.ConnectionClosed` when Redis is away."""
         name, broker = message_id(token), self._broker(store)
+        if store in self._fetched:
+            broker.wake.announce(ORDER_QUEUE)
+            return
         message: dramatiq.Message[Any] = dramatiq.Message(
             queue_name=ORDER_QUEUE,
             actor_name=ORDER_QUEUE,

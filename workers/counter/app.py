@@ -5,6 +5,7 @@
 | ``GET /status/{token}`` | state and dates of a case, as a page or as JSON |
 | ``GET /download/{token}`` | a page with one button; it fetches nothing: scanners of mail open links too |
 | ``POST /download/{token}`` | the access package, once: 410 when it was fetched or its link has ended |
+| ``GET /tasks``, ``POST /receipts`` | for subsidiaries without Python: :mod:`workers.counter.offices` |
 
 A token that is not ours, or of another kind, is 404 and says nothing more.
 Source: R17; design § 6 "Counter"; reliability § 8.7.
@@ -15,7 +16,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import structlog
@@ -26,14 +27,19 @@ from schemas.calendar import civil_day
 from schemas.errors import InvalidMessage, StoreUnavailable
 from schemas.keyring import PACKAGES, read_wrapping_keys
 from schemas.party_keys import read_token_keys
+from schemas.register import SHIPPED, load_register
+from schemas.terms import SubsidiaryKind
 from schemas.tokens import MAX_CHARS, TokenKind, read_token
 from workers.cases.delivering import fetched, package_id, take
+from workers.counter.callers import Callers
+from workers.counter.offices import Offices
 from workers.counter.pages import page, status_page
 from workers.counter.settings import CounterSettings
 from workers.evidence.notes import Notes
 from workers.services import utc_now
 from workers.stores.cases import Cases
 from workers.stores.keys import LocalKeyWrapper
+from workers.stores.leases import Leases
 from workers.stores.ledger import Ledger
 from workers.stores.mongo import Databases, Document, connect
 from workers.stores.packages import Packages
@@ -52,6 +58,7 @@ class Counter:
     notes: Notes
     token_keys: Mapping[str, OKPKey]
     clock: Callable[[], datetime]
+    offices: Offices | None = None
 
     def application(self) -> web.Application:
         application = web.Application(middlewares=[as_problems], client_max_size=MAX_BODY)
@@ -59,6 +66,8 @@ class Counter:
         router.add_get("/status/{token}", self.status)
         router.add_get("/download/{token}", self.show)
         router.add_post("/download/{token}", self.download)
+        if self.offices is not None:
+            self.offices.add_to(application)
         add_health(router, self.ready)
         return application
 
@@ -178,6 +187,7 @@ async def open_counter(settings: CounterSettings, clock: Callable[[], datetime] 
     """A counter at work; its port. Raises :class:`schemas.errors.ConfigurationError`."""
     token_keys, wrapper = read_token_keys(settings.keys), LocalKeyWrapper(read_wrapping_keys(settings.keys, PACKAGES))
     databases = connect(settings)
+    offices = _open_offices(settings, databases, clock)
     counter = Counter(
         databases=databases,
         cases=Cases(databases),
@@ -185,10 +195,23 @@ async def open_counter(settings: CounterSettings, clock: Callable[[], datetime] 
         notes=Notes(Ledger(databases), clock),
         token_keys=token_keys,
         clock=clock,
+        offices=offices,
     )
     try:
         async with Listening(counter.application(), settings.counter_host, settings.counter_port) as listening:
             log.info("counter open", port=listening.port)
             yield listening.port
     finally:
+        if offices is not None:
+            await offices.close()
         databases.close()
+
+
+def _open_offices(settings: CounterSettings, databases: Databases, clock: Callable[[], datetime]) -> Offices | None:
+    """For the subsidiaries that the register serves over HTTP; none without a Redis to leave their receipts in."""
+    if settings.redis_url is None:
+        return None
+    codes = load_register(settings.register_file or SHIPPED).served(SubsidiaryKind.HTTP)
+    callers = Callers(settings.keys, codes, clock)
+    lease = timedelta(seconds=settings.lease_s)
+    return Offices(settings.redis_url.get_secret_value(), codes, callers, Leases(databases), clock, lease)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from workers.settings import StoreSettings
 
@@ -18,4 +18,10 @@ class CounterSettings(StoreSettings):
     counter_port: Annotated[int, Field(ge=0, le=65535)] = 8081
     """The port to listen on; 0 takes a free one."""
     keys: Path = Path("var/keys/counter")
-    """Folder with ``tokens.public.json`` and ``packages.json``."""
+    """Folder with ``tokens.public.json``, ``packages.json`` and, with Redis, ``subsidiaries.public.json``."""
+    redis_url: SecretStr | None = None
+    """Where receipts are left; without it no subsidiary is served over HTTP."""
+    register_file: Path | None = Field(None, validation_alias="GREFFIER_REGISTER")
+    """The register's file, which says who is served over HTTP; the shipped one when absent."""
+    lease_s: Annotated[float, Field(gt=0, le=3600)] = 120.0
+    """How long a subsidiary has an order to itself before it is handed out again."""

@@ -203,6 +203,7 @@ INDEXES: Final[dict[str, dict[str, list[IndexModel]]]] = {
         "slips": [_index("facts", unique=True), _index("waiting", sparse=True)],
         "rounds": [_index("look_at", sparse=True)],
         "turns": [_index("at", expireAfterSeconds=0)],
+        "leases": [_index("until", expireAfterSeconds=0)],
         "ticks": [_index("chore", "planned")],
         "renewals": [_index("ends")],
         "withdrawals": [_index("deleted_at", "received_at")],
@@ -215,7 +216,7 @@ INDEXES: Final[dict[str, dict[str, list[IndexModel]]]] = {
 }
 """Database → collection → indexes.
 
-A TTL index may clear ``batches`` and ``turns``: numbers of messages, and moments that are over.
+A TTL index may clear ``batches``, ``turns`` and ``leases``: numbers of messages, and moments that are over.
 """
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+import redis
 from pydantic import SecretStr
 
 from schemas.party_keys import read_token_key
@@ -17,6 +18,7 @@ from tests.factories import Someone, form, someone
 from tests.workers.bench import Bench
 from tests.workers.cases.conftest import court, subsidiary_keys
 from tests.workers.cases.court import Court
+from tests.workers.counter.offices import OVER_HTTP, Counters, register_file
 from workers.counter.app import open_counter
 from workers.counter.settings import CounterSettings
 from workers.rules.tokens import make_token
@@ -60,3 +62,22 @@ async def window(court: Court, bench: Bench, keys: Path, mongo_url: str) -> Asyn
     async with open_counter(settings, bench.clock) as port, aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http:
         assert read_token_key(keys / "controller").kid == court.desk.token_key.kid
         yield Window(http, court, bench)
+
+
+@pytest.fixture
+async def counters(
+    court: Court, bench: Bench, subsidiary_keys: Path, mongo_url: str, redis_url: str, tmp_path: Path
+) -> AsyncIterator[Counters]:
+    settings = CounterSettings(
+        mongo_url=SecretStr(mongo_url),
+        mongo_prefix=bench.prefix,
+        keys=subsidiary_keys / "counter",
+        counter_port=0,
+        redis_url=SecretStr(redis_url),
+        register_file=register_file(tmp_path, *OVER_HTTP),
+    )
+    async with open_counter(settings, bench.clock) as port:
+        url = f"http://127.0.0.1:{port}"
+        async with aiohttp.ClientSession(url) as http:
+            with redis.Redis.from_url(redis_url) as client:
+                yield Counters(url, http, court, bench, client, subsidiary_keys)

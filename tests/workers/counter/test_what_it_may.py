@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,10 @@ from tests.workers.bench import DATABASES, Bench
 from tests.workers.counter.conftest import Window
 from workers.counter.app import open_counter
 from workers.counter.settings import CounterSettings
+from workers.services import utc_now
 from workers.stores.keys import LocalKeyWrapper, Unreadable
+from workers.stores.leases import Leases
+from workers.stores.mongo import connect
 
 DOCS = Path(__file__).parents[3] / "docs" / "operate.md"
 
@@ -59,6 +63,20 @@ def user_of_the_counter(guarded: GuardedMongo, prefix: str) -> str:
     return guarded.make_user("counter", "counter")
 
 
+async def lends_an_order(settings: CounterSettings, guarded: GuardedMongo) -> None:
+    """An order that waits is sealed: it may be read and lent, and not be changed."""
+    order = {"_id": "order-1", "store": "us"}
+    with MongoClient[dict[str, Any]](guarded.url) as admin:
+        evidence = admin[f"{settings.mongo_prefix}_evidence"]
+        evidence["attempts"].insert_one({**order, "token": "sealed"})
+        evidence["tasks"].insert_one({**order, "order": "order-1", "send_at": utc_now()})
+    databases = connect(settings)
+    now, leases = utc_now(), Leases(databases)
+    lent = [await leases.take("us", now, now + timedelta(minutes=1)) for _ in range(2)]
+    databases.close()
+    assert lent == ["sealed", None]
+
+
 async def test_its_user_hands_out_packages_and_reads_nobody(
     window: Window, bench: Bench, guarded: GuardedMongo, keys: Path
 ) -> None:
@@ -76,14 +94,18 @@ async def test_its_user_hands_out_packages_and_reads_nobody(
         async with http.post(f"/download/{token}") as again:
             assert again.status == 410
 
-    may = {"cases", "packages.files", "packages.chunks", "ledger_pending", "package_keys"}
+    await lends_an_order(settings, guarded)
+    may = {"cases", "packages.files", "packages.chunks", "ledger_pending", "package_keys", "leases"}
     with MongoClient[dict[str, Any]](url) as user:
         for database in DATABASES:
             for collection in {
                 name.partition(".")[2] for name in bench.dump() if name.startswith(f"{database}.")
             } - may:
+                if collection not in ("tasks", "attempts"):
+                    with pytest.raises(OperationFailure):
+                        user[f"{bench.prefix}_{database}"][collection].find_one()
                 with pytest.raises(OperationFailure):
-                    user[f"{bench.prefix}_{database}"][collection].find_one()
+                    user[f"{bench.prefix}_{database}"][collection].update_many({}, {"$set": {"mine": True}})
                 with pytest.raises(OperationFailure):
                     user[f"{bench.prefix}_{database}"][collection].delete_many({})
 
@@ -91,7 +113,10 @@ async def test_its_user_hands_out_packages_and_reads_nobody(
 async def test_its_keys_open_packages_alone(window: Window, bench: Bench, keys: Path) -> None:
     """Even with every document of every database."""
     await window.answered()
-    assert {file.name for file in (keys / "counter").iterdir()} == {"tokens.public.json", PACKAGES}
+    assert {file.name for file in (keys / "counter").iterdir()} == {
+        *("tokens.public.json", "subsidiaries.public.json"),
+        PACKAGES,
+    }
     counters = LocalKeyWrapper(read_wrapping_keys(keys / "counter", PACKAGES))
     [package] = bench.collection("package_keys", "keys")
     assert len(counters.unwrap(package["_id"], package)) == 32
