@@ -92,6 +92,18 @@ def subsidiary(
     print(f"keys of {code} made in {out}: hand the folder over, and keep no copy")
 
 
+@keys_app.command("outside")
+def outside(folder: Annotated[Path, typer.Argument(help="what `keys generate` made")]) -> None:
+    """Make the keys by which the counter hands on what other organisations' systems ask. Restart the workers then."""
+    from schemas.keyring import add_outside
+
+    try:
+        print(f"keys made in {add_outside(folder)}; put outside.yaml beside them")
+    except FileExistsError:
+        print(f"greffier: {folder / 'outside'} is there already", file=sys.stderr)
+        raise typer.Exit(1) from None
+
+
 @keys_app.command("rotate-suppression")
 def rotate_suppression(folder: Annotated[Path, typer.Argument(help="the controller's key folder")]) -> None:
     """Give the suppression list a new key, beside those it has. Then restart whoever reads that folder."""

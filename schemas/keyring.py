@@ -12,6 +12,7 @@ publishers.public.json   controller check publishers' signatures
 lookup.key               controller derive every keyed reference (:class:`schemas.subject.References`); further
                                     lines: later keys of the suppression list, the current one last
 wrapping.json            controller wrap the data keys of persons and cases; the first one is current
+outside/                 counter    the three files of a door that seal a request and tell it from another
 packages.json            controller, wrap the keys of access packages, and of nothing else; with
                          counter    ``tokens.public.json`` all that the counter has
 ======================== ========== ================================================================
@@ -154,6 +155,23 @@ def add_package_key(folder: Path) -> None:
     for place in (counter, controller):  # the controller's last: until it stands, this may be done again
         write_json(place / PACKAGES, made)
     (counter / WRAPPING).unlink(missing_ok=True)
+
+
+def add_outside(folder: Path) -> Path:
+    """Make the keys of ``folder/outside``, and tell the controller who seals with them; where they stand.
+
+    Raises FileExistsError where there are some.
+    """
+    controller, outside = folder / "controller", folder / "outside"
+    outside.mkdir(mode=0o700)
+    publisher, signer = f"outside-{secrets.token_hex(4)}", Ed25519PrivateKey.generate()
+    write_json(outside / "transit.public.json", read_json(folder / "door" / "transit.public.json"))
+    write_json(outside / "publisher.private.json", {"id": publisher, "private": _b64(signer.private_bytes_raw())})
+    write_text(outside / "idempotency.key", _b64(secrets.token_bytes(SECRET_BYTES)))
+    known = read_json(controller / "publishers.public.json")["keys"]
+    public = {"id": publisher, "public": _b64(signer.public_key().public_bytes_raw())}
+    write_json(controller / "publishers.public.json", {"keys": [*known, public]})
+    return outside
 
 
 def _new_wrapping(name: str) -> dict[str, list[dict[str, str]]]:

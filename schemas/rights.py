@@ -16,6 +16,9 @@ from schemas.terms import Channel, Right
 _ALPHABET: Final = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"  # read over the telephone without mistakes: no 0/O, 1/I
 REFERENCE_PATTERN: Final = r"^R-[2-9A-HJ-NP-Z]{4}-[2-9A-HJ-NP-Z]{4}-[2-9A-HJ-NP-Z]{4}$"
 
+PEER: Final = pattern(r"^(drp|opendsr):[A-Za-z0-9_.-]{1,50}$", 58)
+"""Another organisation's system: by which protocol it speaks, and its name there."""
+
 REFERENCE: Final = pattern(REFERENCE_PATTERN, 16)
 LANGUAGES: Final = ("fr", "en")
 
@@ -49,12 +52,14 @@ REQUESTED: Final = Shape(
         "also": listed(EMAIL, 1, MAX_ADDRESSES - 1),
         "ground": _one_of("child"),
         "crowded": _one_of("yes"),
+        "peer": PEER,
     },
 )
 """A request on its way to its case. From staff alone, who enter what arrived by e-mail or letter, come the true time of
 receipt, that the addresses were proved by other means (R22), whose
 else besides ``email`` they are (``also``), and the ground of an erasure (R7). From the door alone
-comes ``crowded``: the network asked more often than a person would, so its links are mailed more slowly."""
+comes ``crowded``: the network asked more often than a person would, so its links are mailed more slowly. From the
+counter alone comes ``peer``: which other organisation's system asked in the person's name."""
 
 CONFIRMED: Final = Shape("rights.confirmed", required={"reference": REFERENCE, "token": IDENTIFIER, "at": MOMENT})
 """The mailed link was used. ``token``: its id, which is good once."""

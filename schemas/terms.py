@@ -156,11 +156,18 @@ class SuppressionGround(StrEnum):
 
 
 class Channel(StrEnum):
-    """How a request reached the group. Staff enter the last two with their true date of receipt. Source: R22."""
+    """How a request reached the group. Source: R22.
+
+    Staff enter what came by ``email`` and ``letter`` with its true date of receipt. By ``agent`` and ``controller`` it
+    came from another organisation's system: an agent of the person (Data Rights Protocol), or a controller whose
+    processor the group is (OpenDSR).
+    """
 
     WEBSITE = "website"
     EMAIL = "email"
     LETTER = "letter"
+    AGENT = "agent"
+    CONTROLLER = "controller"
 
 
 class Means(StrEnum):

@@ -26,6 +26,7 @@ from workers.stores.consents import Withdrawals
 from workers.stores.disposals import Took
 from workers.stores.heads import LedgerState, at_one_look
 from workers.stores.office_disposals import Reported
+from workers.stores.outside import Outside
 from workers.stores.rounds import Owing
 
 WITHDRAWALS_SHOWN: Final = timedelta(days=30)
@@ -36,6 +37,11 @@ WITHDRAWAL_OVERDUE: Final = timedelta(minutes=5)
 
 SILENT: Final = timedelta(days=1)
 """How long a subsidiary may owe a receipt for a "no" before somebody looks: by then it was asked five times."""
+
+_OUTSIDE: Final = {
+    "given_up": "whoever asked could not be called back, and it was given up",
+    "late": "whoever asked is called back again only after the answer's due date",
+}
 
 HEAD_OVERDUE: Final = timedelta(minutes=1)
 """How long an entry may wait for a signed head: keepers sign every few seconds."""
@@ -125,10 +131,11 @@ async def look_around(services: Services, redis: Redis) -> Status:
         retention = await look_at_retention(services)
         consents = ConsentState(*await services.consents.noted(services.clock()))
         unknown = await untold(services)
+        outside = await Outside(services.databases).alarms()
         reports = tuple(await services.office_disposals.reported(list(services.trust.register.subsidiaries)))
     except StoreUnavailable as error:
         parked, sequences, ledger, chores, withdrawals, owing = {}, [], None, (), None, ()
-        notices, retention, consents, unknown, reports = None, None, None, None, ()
+        notices, retention, consents, unknown, reports, outside = None, None, None, None, (), {}
         alarms.append(f"MongoDB does not answer ({error})")
     waiting = any(state.messages or state.delayed for state in queues)
     alarms += _door_alarms(services, sequences, waiting=waiting)
@@ -144,6 +151,7 @@ async def look_around(services: Services, redis: Redis) -> Status:
     if notices is not None and notices.overdue:
         alarms.append(f"notices: {notices.overdue} contact(s) not told in time of their data: greffier notices")
     alarms += [f"policy: nobody was told of version {unknown}: greffier policy"] if unknown else []
+    alarms += [f"outside: {count} request(s), {_OUTSIDE[why]}" for why, count in outside.items() if count]
     doors = tuple({**asdict(sequence), "missing": sequence.missing} for sequence in sequences)
     seen = (ledger, chores, withdrawals, owing, notices, retention, reports, consents)
     return Status(queues, parked, doors, tuple(alarms), *seen)

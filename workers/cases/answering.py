@@ -54,6 +54,7 @@ async def mail_link(desk: Desk, case: Document) -> None:
         link=f"{desk.public_url}/rights/{case['_id']}/confirm?token={token}",
         expires_at=expires_at(TokenKind.CONFIRM, now),
         status=_status_link(desk, case),
+        channel=Channel(case["channel"]),
     )
     await post_letter(desk, case, key, letter, desk.letterhead, at=await link_turn(desk, case))
 

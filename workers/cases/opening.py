@@ -36,7 +36,9 @@ async def open_case(desk: Docket, data: Mapping[str, Any], arrived_at: datetime,
     received_at = min(read_moment(data["received_at"]), arrived_at) if "received_at" in data else arrived_at
     reference: str = data["reference"]
     right, email = Right(data["right"]), data["email"]
-    joins = desk.services.trust.references.of(ReferenceUse.CASE, f"{right}:{email.lower()}")
+    # What an agent asked for is a case of its own: it must neither see nor end what the person asks for herself.
+    whose = f"{data['peer']}:" if "peer" in data else ""
+    joins = desk.services.trust.references.of(ReferenceUse.CASE, f"{whose}{right}:{email.lower()}")
     if right is Right.OBJECTION:  # at once, and also where the case that it joins was served long ago (R20)
         await suppress(desk.services, addresses(data), SuppressionGround.OBJECTION, received_at)
     open_already = await desk.cases.joined(joins)
@@ -58,9 +60,9 @@ async def open_case(desk: Docket, data: Mapping[str, Any], arrived_at: datetime,
     return open_already or reference
 
 
-def _by_website(data: Mapping[str, Any]) -> bool:
-    """Whether the person asked here, and so knows that we have it; who wrote is told by a letter."""
-    return bool(data.get("channel", Channel.WEBSITE) == Channel.WEBSITE)
+def _wrote(data: Mapping[str, Any]) -> bool:
+    """Whether the person wrote to us, and so is told that we have it; by every other way there is an answer at once."""
+    return data.get("channel", Channel.WEBSITE) in (Channel.EMAIL, Channel.LETTER)
 
 
 async def _case(
@@ -88,8 +90,8 @@ async def _case(
         "wake_at": desk.services.clock(),
         "joins": joins,
         "sealed": seal_json(keys[key_id(reference, CASE)], f"cases/{reference}", person),
-        **{name: data[name] for name in ("ground", "crowded") if name in data},
-        **({} if _by_website(data) else {"acknowledge": data["channel"]}),
+        **{name: data[name] for name in ("ground", "crowded", "peer") if name in data},
+        **({"acknowledge": data["channel"]} if _wrote(data) else {}),
     }
 
 

@@ -16,6 +16,7 @@ import structlog
 from schemas.errors import Temporary
 from workers.cases.delivering import sweep
 from workers.cases.desk import Desk
+from workers.cases.outside import take_in
 from workers.cases.rounds import LOOK_AGAIN, end_if_answered
 
 log = structlog.get_logger("greffier.cases")
@@ -28,6 +29,7 @@ _AT_ONCE: Final = 500
 async def reconcile(desk: Desk) -> int:
     """One pass; how many things were due."""
     now = desk.services.clock()
+    asked = await take_in(desk)
     cases = await desk.cases.due(now, now + _LEASE, _AT_ONCE)
     for reference in cases:
         await desk.wake_case(reference)
@@ -43,7 +45,7 @@ async def reconcile(desk: Desk) -> int:
     waiting = await desk.services.rounds.waiting(1)
     if waiting:
         await desk.wake_rounds()
-    return len(cases) + len(stores) + len(mails) + len(over) + len(waiting) + await sweep(desk)
+    return asked + len(cases) + len(stores) + len(mails) + len(over) + len(waiting) + await sweep(desk)
 
 
 async def reconcile_for_ever(desk: Desk) -> None:

@@ -102,7 +102,7 @@ class Letter:
 class ConfirmationLink(Letter):
     """The link that proves an address. Holds nothing that was typed: strangers may have typed it. Source: R22.
 
-    ``status``: the link that shows where the request stands.
+    ``status``: the link that shows where the request stands. ``channel``: whoever asked in the person's name is named.
     """
 
     kind: ClassVar[str] = "confirmation"
@@ -110,6 +110,7 @@ class ConfirmationLink(Letter):
     link: str
     status: str
     expires_at: datetime
+    channel: Channel = Channel.WEBSITE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

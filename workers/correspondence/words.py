@@ -110,7 +110,13 @@ EN: Final = Words(
         Right.ERASURE: "erasure of personal data",
         Right.OBJECTION: "objection to the use of personal data",
     },
-    channels={Channel.WEBSITE: "on our website", Channel.EMAIL: "by e-mail", Channel.LETTER: "by letter"},
+    channels={
+        Channel.WEBSITE: "on our website",
+        Channel.EMAIL: "by e-mail",
+        Channel.LETTER: "by letter",
+        Channel.AGENT: "through an agent who says that it acts for you",
+        Channel.CONTROLLER: "through a company that we process data for",
+    },
     purposes={
         Purpose.PROVIDE_SERVICES: "running the services asked for",
         Purpose.SALES_PROSPECTING: "sales prospecting",
@@ -204,7 +210,13 @@ FR: Final = Words(
         Right.ERASURE: "effacement des données personnelles",
         Right.OBJECTION: "opposition à l'utilisation des données personnelles",
     },
-    channels={Channel.WEBSITE: "sur notre site", Channel.EMAIL: "par courriel", Channel.LETTER: "par courrier"},
+    channels={
+        Channel.WEBSITE: "sur notre site",
+        Channel.EMAIL: "par courriel",
+        Channel.LETTER: "par courrier",
+        Channel.AGENT: "par un mandataire qui dit agir pour vous",
+        Channel.CONTROLLER: "par une société pour le compte de laquelle nous traitons des données",
+    },
     purposes={
         Purpose.PROVIDE_SERVICES: "fournir les services demandés",
         Purpose.SALES_PROSPECTING: "prospection commerciale",

@@ -5,6 +5,7 @@
 | ``GET /status/{token}`` | state and dates of a case, as a page or as JSON |
 | ``GET /download/{token}`` | a page with one button; it fetches nothing: scanners of mail open links too |
 | ``POST /download/{token}`` | the access package, once: 410 when it was fetched or its link has ended |
+| ``/v1/…`` | for other organisations' systems: :mod:`workers.outside` |
 | ``GET /tasks``, ``POST /receipts`` | for subsidiaries without Python: :mod:`workers.counter.offices` |
 
 A token that is not ours, or of another kind, is 404 and says nothing more.
@@ -13,37 +14,39 @@ Source: R17; design § 6 "Counter"; reliability § 8.7.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any
 
 import structlog
 from aiohttp import web
 from joserfc.jwk import OKPKey
 
 from schemas.calendar import civil_day
-from schemas.errors import InvalidMessage, StoreUnavailable
+from schemas.errors import InvalidMessage
 from schemas.keyring import PACKAGES, read_wrapping_keys
 from schemas.party_keys import read_token_keys
 from schemas.register import SHIPPED, load_register
 from schemas.terms import SubsidiaryKind
 from schemas.tokens import MAX_CHARS, TokenKind, read_token
-from workers.cases.delivering import fetched, package_id, take
 from workers.counter.callers import Callers
+from workers.counter.handing import Handing
 from workers.counter.offices import Offices
 from workers.counter.pages import page, status_page
 from workers.counter.settings import CounterSettings
 from workers.evidence.notes import Notes
+from workers.outside.trust import OutsideTrust, Routes
 from workers.services import utc_now
 from workers.stores.cases import Cases
 from workers.stores.keys import LocalKeyWrapper
 from workers.stores.leases import Leases
 from workers.stores.ledger import Ledger
 from workers.stores.mongo import Databases, Document, connect
+from workers.stores.outside import Outside
 from workers.stores.packages import Packages
-from workers.web import BASE_HEADERS, JSON, MAX_BODY, Listening, Refused, add_health, answer, as_problems
+from workers.web import JSON, MAX_BODY, Listening, Refused, add_health, answer, as_problems
 
 log = structlog.get_logger("greffier.counter")
 
@@ -54,11 +57,11 @@ class Counter:
 
     databases: Databases
     cases: Cases
-    packages: Packages
-    notes: Notes
+    handing: Handing
     token_keys: Mapping[str, OKPKey]
     clock: Callable[[], datetime]
     offices: Offices | None = None
+    outside: Sequence[Routes] = ()
 
     def application(self) -> web.Application:
         application = web.Application(middlewares=[as_problems], client_max_size=MAX_BODY)
@@ -68,6 +71,8 @@ class Counter:
         router.add_post("/download/{token}", self.download)
         if self.offices is not None:
             self.offices.add_to(application)
+        for routes in self.outside:
+            routes.add_to(router)
         add_health(router, self.ready)
         return application
 
@@ -94,26 +99,11 @@ class Counter:
         return found if isinstance(found, web.Response) else page(request, "download")
 
     async def download(self, request: web.Request) -> web.StreamResponse:
-        """The package. It is claimed before the first byte leaves: of two who ask at once, one gets it."""
+        """The package, once."""
         case = await self._package(request)
         if isinstance(case, web.Response):
             return case
-        content = await self.packages.get(package_id(case))
-        if content is None:
-            return page(request, "gone", 410)
-        if not await take(self.cases, case, self.clock()):
-            return page(request, "gone", 410)
-        await self.notes.note("package_fetched", case["_id"], "fetched")
-        try:
-            return await _send(request, case["_id"], content)
-        finally:
-            await self._tidy(case)
-
-    async def _tidy(self, case: Document) -> None:
-        try:
-            await fetched(self.cases, self.packages, case, self.clock())
-        except StoreUnavailable:
-            log.info("package left to the reconciler")
+        return await self.handing.over(request, case) or page(request, "gone", 410)
 
     async def _package(self, request: web.Request) -> Document | web.Response:
         """The case of a download link that is still good, or the page that says it is not."""
@@ -159,25 +149,6 @@ def status_of(case: Document) -> dict[str, Any]:
     return {**told, "answered_on": civil_day(answered).isoformat()} if answered else told
 
 
-_PIECE: Final = 256 * 1024
-
-
-async def _send(request: web.Request, reference: str, content: bytes) -> web.StreamResponse:
-    sending = web.StreamResponse(
-        headers={
-            **BASE_HEADERS,
-            "Content-Type": "application/zip",
-            "Content-Disposition": f'attachment; filename="{reference}.zip"',
-        }
-    )
-    sending.content_length = len(content)
-    await sending.prepare(request)
-    for start in range(0, len(content), _PIECE):
-        await sending.write(content[start : start + _PIECE])
-    await sending.write_eof()
-    return sending
-
-
 def _nothing_here() -> Refused:
     return Refused(404, "unknown_token", "There is nothing here.")
 
@@ -186,21 +157,18 @@ def _nothing_here() -> Refused:
 async def open_counter(settings: CounterSettings, clock: Callable[[], datetime] = utc_now) -> AsyncIterator[int]:
     """A counter at work; its port. Raises :class:`schemas.errors.ConfigurationError`."""
     token_keys, wrapper = read_token_keys(settings.keys), LocalKeyWrapper(read_wrapping_keys(settings.keys, PACKAGES))
+    trust = OutsideTrust.read(settings.outside) if settings.outside else None
     databases = connect(settings)
     offices = _open_offices(settings, databases, clock)
-    counter = Counter(
-        databases=databases,
-        cases=Cases(databases),
-        packages=Packages(databases, wrapper),
-        notes=Notes(Ledger(databases), clock),
-        token_keys=token_keys,
-        clock=clock,
-        offices=offices,
-    )
+    cases, notes = Cases(databases), Notes(Ledger(databases), clock)
+    handing = Handing(cases, Packages(databases, wrapper), notes, clock)
+    opening = trust.open(Outside(databases), cases, notes, handing, clock) if trust else nullcontext(())
     try:
-        async with Listening(counter.application(), settings.counter_host, settings.counter_port) as listening:
-            log.info("counter open", port=listening.port)
-            yield listening.port
+        async with opening as outside:
+            counter = Counter(databases, cases, handing, token_keys, clock, offices, outside)
+            async with Listening(counter.application(), settings.counter_host, settings.counter_port) as listening:
+                log.info("counter open", port=listening.port)
+                yield listening.port
     finally:
         if offices is not None:
             await offices.close()

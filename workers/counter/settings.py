@@ -25,3 +25,5 @@ class CounterSettings(StoreSettings):
     """The register's file, which says who is served over HTTP; the shipped one when absent."""
     lease_s: Annotated[float, Field(gt=0, le=3600)] = 120.0
     """How long a subsidiary has an order to itself before it is handed out again."""
+    outside: Path | None = None
+    """Folder with ``outside.yaml`` and its keys: which other organisations' systems are served; none when absent."""

@@ -204,6 +204,15 @@ INDEXES: Final[dict[str, dict[str, list[IndexModel]]]] = {
         "rounds": [_index("look_at", sparse=True)],
         "turns": [_index("at", expireAfterSeconds=0)],
         "leases": [_index("until", expireAfterSeconds=0)],
+        "outside": [
+            _index("key", unique=True),
+            _index("opens_at", sparse=True),
+            _index("look_at", sparse=True),
+            _index("alarm", sparse=True),
+            _index("drop_at", expireAfterSeconds=0),
+        ],
+        "outside_tokens": [_index("sha256", unique=True)],
+        "outside_seen": [_index("until", expireAfterSeconds=0)],
         "ticks": [_index("chore", "planned")],
         "renewals": [_index("ends")],
         "withdrawals": [_index("deleted_at", "received_at")],
@@ -216,7 +225,8 @@ INDEXES: Final[dict[str, dict[str, list[IndexModel]]]] = {
 }
 """Database → collection → indexes.
 
-A TTL index may clear ``batches``, ``turns`` and ``leases``: numbers of messages, and moments that are over.
+A TTL index may clear ``batches``, ``turns`` and ``leases``: numbers of messages, and moments that are over;
+and of other organisations' requests what is long final, and signatures of messages that have expired.
 """
 
 

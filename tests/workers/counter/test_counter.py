@@ -83,7 +83,7 @@ async def test_the_variant_that_only_looks_delivers_twice(window: Window, monkey
         await everybody_has_looked.wait()
         return "taken_at" not in case["package"]
 
-    monkeypatch.setattr("workers.counter.app.take", only_look)
+    monkeypatch.setattr("workers.counter.handing.take", only_look)
     token = await window.download_token(await window.answered())
     outcomes = await asyncio.gather(*(post(window, token) for _ in range(8)))
     assert [status for status, _, _ in outcomes].count(200) == 8

@@ -24,12 +24,15 @@ from schemas.keyring import PACKAGES, WRAPPING, add_package_key, generate_keys, 
 from tests.guarded import GuardedMongo, guarded_mongo
 from tests.workers.bench import DATABASES, Bench
 from tests.workers.counter.conftest import Window
+from tests.workers.outside.conftest import Caller, outside_keys, signed
 from workers.counter.app import open_counter
 from workers.counter.settings import CounterSettings
 from workers.services import utc_now
 from workers.stores.keys import LocalKeyWrapper, Unreadable
 from workers.stores.leases import Leases
 from workers.stores.mongo import connect
+
+__all__ = ["outside_keys"]
 
 DOCS = Path(__file__).parents[3] / "docs" / "operate.md"
 
@@ -77,8 +80,18 @@ async def lends_an_order(settings: CounterSettings, guarded: GuardedMongo) -> No
     assert lent == ["sealed", None]
 
 
+async def serves_an_agent(settings: CounterSettings, bench: Bench) -> None:
+    """All that another organisation's system may ask."""
+    async with open_counter(settings, bench.clock) as port, aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http:
+        caller = Caller(http, bench.clock)
+        for _ in range(2):
+            asked = await caller.ask(**{"agent-request-id": "asked-1"})
+        path = f"/v1/data-rights-request/{asked['request_id']}"
+        assert (await caller.call("DELETE", path, signed({})))[1]["status"] == "revoked"
+
+
 async def test_its_user_hands_out_packages_and_reads_nobody(
-    window: Window, bench: Bench, guarded: GuardedMongo, keys: Path
+    window: Window, bench: Bench, guarded: GuardedMongo, keys: Path, outside_keys: Path
 ) -> None:
     reference = await window.answered()
     token = await window.download_token(reference)
@@ -95,7 +108,9 @@ async def test_its_user_hands_out_packages_and_reads_nobody(
             assert again.status == 410
 
     await lends_an_order(settings, guarded)
+    await serves_an_agent(settings.model_copy(update={"outside": outside_keys}), bench)
     may = {"cases", "packages.files", "packages.chunks", "ledger_pending", "package_keys", "leases"}
+    may |= {"outside", "outside_tokens", "outside_seen"}
     with MongoClient[dict[str, Any]](url) as user:
         for database in DATABASES:
             for collection in {
