@@ -29,7 +29,10 @@ from tests.workers.subsidiary.controller import entry
 from workers.services import utc_now
 
 EXAMPLES = Path(__file__).parents[3] / "docs" / "examples"
-COMMANDS = {"node": ["node", str(EXAMPLES / "node" / "office.mjs")]}
+COMMANDS = {
+    "node": ["node", str(EXAMPLES / "node" / "office.mjs")],
+    "shell": ["sh", str(EXAMPLES / "shell" / "office.sh")],
+}
 
 ADA, BOB = "ada@example.com", "bob@example.com"
 
@@ -107,13 +110,17 @@ class Client:
         return seal(signed.encode(), peer)
 
 
-@pytest.fixture(params=COMMANDS)
+@pytest.fixture(params=["node", pytest.param("shell", marks=pytest.mark.slow)])
 def client(request: pytest.FixtureRequest, counters: Counters, tmp_path: Path) -> Client:
-    folder = tmp_path / "office"
-    shutil.copytree(counters.keys / "subsidiaries" / "us", folder / "keys")
-    made = Client(COMMANDS[request.param], folder, counters)
-    made.fill()
-    return made
+    """Each of them; the one in shell, which starts a hundred small programs for an order, in the slow run."""
+    return made(request.param, counters, tmp_path)
+
+
+def made(kind: str, counters: Counters, folder: Path) -> Client:
+    shutil.copytree(counters.keys / "subsidiaries" / "us", folder / "office" / "keys")
+    client = Client(COMMANDS[kind], folder / "office", counters)
+    client.fill()
+    return client
 
 
 def contact(number: int, email: str, **more: Any) -> dict[str, Any]:
@@ -171,6 +178,12 @@ async def test_access_brings_everything_and_nobody_elses(client: Client) -> None
     assert task["state"] == "receipted", task
     assert [(one["name"], one["matched"]) for one in task["entry"]["collections"]] == [("contacts", 1), ("invoices", 1)]
     assert "copy_sha256" in task["entry"], "the controller held it against the copy, byte for byte"
+
+
+async def test_the_shell_serves_too(counters: Counters, tmp_path: Path) -> None:
+    """In the normal run once: an order opened, a copy sealed, its digest and its canonical form as they must be."""
+    client = made("shell", counters, tmp_path)
+    await test_access_brings_everything_and_nobody_elses(client)
 
 
 async def test_an_objection_ends_the_newsletter_and_nothing_else(client: Client) -> None:
