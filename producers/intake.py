@@ -37,7 +37,13 @@ EAST: Final = timedelta(hours=14)
 """Where the day begins first: a date of today is no date in the future, wherever its sender sits."""
 FILE_FIELDS: Final = ("cv", "cover_letter")
 COOKIES: Final = "/cookies"
-_OWN_SOURCES: Final = ("/forms/", COOKIES, routes.RIGHTS_SOURCE, routes.UNSUBSCRIBE_SOURCE)
+_OWN_SOURCES: Final = (
+    "/forms/",
+    COOKIES,
+    routes.RIGHTS_SOURCE,
+    routes.UNSUBSCRIBE_SOURCE,
+    routes.PREFERENCES_SOURCE,
+)
 PUBLISHABLE: Final = frozenset(
     [routes.contact_type(case) for case in CONTACT_CASES]
     + [routes.CONTACT_INTERACTED, routes.CONTACT_ENDED, routes.APPLICATION_DECIDED, routes.NEWSLETTER_CONFIRMED]
@@ -90,6 +96,7 @@ class Intake:
         self._child_below = register.children.value
         self._cookie_purposes = frozenset(register.cookies)
         self._purposes = frozenset(register.purposes)
+        self._prospecting = register.prospecting
 
     def form(
         self,
@@ -164,6 +171,19 @@ class Intake:
         event_id = hashlib.sha256(reference.encode()).hexdigest()
         at = wire_moment(self.clock())
         event = Event(event_id, routes.UNSUBSCRIBE_SOURCE, route.type, at, _normal(body))
+        return Taken(route.queue, event)
+
+    def chosen(self, data: object, mailing_list: str, reference: str) -> Taken:
+        """What was chosen by a link to somebody's preferences, each time an event of its own.
+
+        ``reference``: whom the link is for, sealed. Raises :class:`InvalidBody`.
+        """
+        route = self.routes[routes.PREFERENCE_CHANGED]
+        if not isinstance(data, dict):
+            raise InvalidBody(Problem("model_type", "", "must be an object"))
+        body = route.shape.clean({**data, "list": mailing_list, "reference": reference})
+        _only_known(body, "choices", self._prospecting)
+        event = Event(new_id(), routes.PREFERENCES_SOURCE, route.type, wire_moment(self.clock()), _normal(body))
         return Taken(route.queue, event)
 
     def _rights_event(self, kind: str, event_id: str, body: Mapping[str, Any], traceparent: str | None) -> Taken:

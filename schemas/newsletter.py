@@ -1,6 +1,7 @@
-"""The newsletter's own messages. The subscription itself is a form (``schemas/submissions.py``).
+"""The newsletter's own messages, and what people choose by the link to their preferences. The subscription itself is a
+form (``schemas/submissions.py``).
 
-Source: R14, R16, R24; design § 4 "A first subscription", § 5.2 "Tokens".
+Source: R14, R16, R21, R24; design § 4 "A first subscription", § 5.2 "Tokens".
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from schemas.fields import IDENTIFIER, MOMENT, pattern
+from schemas.fields import CHOICES, IDENTIFIER, LANGUAGE, MOMENT, SHA256_HEX, VERSION, pattern
 from schemas.shapes import Shape
 from schemas.subject import REFERENCE_BYTES, References
 from schemas.terms import Case
@@ -19,13 +20,31 @@ LIST: Final = Case.NEWSLETTER.value
 CONFIRMED: Final = Shape("newsletter.confirmed", required={"about": IDENTIFIER, "at": MOMENT})
 """The mailed link was used. ``about``: the id of the subscription's event."""
 
+PREFERENCES: Final = "preferences"
+"""What a link to somebody's preferences bears in a list's place: neither passes for the other."""
+
+_SEALED: Final = pattern(r"^[A-Za-z0-9_-]{16,128}$", 128)
+
 UNSUBSCRIBED: Final = Shape(
-    "newsletter.unsubscribed",
-    required={"list": pattern(f"^{LIST}$", 64), "reference": pattern(r"^[A-Za-z0-9_-]{16,128}$", 128)},
+    "newsletter.unsubscribed", required={"list": pattern(f"^{LIST}$", 64), "reference": _SEALED}
 )
 """The one-click link was used. ``reference``: whom the list knows by it, sealed as in the link; no address.
 
 It bears no moment of its own, so that every use of one link has one body: when it was used, its event says."""
+
+
+CHOSEN: Final = Shape(
+    "preference.changed",
+    required={
+        "list": pattern(f"^{PREFERENCES}$", 64),
+        "reference": _SEALED,
+        "choices": CHOICES,
+        "policy_version": VERSION,
+        "notice_sha256": SHA256_HEX,
+        "language": LANGUAGE,
+    },
+)
+"""Purposes were accepted or refused by a mailed link, with what was shown. When, its event says."""
 
 
 class Addressee(NamedTuple):

@@ -175,6 +175,20 @@ class Register(Entry):
         """The codes of the subsidiaries that take their orders this way. Source: R28."""
         return tuple(code for code, one in self.subsidiaries.items() if one.kind is kind)
 
+    @cached_property
+    def newsletter_ends(self) -> frozenset[Purpose]:
+        """The purposes a "no" to one of which ends a newsletter subscription as a whole: the prospecting it serves.
+
+        Any prospecting, where the register gives it none. Source: R21, R24.
+        """
+        served = frozenset(rule.purpose for rule in self.links_for(Case.NEWSLETTER))
+        return served & self.prospecting or self.prospecting
+
+    @cached_property
+    def used_in_subsidiaries(self) -> frozenset[Purpose]:
+        """What some subsidiary may use data for."""
+        return frozenset(purpose for one in self.subsidiaries.values() for purpose in one.purposes)
+
     def subsidiary(self, code: str) -> Subsidiary:
         """A subsidiary by its code. Raises KeyError where there is none."""
         return self.subsidiaries[code]

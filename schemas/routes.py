@@ -46,6 +46,7 @@ CONTACT_INFORMED: Final = "greffier.contact.informed"
 APPLICATION_DECIDED: Final = "greffier.application.decided"
 NEWSLETTER_CONFIRMED: Final = "greffier.newsletter.confirmed"
 NEWSLETTER_UNSUBSCRIBED: Final = "greffier.newsletter.unsubscribed"
+PREFERENCE_CHANGED: Final = "greffier.preference.changed"
 RIGHTS_REQUESTED: Final = "greffier.rights.requested"
 RIGHTS_CONFIRMED: Final = "greffier.rights.confirmed"
 
@@ -54,6 +55,9 @@ RIGHTS_SOURCE: Final = "/rights"
 
 UNSUBSCRIBE_SOURCE: Final = "/unsubscribe"
 """The source of one-click links that were used."""
+
+PREFERENCES_SOURCE: Final = "/preferences"
+"""The source of what people choose by the mailed link to their preferences; nobody else's events bear it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +116,7 @@ def routes(register: Register) -> Mapping[str, Route]:
         Route(APPLICATION_DECIDED, SUBMISSIONS, submissions.DECIDED),
         Route(NEWSLETTER_CONFIRMED, NEWSLETTER, newsletter.CONFIRMED),
         Route(NEWSLETTER_UNSUBSCRIBED, NEWSLETTER, newsletter.UNSUBSCRIBED),
+        Route(PREFERENCE_CHANGED, NEWSLETTER, newsletter.CHOSEN),
         Route(RIGHTS_REQUESTED, RIGHTS, rights.REQUESTED),
         Route(RIGHTS_CONFIRMED, RIGHTS, rights.CONFIRMED),
         Route(ticks.TICK_TYPE, RETENTION, ticks.TICK),

@@ -148,11 +148,14 @@ class Right(StrEnum):
 
 
 class SuppressionGround(StrEnum):
-    """Why an address is on the suppression list: the one-click link, an objection, or a complaint about a mail."""
+    """Why an address is on the suppression list: the one-click link, an objection, a complaint about a mail, or what
+    was refused on the page of preferences.
+    """
 
     UNSUBSCRIBE = "unsubscribe"
     OBJECTION = "objection"
     COMPLAINT = "complaint"
+    PREFERENCE = "preference"
 
 
 class Channel(StrEnum):

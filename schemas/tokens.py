@@ -47,6 +47,7 @@ class TokenKind(StrEnum):
     STATUS = "status"
     DOWNLOAD = "download"
     UNSUBSCRIBE = "unsubscribe"
+    PREFERENCES = "preferences"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import uuid_utils
 
 from schemas.envelope import Event
 from schemas.fields import wire_moment
-from schemas.newsletter import LIST, Addressee, seal_addressee
+from schemas.newsletter import LIST, PREFERENCES, Addressee, seal_addressee
 from schemas.register import load_register
 from schemas.routes import (
     APPLICATION_DECIDED,
@@ -28,6 +28,8 @@ from schemas.routes import (
     COOKIES_SOURCE,
     NEWSLETTER_CONFIRMED,
     NEWSLETTER_UNSUBSCRIBED,
+    PREFERENCE_CHANGED,
+    PREFERENCES_SOURCE,
     UNSUBSCRIBE_SOURCE,
     contact_type,
     form_source,
@@ -243,6 +245,23 @@ def confirmed(about: Event, at: datetime, *, received: datetime | None = None, e
     """The mailed link of a subscription was used."""
     data = {"about": about.id, "at": wire_moment(at)}
     return event(NEWSLETTER_CONFIRMED, "/confirmations", data, received=received or at, event_id=event_id)
+
+
+def chosen(
+    references: References,
+    whom: Someone,
+    choices: Mapping[str, bool],
+    at: datetime = NOON,
+    *,
+    person: str | None = None,
+    reference: str | None = None,
+) -> Event:
+    """Purposes were accepted or refused by the mailed link to somebody's preferences; ``reference``: of this link."""
+    addressee = Addressee(references.suppression(clean_email(whom.email))[0], person)
+    sealed = reference or seal_addressee(references, PREFERENCES, addressee)
+    shown = {"policy_version": "1", "notice_sha256": NOTICE, "language": "fr"}
+    data = {"list": PREFERENCES, "reference": sealed, "choices": dict(choices), **shown}
+    return event(PREFERENCE_CHANGED, PREFERENCES_SOURCE, data, received=at)
 
 
 def unsubscribed(

@@ -26,6 +26,7 @@ from schemas.terms import Case, Purpose
 from workers.arrivals import stored_so_far
 from workers.gate import Asked, Reader, ReadRefused, agrees, purpose_end, stands
 from workers.members import LeftOut, Member, Page
+from workers.preferences import no_of
 from workers.rules.retention import is_live
 from workers.services import Services
 from workers.stores.keys import ACTIVE, DataKey, key_id
@@ -222,7 +223,7 @@ class Audience:
         # Last of all, after everything was read: whoever was erased, said no or withdrew by now is not shown.
         stones, said, joined, agreeing = await asyncio.gather(
             self.services.tombstones.look(_stones(read.found)),
-            self.services.suppressions.of_all(records.data["email"] for records in read.found.values()),
+            no_of(self.services, [records.data["email"] for records in read.found.values()]),
             self._visits.judged(read.visits),
             self._agreeing(read.lenders),
         )

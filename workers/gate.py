@@ -22,6 +22,7 @@ from schemas.errors import GreffierError
 from schemas.register import Register
 from schemas.subject import ReferenceUse, clean_email
 from schemas.terms import Case, Department, Purpose
+from workers.preferences import no_of
 from workers.rules.consent import agreed
 from workers.rules.erasure import Verdict, judge
 from workers.rules.objections import ended
@@ -98,14 +99,14 @@ class Asked:
     def ended(self, link: Document, no: Mapping[Purpose, datetime], *, lent: bool = False) -> bool:
         """Whether its person has said no to what a record serves by this link, or to this purpose.
 
-        ``lent``: it is read by an express agreement, which no mailed link confirms: any "no" to the purpose stands.
+        ``lent``: it is read by an express agreement, any "no" to the purpose that stands ends that.
         """
         if not no:
             return False
         case, confirmed = Case(link["case"]), link.get("confirmed")
-        if ended(case, Purpose(link["purpose"]), confirmed, no):
+        if ended(self.register, case, Purpose(link["purpose"]), confirmed, no):
             return True
-        return self.purpose in no if lent else ended(case, self.purpose, confirmed, no)
+        return self.purpose in no if lent else ended(self.register, case, self.purpose, confirmed, no)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +171,7 @@ class Gate:
         links = await services.submissions.links_of(person)
         anchors = await services.submissions.anchors_about([ref], [link["submission"] for link in links])
         agreed = agrees(await services.submissions.agreements.about([ref]), asked.purpose)
-        no = await services.suppressions.of(address)  # after the links: a "no" of this moment is seen
+        no = (await no_of(services, [address]))[address]  # after the links: a "no" of this moment is seen
         now, served, lent = services.clock(), dict[str, datetime | None](), dict[str, datetime | None]()
         for link in links:
             event, end = link["submission"], purpose_end(asked.register, link, anchors)

@@ -13,10 +13,11 @@ from typing import Any, Final
 from schemas.envelope import Event
 from schemas.errors import GreffierError, InvalidMessage
 from schemas.fields import wire_moment
-from schemas.routes import CONSENT, NEWSLETTER, NEWSLETTER_UNSUBSCRIBED, SUBMISSIONS
+from schemas.routes import CONSENT, NEWSLETTER, NEWSLETTER_UNSUBSCRIBED, PREFERENCE_CHANGED, SUBMISSIONS
 from workers.actors.batches import ERASED, Arrived, read_event
 from workers.actors.consent import keep_consents
-from workers.actors.newsletter import addressee_of, keep_newsletter
+from workers.actors.newsletter import keep_newsletter
+from workers.actors.preferences import addressee_of
 from workers.actors.submissions import keep_submissions
 from workers.actors.work import Keep
 from workers.services import Services
@@ -76,9 +77,9 @@ async def replay(services: Services, letter: str) -> Replayed:
 
 async def _stands(services: Services, arrived: Arrived) -> bool:
     """Whether an event that was just run through its actor is in its store."""
-    if arrived.event.type != NEWSLETTER_UNSUBSCRIBED:
+    if arrived.event.type not in (NEWSLETTER_UNSUBSCRIBED, PREFERENCE_CHANGED):
         return arrived.key in await services.kept([arrived.key])
-    try:  # it leaves an entry of the suppression list and no event: it stands if it could be opened
+    try:  # it leaves entries of the suppression list and no event: it stands if it could be opened
         addressee_of(services, arrived)
     except InvalidMessage:
         return False

@@ -73,10 +73,18 @@ class Page:
 
 
 def rows(members: Iterable[Member], links: OneClickLinks | None, now: datetime) -> list[dict[str, Any]]:
-    """Members as a mailing tool gets them. ``headers``: the one-click headers of a mail to each, as they are.
+    """Members as a mailing tool gets them. ``headers``: the one-click headers of a mail to each, as they are;
+    ``preferences``: the link to theirs, for the mail's text.
 
     ``None`` where no links can be made: a tool that mails without them takes the one click from people.
     """
+    if links is None:
+        return [{**one.as_json(), "headers": None, "preferences": None} for one in members]
     return [
-        {**one.as_json(), "headers": links.headers(one.email, one.person, now) if links else None} for one in members
+        {
+            **one.as_json(),
+            "headers": links.headers(one.email, one.person, now),
+            "preferences": links.preferences(one.email, one.person, now),
+        }
+        for one in members
     ]

@@ -1,4 +1,5 @@
-"""One-click links: what a mail bears so that its reader can leave with one click, and what such a link says.
+"""One-click links: what a mail bears so that its reader can leave with one click, and what such a link says. Beside it
+the link to one's preferences, which is made alike.
 
 For whoever composes mails: both headers, as they are, and DKIM must sign both. The link holds the address's reference
 and the person's id sealed, so it needs no record, outlives an erasure, and tells nobody who finds it in a log whose it
@@ -20,7 +21,7 @@ from pydantic import AfterValidator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.errors import InvalidMessage
-from schemas.newsletter import LIST, Addressee, open_addressee, seal_addressee
+from schemas.newsletter import LIST, PREFERENCES, Addressee, open_addressee, seal_addressee
 from schemas.party_keys import read_token_key
 from schemas.subject import References
 from schemas.tokens import MAX_CHARS, TokenKind, read_token
@@ -35,11 +36,14 @@ _MOST: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class OneClickLinks:
-    """Makes links. ``public_url``: how people reach the door, https, without a slash at its end."""
+    """Makes links. ``public_url``: how people reach the door, https, without a slash at its end; ``counter_url``: the
+    counter, where no proxy leads to it from there.
+    """
 
     token_key: OKPKey
     references: References
     public_url: str
+    counter_url: str | None = None
 
     def headers(self, email: str, person: str | None, now: datetime) -> dict[str, str]:
         """``List-Unsubscribe`` and ``List-Unsubscribe-Post`` of a mail to this address, as it is kept.
@@ -54,11 +58,19 @@ class OneClickLinks:
             "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
         }
 
+    def preferences(self, email: str, person: str | None, now: datetime) -> str:
+        """The link to their preferences, for a mail to this address: who follows it may also say yes."""
+        reference, *_ = self.references.suppression(email)
+        sealed = seal_addressee(self.references, PREFERENCES, Addressee(reference, person))
+        token = make_token(self.token_key, TokenKind.PREFERENCES, PREFERENCES, token_id=sealed, now=now)
+        return f"{self.counter_url or self.public_url}/preferences/{token}"
+
 
 class _LinkSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="GREFFIER_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
     public_url: Annotated[str, AfterValidator(https_url)] | None = None
+    counter_url: Annotated[str, AfterValidator(https_url)] | None = None
 
 
 def read_links(settings: ControllerSettings, references: References) -> OneClickLinks | None:
@@ -66,8 +78,10 @@ def read_links(settings: ControllerSettings, references: References) -> OneClick
 
     Raises :class:`schemas.errors.ConfigurationError`.
     """
-    public_url = read_settings(_LinkSettings).public_url
-    return None if public_url is None else OneClickLinks(read_token_key(settings.keys), references, public_url)
+    urls = read_settings(_LinkSettings)
+    if urls.public_url is None:
+        return None
+    return OneClickLinks(read_token_key(settings.keys), references, urls.public_url, urls.counter_url)
 
 
 def named_in(headers: Iterable[str], token_key: OKPKey, references: References, now: datetime) -> list[Addressee]:

@@ -38,6 +38,7 @@ from workers.stores.office_disposals import OfficeDisposals
 from workers.stores.parked import Parked
 from workers.stores.people import People
 from workers.stores.policies import Policies
+from workers.stores.preferences import Preferences
 from workers.stores.reads import Reads
 from workers.stores.rounds import Rounds
 from workers.stores.standing import Standing
@@ -119,6 +120,10 @@ class Services:
     @property
     def policies(self) -> Policies:
         return Policies(self.databases)
+
+    @property
+    def preferences(self) -> Preferences:
+        return Preferences(self.databases)
 
     @property
     def ticks(self) -> Ticks:

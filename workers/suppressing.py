@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from schemas.evidence import entry
 from schemas.subject import ReferenceUse
-from schemas.terms import SuppressionGround
+from schemas.terms import Purpose, SuppressionGround
 from workers.services import Services
 from workers.slips import Told, leave_slip
 from workers.stores.suppression import No
@@ -22,13 +22,14 @@ from workers.stores.suppression import No
 class Said(NamedTuple):
     """Somebody's "no". ``fact``: what makes it one and the same when it comes again, made from nothing about a person;
     ``references``: whom it is from, as the list knows people; ``at``: when they said it, aware; ``emails``: whom the
-    subsidiaries are to look for, as far as that is known.
+    subsidiaries are to look for, as far as that is known; ``purposes``: to what, where not to all prospecting.
     """
 
     fact: str
     references: Sequence[bytes]
     at: datetime
     emails: Sequence[str] = ()
+    purposes: frozenset[Purpose] | None = None
 
 
 async def suppress(services: Services, emails: Iterable[str], ground: SuppressionGround, at: datetime) -> None:
@@ -45,20 +46,22 @@ async def suppress(services: Services, emails: Iterable[str], ground: Suppressio
 async def suppress_on_record(
     services: Services, ground: SuppressionGround, said: Sequence[Said], *, by: str | None = None
 ) -> None:
-    """End prospecting for whom these are from: known, unknown or erased, no record of anybody is needed. Repeatable.
+    """End prospecting, or what of it each names, for whom these are from: known, unknown or erased. Repeatable.
 
-    Whose address is known goes to every subsidiary with the next round. ``by``: who of staff entered it.
+    No record of anybody is needed. Whose address is known goes to every subsidiary with the next round, as a "no" to
+    all prospecting there, unless no subsidiary does what it is to. ``by``: who of staff entered it.
     """
     now, prospecting = services.clock(), services.trust.register.prospecting
     details = {"ground": ground.value} | ({"by": by} if by else {})
     # The fact before the effect: after it, a crash in between would lose it for good.
     await services.notes.write(entry("suppressed", None, one.fact, now, **details) for one in said)
     # Before the list as well: once it holds, what they said no to is deleted, and their address with it.
+    told = [one for one in said if one.purposes is None or one.purposes & services.trust.register.used_in_subsidiaries]
     await leave_slip(
-        services, [Told(f"{one.fact}/{n}", email, one.at) for one in said for n, email in enumerate(one.emails)]
+        services, [Told(f"{one.fact}/{n}", email, one.at) for one in told for n, email in enumerate(one.emails)]
     )
     await services.suppressions.enter(
-        (reference, No(prospecting, ground, one.at)) for one in said for reference in one.references
+        (reference, No(one.purposes or prospecting, ground, one.at)) for one in said for reference in one.references
     )
     await _look_at(services, [(email, one.at) for one in said for email in one.emails])
 

@@ -179,6 +179,7 @@ class System:
             "GREFFIER_REGISTER": str(self.register),
             "GREFFIER_MAIL_FROM": "rights@example.com",
             "GREFFIER_PUBLIC_URL": f"http://{HOST}:{self.port}",
+            "GREFFIER_COUNTER_URL": f"http://{HOST}:{self._counter_port}",
         }
         return self._greffier("desk", ["desk"], self._desk_port, DOOR_GRACE, env)
 
@@ -190,6 +191,7 @@ class System:
             "GREFFIER_COUNTER_HOST": HOST,
             "GREFFIER_COUNTER_PORT": str(self._counter_port),
             "GREFFIER_KEYS": str(self.data / "keys" / "counter"),
+            "GREFFIER_DOOR_URL": f"http://{HOST}:{self.port}",
         }
         return self._greffier("counter", ["counter"], self._counter_port, DOOR_GRACE, env)
 

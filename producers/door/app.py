@@ -25,6 +25,7 @@ from producers.door.guard import Networks, Origins, Publishers
 from producers.door.health import Health
 from producers.door.idempotency import Idempotency
 from producers.door.metrics import DoorMetrics
+from producers.door.preferences import Preferences
 from producers.door.rights import Rights
 from producers.door.unsubscribe import Unsubscribe
 from producers.gather import Gatherer
@@ -131,6 +132,7 @@ class Door:
             Cookies(*common, origins, networks, self.metrics, reader),
             Rights(*common, origins, networks, Crowds(), self.metrics, reader, self._token_keys),
             Unsubscribe(*common, self.metrics, reader, self._token_keys),
+            Preferences(*common, self.metrics, reader, self._token_keys),
             Health(self.gatherer, openapi.describe(dict(self.intake.routes))),
         )
         for part in parts:

@@ -94,6 +94,7 @@ def describe(known: dict[str, Route]) -> bytes:
     paths["/cookies"] = _cookies(known, schemas)
     paths["/rights"], paths["/rights/{reference}/confirm"] = _rights(schemas), _confirm()
     paths["/unsubscribe/{token}"] = _unsubscribe()
+    paths["/preferences/{token}"] = _preferences(known[routes.PREFERENCE_CHANGED], schemas)
     for path, about in (("/livez", "Whether this process answers"), ("/readyz", "Whether it can accept now")):
         paths[path] = {"get": {"summary": about, "responses": {"200": {"description": "yes"}, **_refusals("503")}}}
     return to_json(
@@ -259,6 +260,27 @@ def _unsubscribe() -> dict[str, Any]:
                 "202": {"description": "kept; the same for everybody, the first time and each other", "content": _HTML},
                 **expired,
                 **_refusals("400", "404", "408", "413", "415", "422", "503"),
+            },
+        },
+    }
+
+
+def _preferences(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
+    whole = route.shape.json_schema()
+    for name in ("list", "reference"):  # what the link says
+        del whole["properties"][name]
+        whole["required"].remove(name)
+    schemas[route.shape.name] = _rehung(whole)
+    content = {JSON: {"schema": {"$ref": f"#/components/schemas/{route.shape.name}"}}}
+    return {
+        "parameters": [{"name": "token", "in": "path", "required": True, "schema": {"type": "string"}}],
+        "post": {
+            "operationId": "post.preferences",
+            "summary": "Purposes accepted or refused by a mailed link, as the counter hands them on",
+            "requestBody": {"required": True, "content": content},
+            "responses": {
+                "202": {"description": "kept; the same for everybody"},
+                **_refusals("400", "404", "408", "410", "413", "415", "422", "503"),
             },
         },
     }

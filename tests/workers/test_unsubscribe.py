@@ -424,11 +424,15 @@ async def _last_written(self: Suppressions, entries: Iterable[tuple[bytes, No]])
         await self._gathered.write(UpdateOne({"_id": ref}, {"$set": said}, upsert=True))
 
 
-def _any_subscription(case: Case, purpose: Purpose, confirmed: datetime | None, no: Mapping[Purpose, datetime]) -> bool:
+def _any_subscription(
+    _: Register, case: Case, purpose: Purpose, confirmed: datetime | None, no: Mapping[Purpose, datetime]
+) -> bool:
     return case is not Case.NEWSLETTER and purpose in no
 
 
-def _trusting(case: Case, purpose: Purpose, confirmed: datetime | None, no: Mapping[Purpose, datetime]) -> bool:
+def _trusting(
+    _: Register, case: Case, purpose: Purpose, confirmed: datetime | None, no: Mapping[Purpose, datetime]
+) -> bool:
     return False
 
 

@@ -1,5 +1,5 @@
-"""The queue ``newsletter``: subscriptions with their proof, the confirmations that begin them, one-click links, and
-express agreements.
+"""The queue ``newsletter``: subscriptions with their proof, the confirmations that begin them, one-click links,
+choices by the link to one's preferences, and express agreements.
 
 While the register says ``double_opt_in``, or the address is on the suppression list, a subscription is kept but serves
 no purpose until the mailed link was used, in time. They may come in any order.
@@ -15,11 +15,11 @@ from schemas.calendar import end_of_period
 from schemas.envelope import event_key
 from schemas.errors import InvalidMessage
 from schemas.fields import read_moment
-from schemas.newsletter import Addressee, open_addressee
-from schemas.routes import NEWSLETTER_CONFIRMED, NEWSLETTER_UNSUBSCRIBED, form_source
+from schemas.routes import NEWSLETTER_CONFIRMED, NEWSLETTER_UNSUBSCRIBED, PREFERENCE_CHANGED, form_source
 from schemas.terms import Case, SuppressionGround
 from workers.actors.agreements import AGREEMENTS, keep_agreements
 from workers.actors.batches import ERASED, Arrived, letter_of, park, refuse
+from workers.actors.preferences import addressee_of, keep_choices
 from workers.actors.records import keep_records, purpose_links
 from workers.services import Services
 from workers.slips import addresses_of
@@ -31,6 +31,7 @@ from workers.suppressing import Said, suppress_on_record
 async def keep_newsletter(services: Services, arrived: Sequence[Arrived]) -> None:
     """Carry out each "no"; then keep subscriptions and confirmations, and begin what is both."""
     await keep_unsubscribes(services, [one for one in arrived if one.event.type == NEWSLETTER_UNSUBSCRIBED])
+    await keep_choices(services, [one for one in arrived if one.event.type == PREFERENCE_CHANGED])
     await keep_agreements(services, [one for one in arrived if one.event.type in AGREEMENTS])
     waits = services.trust.register.newsletter.double_opt_in
     kept = await keep_records(services, [one for one in arrived if one.route.case], linked=not waits)
@@ -53,11 +54,6 @@ async def keep_unsubscribes(services: Services, arrived: Sequence[Arrived]) -> N
     ]
     await suppress_on_record(services, SuppressionGround.UNSUBSCRIBE, said)
     await park(services, forged)
-
-
-def addressee_of(services: Services, one: Arrived) -> Addressee:
-    """Whom a one-click link is for. Raises :class:`InvalidMessage` ``unknown_token`` for one that we did not make."""
-    return open_addressee(services.trust.references, one.data["list"], one.data["reference"])
 
 
 async def _keep_confirmations(services: Services, arrived: Sequence[Arrived]) -> list[str]:

@@ -17,6 +17,7 @@ from schemas.errors import GreffierError, InvalidMessage
 from schemas.subject import ReferenceUse
 from schemas.terms import Case, Purpose
 from workers.actors.batches import ERASED, SUPPRESSED, Arrived, letter_of, park, refuse
+from workers.preferences import no_of
 from workers.rules.erasure import Verdict, judge, latest
 from workers.rules.notices import notice_by
 from workers.rules.objections import ended
@@ -110,7 +111,7 @@ async def _wanted(services: Services, records: list[_Record]) -> list[_Record]:
 
     One that was kept before somebody said no stays, its message delivered again: the gate shows it for the rest.
     """
-    said = await services.suppressions.of_all(record.arrived.data["email"] for record in records)
+    said = await no_of(services, [record.arrived.data["email"] for record in records])
     for record in records:
         record.no = said[record.arrived.data["email"]]
     refusable = [record for record in records if record.no and record.case is not Case.NEWSLETTER]
@@ -126,8 +127,9 @@ async def _wanted(services: Services, records: list[_Record]) -> list[_Record]:
 
 def _serves(services: Services, record: _Record) -> list[Purpose]:
     """The purposes that a record begins: those of its case that its person did not say no to."""
-    rules = services.trust.register.links_for(record.case)
-    return [rule.purpose for rule in rules if not ended(record.case, rule.purpose, None, record.no)]
+    register = services.trust.register
+    rules = register.links_for(record.case)
+    return [rule.purpose for rule in rules if not ended(register, record.case, rule.purpose, None, record.no)]
 
 
 async def _round(services: Services, records: list[_Record], linked: bool) -> tuple[list[str], list[_Record]]:

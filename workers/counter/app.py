@@ -7,6 +7,7 @@
 | ``POST /download/{token}`` | the access package, once: 410 when it was fetched or its link has ended |
 | ``/v1/…`` | for other organisations' systems: :mod:`workers.outside` |
 | ``GET /tasks``, ``POST /receipts`` | for subsidiaries without Python: :mod:`workers.counter.offices` |
+| ``GET, POST /preferences/{token}`` | :mod:`workers.counter.preferences` |
 
 A token that is not ours, or of another kind, is 404 and says nothing more.
 Source: R17; design § 6 "Counter"; reliability § 8.7.
@@ -28,13 +29,14 @@ from schemas.calendar import civil_day
 from schemas.errors import InvalidMessage
 from schemas.keyring import PACKAGES, read_wrapping_keys
 from schemas.party_keys import read_token_keys
-from schemas.register import SHIPPED, load_register
+from schemas.register import Register, load_register
 from schemas.terms import SubsidiaryKind
 from schemas.tokens import MAX_CHARS, TokenKind, read_token
 from workers.counter.callers import Callers
 from workers.counter.handing import Handing
 from workers.counter.offices import Offices
 from workers.counter.pages import page, status_page
+from workers.counter.preferences import PreferencesPage, open_preferences
 from workers.counter.settings import CounterSettings
 from workers.evidence.notes import Notes
 from workers.outside.trust import OutsideTrust, Routes
@@ -46,6 +48,7 @@ from workers.stores.ledger import Ledger
 from workers.stores.mongo import Databases, Document, connect
 from workers.stores.outside import Outside
 from workers.stores.packages import Packages
+from workers.stores.preferences import Preferences
 from workers.web import JSON, MAX_BODY, Listening, Refused, add_health, answer, as_problems
 
 log = structlog.get_logger("greffier.counter")
@@ -58,6 +61,7 @@ class Counter:
     databases: Databases
     cases: Cases
     handing: Handing
+    preferences: PreferencesPage
     token_keys: Mapping[str, OKPKey]
     clock: Callable[[], datetime]
     offices: Offices | None = None
@@ -73,6 +77,7 @@ class Counter:
             self.offices.add_to(application)
         for routes in self.outside:
             routes.add_to(router)
+        self.preferences.add_to(router)
         add_health(router, self.ready)
         return application
 
@@ -158,14 +163,15 @@ async def open_counter(settings: CounterSettings, clock: Callable[[], datetime] 
     """A counter at work; its port. Raises :class:`schemas.errors.ConfigurationError`."""
     token_keys, wrapper = read_token_keys(settings.keys), LocalKeyWrapper(read_wrapping_keys(settings.keys, PACKAGES))
     trust = OutsideTrust.read(settings.outside) if settings.outside else None
-    databases = connect(settings)
-    offices = _open_offices(settings, databases, clock)
+    register, databases = load_register(settings.register_file), connect(settings)
+    offices = _open_offices(settings, register, databases, clock)
     cases, notes = Cases(databases), Notes(Ledger(databases), clock)
     handing = Handing(cases, Packages(databases, wrapper), notes, clock)
     opening = trust.open(Outside(databases), cases, notes, handing, clock) if trust else nullcontext(())
+    choosing = open_preferences(register, Preferences(databases), settings.door_url, token_keys, clock)
     try:
-        async with opening as outside:
-            counter = Counter(databases, cases, handing, token_keys, clock, offices, outside)
+        async with opening as outside, choosing as preferences:
+            counter = Counter(databases, cases, handing, preferences, token_keys, clock, offices, outside)
             async with Listening(counter.application(), settings.counter_host, settings.counter_port) as listening:
                 log.info("counter open", port=listening.port)
                 yield listening.port
@@ -175,11 +181,13 @@ async def open_counter(settings: CounterSettings, clock: Callable[[], datetime] 
         databases.close()
 
 
-def _open_offices(settings: CounterSettings, databases: Databases, clock: Callable[[], datetime]) -> Offices | None:
+def _open_offices(
+    settings: CounterSettings, register: Register, databases: Databases, clock: Callable[[], datetime]
+) -> Offices | None:
     """For the subsidiaries that the register serves over HTTP; none without a Redis to leave their receipts in."""
     if settings.redis_url is None:
         return None
-    codes = load_register(settings.register_file or SHIPPED).served(SubsidiaryKind.HTTP)
+    codes = register.served(SubsidiaryKind.HTTP)
     callers = Callers(settings.keys, codes, clock)
     lease = timedelta(seconds=settings.lease_s)
     return Offices(settings.redis_url.get_secret_value(), codes, callers, Leases(databases), clock, lease)

@@ -85,7 +85,7 @@ def page(request: web.Request, kind: str, status: int = 200) -> web.Response:
     language = language_of(request)
     title, text, button = _WORDS[language][kind]
     form = _FORM.format(button=escape(button)) if button else ""
-    return _html(language, title, f"<p>{escape(text)}</p>{form}", status)
+    return html(language, title, f"<p>{escape(text)}</p>{form}", status)
 
 
 def status_page(request: web.Request, told: dict[str, object]) -> web.Response:
@@ -95,7 +95,7 @@ def status_page(request: web.Request, told: dict[str, object]) -> web.Response:
     for name, value in told.items():
         shown = _STATES[language].get(str(value), value) if name == "state" else value
         rows.append(f"<dt>{escape(_STATUS[language][name])}</dt><dd>{escape(_plain(shown, language))}</dd>")
-    return _html(language, _WORDS[language]["status"][0], f"<dl>{''.join(rows)}</dl>", 200)
+    return html(language, _WORDS[language]["status"][0], f"<dl>{''.join(rows)}</dl>", 200)
 
 
 def _plain(value: object, language: str) -> str:
@@ -104,7 +104,8 @@ def _plain(value: object, language: str) -> str:
     return str(value)
 
 
-def _html(language: str, title: str, body: str, status: int) -> web.Response:
+def html(language: str, title: str, body: str, status: int) -> web.Response:
+    """A whole page. ``body``: HTML, whose every word from outside was escaped."""
     return web.Response(
         text=_PAGE.format(lang=language, title=escape(title), body=body),
         status=status,

@@ -22,8 +22,10 @@ class CounterSettings(StoreSettings):
     redis_url: SecretStr | None = None
     """Where receipts are left; without it no subsidiary is served over HTTP."""
     register_file: Path | None = Field(None, validation_alias="GREFFIER_REGISTER")
-    """The register's file, which says who is served over HTTP; the shipped one when absent."""
+    """The register's file, which says who is served over HTTP and what people may choose; else the shipped one."""
     lease_s: Annotated[float, Field(gt=0, le=3600)] = 120.0
     """How long a subsidiary has an order to itself before it is handed out again."""
     outside: Path | None = None
     """Folder with ``outside.yaml`` and its keys: which other organisations' systems are served; none when absent."""
+    door_url: Annotated[str, Field(pattern=r"^https?://[^/]+$")] = "http://127.0.0.1:8080"
+    """Where this process reaches the door: what people choose goes in there like everything else they say."""

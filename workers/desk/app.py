@@ -187,7 +187,7 @@ async def open_desk(
 ) -> AsyncIterator[int]:
     """A desk at work; its port. Raises :class:`schemas.errors.ConfigurationError`."""
     trust, staff = Trust.read(settings), Staff(settings.desk_accounts)
-    links = OneClickLinks(read_token_key(settings.keys), trust.references, mail.public_url)
+    links = OneClickLinks(read_token_key(settings.keys), trust.references, mail.public_url, mail.counter_url)
     async with open_docket(settings, trust, mail, clock) as docket:
         desk = CaseDesk(docket, staff, AudienceDesk(docket.services, links))
         async with Listening(desk.application(), settings.desk_host, settings.desk_port) as listening:

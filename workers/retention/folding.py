@@ -20,6 +20,7 @@ from schemas.calendar import end_of_period
 from schemas.register import Register
 from schemas.terms import Case, Purpose
 from workers.gate import purpose_end
+from workers.preferences import no_of
 from workers.rules.objections import ended
 from workers.rules.retention import DELETED, STAYS, Becomes, Fate, ServedPurpose, fate_of
 from workers.services import Services
@@ -97,13 +98,13 @@ async def fold(services: Services, persons: Sequence[Document], moment: datetime
     served = await _served(services.trust.register, services, by_id, documents, links)
     bodies = _opened(documents, served, owned, moment)
     emails = {one["person"]: _email(bodies[one["_id"]]) for one in documents if one["_id"] in bodies}
-    said = await services.suppressions.of_all(emails.values())
+    said = await no_of(services, emails.values())
     records = []
     for one in documents:
         person = one["person"]
         email = emails.get(person, "")
         mine = served[one["_id"]]
-        purposes = [_judged(one, link, purpose, said.get(email, {})) for link, purpose in mine]
+        purposes = [_judged(services.trust.register, one, link, purpose, said.get(email, {})) for link, purpose in mine]
         fate = _fate(services.trust.register, one, purposes, moment)
         links_of_it, body = [link for link, _ in mine], bodies.get(one["_id"])
         records.append(Record(by_id[person], one, links_of_it, purposes, fate, owned[person], email, body))
@@ -174,10 +175,10 @@ def _email(body: bytes) -> str:
     return str(json.loads(body)["email"])
 
 
-def _judged(document: Document, link: Document, purpose: ServedPurpose, no: No) -> ServedPurpose:
+def _judged(register: Register, document: Document, link: Document, purpose: ServedPurpose, no: No) -> ServedPurpose:
     if not no:
         return purpose
-    said_no = ended(Case(document["case"]), purpose.purpose, link.get("confirmed"), no)
+    said_no = ended(register, Case(document["case"]), purpose.purpose, link.get("confirmed"), no)
     return ServedPurpose(purpose.purpose, purpose.rule, purpose.until, said_no, purpose.archive)
 
 

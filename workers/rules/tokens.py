@@ -18,9 +18,10 @@ LIFETIMES: Final[Mapping[TokenKind, timedelta]] = {
     TokenKind.STATUS: timedelta(days=180),
     TokenKind.DOWNLOAD: timedelta(days=7),
     TokenKind.UNSUBSCRIBE: timedelta(days=3 * 366),
+    TokenKind.PREFERENCES: timedelta(days=397),
 }
 """From the making. A status page outlives the longest extended deadline and its proof; a one-click link outlives by
-far the thirteen months in which a mail is still opened."""
+far the thirteen months in which a mail is still opened; a link to one's preferences, which may say "yes" too, just."""
 
 
 def make_token(key: OKPKey, kind: TokenKind, case: str, *, token_id: str, now: datetime) -> str:

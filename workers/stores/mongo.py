@@ -202,6 +202,7 @@ INDEXES: Final[dict[str, dict[str, list[IndexModel]]]] = {
         "mails": [_index("case"), _index("send_at", sparse=True)],
         "slips": [_index("facts", unique=True), _index("waiting", sparse=True)],
         "rounds": [_index("look_at", sparse=True)],
+        "preferences": [_index("expires", expireAfterSeconds=0)],
         "turns": [_index("at", expireAfterSeconds=0)],
         "leases": [_index("until", expireAfterSeconds=0)],
         "outside": [
@@ -225,8 +226,9 @@ INDEXES: Final[dict[str, dict[str, list[IndexModel]]]] = {
 }
 """Database → collection → indexes.
 
-A TTL index may clear ``batches``, ``turns`` and ``leases``: numbers of messages, and moments that are over;
-and of other organisations' requests what is long final, and signatures of messages that have expired.
+A TTL index may clear ``batches``, ``turns``, ``leases`` and ``preferences``: numbers of messages, moments that are
+over, what links show that have ended; and of other
+organisations' requests what is long final, and signatures of messages that have expired.
 """
 
 

@@ -1,0 +1,38 @@
+"""What people accept and refuse by the mailed link to their preferences, and what is left of a "no" by it.
+
+A "no" goes onto the suppression list for the purposes it names. A "yes" is kept as an express agreement of the person's
+own, in **active**: it lifts an earlier "no" to that purpose wherever a "no" is weighed, and goes with the person. What
+an import calls an agreement lifts nothing.
+Source: R8, R20, R21, R24; P10; docs/decisions/0011, 0016.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import datetime
+
+from schemas.routes import PREFERENCES_SOURCE
+from schemas.subject import ReferenceUse
+from schemas.terms import Purpose
+from workers.rules.objections import standing
+from workers.services import Services
+
+
+async def no_of(services: Services, emails: Iterable[str]) -> dict[str, dict[Purpose, datetime]]:
+    """Address → purpose → the latest "no" of whoever has it, less what they have accepted since by the mailed link.
+
+    Addresses in their normal form. Raises :class:`schemas.errors.StoreUnavailable`.
+    """
+    said = await services.suppressions.of_all(emails)
+    of_email = services.trust.references.of_email
+    refs = {of_email(ReferenceUse.LOOKUP, email): email for email, no in said.items() if no}
+    if not refs:
+        return said
+    accepted: defaultdict[str, dict[Purpose, datetime]] = defaultdict(dict)
+    # After the list: a "yes" that is missed leaves the "no", which the next look sees lifted.
+    for one in await services.submissions.agreements.about(refs):
+        if one["given"] and one["source"] == PREFERENCES_SOURCE:
+            mine, purpose = accepted[refs[bytes(one["refs"][0])]], Purpose(one["purpose"])
+            mine[purpose] = max(one["happened"], mine.get(purpose, one["happened"]))
+    return {email: standing(no, accepted[email]) for email, no in said.items()}
