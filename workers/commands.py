@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from workers.evidence_commands import evidence_app
+from workers.orders_commands import orders_app
 from workers.policy_commands import policy_app
 from workers.retention_commands import archive_app, retention_app
 from workers.rights_commands import rights_app
@@ -37,6 +38,7 @@ def register_commands(app: typer.Typer) -> None:
     app.add_typer(parked_app, name="parked")
     app.add_typer(consents_app, name="consents")
     app.add_typer(rights_app, name="rights")
+    app.add_typer(orders_app, name="orders")
     app.add_typer(evidence_app, name="evidence")
     app.add_typer(retention_app, name="retention")
     app.add_typer(archive_app, name="archive")

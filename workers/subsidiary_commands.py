@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from schemas.errors import StoreUnavailable
+from schemas.errors import InvalidMessage, StoreUnavailable
 
 if TYPE_CHECKING:
     from workers.replay import Checked, Replayed
@@ -18,7 +18,7 @@ Code = Annotated[str, typer.Argument(help="the subsidiary's code in the register
 MappingFile = Annotated[Path, typer.Option("--mapping", help="where a person stands in this office's store")]
 
 
-def subsidiary(
+def subsidiary(  # noqa: PLR0913, PLR0917 - each is an option
     code: Code,
     mapping: MappingFile,
     replay: Annotated[
@@ -28,16 +28,27 @@ def subsidiary(
     register: Annotated[
         Path | None, typer.Option("--register", help="With --check: the group's register, to count what is over by it.")
     ] = None,
+    order: Annotated[
+        Path | None, typer.Option("--order", help="By hand: answer this file of orders on the store, then end.")
+    ] = None,
+    answer: Annotated[
+        Path | None, typer.Option("--answer", help="With --order: where the receipts go; beside it when absent.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="With --replay or --check: one JSON document.")] = False,
 ) -> None:
     """Serve the orders of one subsidiary on its own store until SIGTERM. Reference: docs/subsidiary.md.
 
     Exit code 1: a check found faults, a replay left somebody to a person, or the store does not answer.
     """
-    if replay and check:
-        raise typer.BadParameter("--replay or --check, not both")
+    if sum((replay, check, order is not None)) > 1:
+        raise typer.BadParameter("one of --replay, --check and --order")
+    if answer is not None and order is None:
+        raise typer.BadParameter("--answer belongs to --order")
     if register is not None and not check:
         raise typer.BadParameter("--register belongs to --check")
+    if order is not None:
+        _answer(code, mapping, order, answer or order.with_name(f"{order.name}.receipts"))
+        return
     if not replay and not check:
         from workers.subsidiary import run_subsidiary
 
@@ -47,6 +58,26 @@ def subsidiary(
     except StoreUnavailable as error:
         _fail(f"the store does not answer ({error})")
     if not sound:
+        raise typer.Exit(1)
+
+
+def _answer(code: str, mapping: Path, order: Path, answer: Path) -> None:
+    from workers.by_hand import answer_file
+
+    try:
+        found = answer_file(code, mapping, order, answer)
+    except StoreUnavailable as error:
+        _fail(f"the store does not answer ({error}); what was done stays done, run it again")
+    except OSError as error:
+        _fail(f"the file cannot be used ({error.strerror})")
+    except InvalidMessage as fault:
+        _fail(f"nothing was done: {fault.code.replace('_', ' ')}")
+    print(f"{found.orders} order(s) read")
+    if found.receipts:
+        print(f"{found.receipts} receipt(s) in {answer}: take that file back to the group")
+    for reason in found.refused:
+        print(f"refused: {reason.replace('_', ' ')}", file=sys.stderr)
+    if found.refused:
         raise typer.Exit(1)
 
 

@@ -22,7 +22,7 @@ import structlog
 from schemas.copies import check_part, read_copy
 from schemas.errors import InvalidMessage
 from schemas.fields import read_moment
-from schemas.jose import MAX_TOKEN_BYTES, Peer, open_sealed, verify
+from schemas.jose import MAX_TOKEN_BYTES, Keys, Peer, open_sealed, verify
 from schemas.orders import CONTROLLER, RECEIPT, RECEIPT_CLAIMS, is_consistent
 from schemas.strict_json import parse
 from schemas.terms import Proof, Right
@@ -54,26 +54,28 @@ async def receive(desk: Desk, store: str, token: str) -> Accepted:
 
     Raises :class:`InvalidMessage` when nothing of it can be believed; single entries are refused by themselves.
     """
-    message = _opened(desk, token)
+    message = opened(desk.party, token)
     peer = desk.peers.get(store)
     if peer is None:
         raise InvalidMessage("unknown_store")
     if set(message) == {"part"}:
         return await _take_part(desk, store, check_part(message["part"]))
-    signed, copies = _receipt_and_copies(message)
+    signed, copies = receipt_and_copies(message)
     return await accept(desk, store, peer, signed, copies, Proof.ATTESTED)
 
 
-def _opened(desk: Desk, token: str) -> dict[str, Any]:
+def opened(party: Keys, token: str) -> dict[str, Any]:
+    """What a sealed message to the controller holds: a receipt, or a part of a copy. Raises :class:`InvalidMessage`."""
     if len(token) > MAX_TOKEN_BYTES:
         raise InvalidMessage("too_large")
-    message = parse(open_sealed(token, desk.party), max_nodes=_MAX_NODES)
+    message = parse(open_sealed(token, party), max_nodes=_MAX_NODES)
     if not isinstance(message, dict):
         raise InvalidMessage("malformed_receipt")
     return message
 
 
-def _receipt_and_copies(message: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+def receipt_and_copies(message: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """The signed receipt, not checked yet, and the copies beside it. Raises :class:`InvalidMessage`."""
     if not isinstance(message.get("receipt"), str):
         raise InvalidMessage("malformed_receipt")
     copies = message.get("copies") or {}

@@ -27,17 +27,28 @@ class Leases:
 
         Raises :class:`schemas.errors.StoreUnavailable`.
         """
-        waiting = {"store": store, "send_at": {"$exists": True}}
         with available():
-            orders = [order for order in await self._tasks.distinct("order", waiting) if order is not None]
+            orders = await self._waiting(store)
             if not orders:
                 return None
             lent = set(await self._leases.distinct("_id", {"_id": {"$in": orders}, "until": {"$gt": now}}))
-            for order in sorted(set(orders) - lent):  # UUIDv7: the oldest first
+            for order in (one for one in orders if one not in lent):
                 found = await self._orders.find_one({"_id": order}, {"token": 1})
                 if found is not None and await self._lend(order, store, now, until):
                     return str(found["token"])
         return None
+
+    async def in_force(self, store: str) -> list[str]:
+        """Every sealed order that waits for a store, the oldest first, lent or not. Raises StoreUnavailable."""
+        with available():
+            wanted = {"_id": {"$in": await self._waiting(store)}}
+            found = await self._orders.find(wanted, {"token": 1}).sort("_id", 1).to_list(None)
+        return [str(order["token"]) for order in found]
+
+    async def _waiting(self, store: str) -> list[str]:
+        """The orders that tasks which wait name; by their ids (UUIDv7) the oldest first."""
+        orders = await self._tasks.distinct("order", {"store": store, "send_at": {"$exists": True}})
+        return sorted(order for order in orders if order is not None)
 
     async def _lend(self, order: str, store: str, now: datetime, until: datetime) -> bool:
         """Compare-and-set; ``False``: somebody was quicker."""
