@@ -140,22 +140,24 @@ class TransferBasis(StrEnum):
 
 
 class Right(StrEnum):
-    """What a data subject may ask for. Source: R17, R19, R20; GDPR Arts 15, 17, 21."""
+    """What a data subject may ask for. Source: R14, R17, R19, R20; GDPR Arts 7(3), 15, 17, 21."""
 
     ACCESS = "access"
     ERASURE = "erasure"
     OBJECTION = "objection"
+    WITHDRAWAL = "withdrawal"
 
 
 class SuppressionGround(StrEnum):
-    """Why an address is on the suppression list: the one-click link, an objection, a complaint about a mail, or what
-    was refused on the page of preferences.
+    """Why an address is on the suppression list: the one-click link, an objection, a complaint about a mail, what was
+    refused on the page of preferences, or that every consent was withdrawn.
     """
 
     UNSUBSCRIBE = "unsubscribe"
     OBJECTION = "objection"
     COMPLAINT = "complaint"
     PREFERENCE = "preference"
+    WITHDRAWAL = "withdrawal"
 
 
 class Channel(StrEnum):

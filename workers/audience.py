@@ -27,6 +27,7 @@ from workers.arrivals import stored_so_far
 from workers.gate import Asked, Reader, ReadRefused, agrees, purpose_end, stands
 from workers.members import LeftOut, Member, Page
 from workers.preferences import no_of
+from workers.rules.objections import Noes
 from workers.rules.retention import is_live
 from workers.services import Services
 from workers.stores.keys import ACTIVE, DataKey, key_id
@@ -240,7 +241,7 @@ class Audience:
                 read.left_out[found] += 1
         return members
 
-    def _member(self, asked: Asked, records: _Records, said: _Said, no: Mapping[Purpose, datetime]) -> Member | LeftOut:
+    def _member(self, asked: Asked, records: _Records, said: _Said, no: Noes) -> Member | LeftOut:
         standing: Sequence[_Record] = [one for one in records.best if is_live(one.until, said.now)]
         if not standing:  # over since it was read
             return LeftOut.PERIOD_OVER

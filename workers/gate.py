@@ -25,7 +25,7 @@ from schemas.terms import Case, Department, Purpose
 from workers.preferences import no_of
 from workers.rules.consent import agreed
 from workers.rules.erasure import Verdict, judge
-from workers.rules.objections import ended
+from workers.rules.objections import Noes, Rests, ended
 from workers.rules.retention import AnchorEvent, active_until, is_live, later
 from workers.services import Services
 from workers.stores.keys import ACTIVE, key_id
@@ -96,17 +96,17 @@ class Asked:
         """Whether a record may be read for it by this link, of another purpose, while its person expressly agrees."""
         return link["case"] in self.lent and not self.served_by(link)
 
-    def ended(self, link: Document, no: Mapping[Purpose, datetime], *, lent: bool = False) -> bool:
+    def ended(self, link: Document, no: Noes, *, lent: bool = False) -> bool:
         """Whether its person has said no to what a record serves by this link, or to this purpose.
 
         ``lent``: it is read by an express agreement, any "no" to the purpose that stands ends that.
         """
         if not no:
             return False
-        case, confirmed = Case(link["case"]), link.get("confirmed")
-        if ended(self.register, case, Purpose(link["purpose"]), confirmed, no):
+        served = Rests.of(link)
+        if ended(self.register, served, Purpose(link["purpose"]), no):
             return True
-        return self.purpose in no if lent else ended(self.register, case, self.purpose, confirmed, no)
+        return self.purpose in no if lent else ended(self.register, served, self.purpose, no)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,18 +9,18 @@ Source: R8, R20, R21, R24; P10; docs/decisions/0011, 0016.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from schemas.routes import PREFERENCES_SOURCE
 from schemas.subject import ReferenceUse
-from schemas.terms import Purpose
-from workers.rules.objections import standing
+from schemas.terms import LawfulBasis, Purpose
+from workers.rules.objections import Noes, standing
 from workers.services import Services
 
 
-async def no_of(services: Services, emails: Iterable[str]) -> dict[str, dict[Purpose, datetime]]:
-    """Address → purpose → the latest "no" of whoever has it, less what they have accepted since by the mailed link.
+async def no_of(services: Services, emails: Iterable[str]) -> Mapping[str, Noes]:
+    """Address → what each "no" is to → the latest of it, less what was accepted since by the mailed link.
 
     Addresses in their normal form. Raises :class:`schemas.errors.StoreUnavailable`.
     """
@@ -29,7 +29,7 @@ async def no_of(services: Services, emails: Iterable[str]) -> dict[str, dict[Pur
     refs = {of_email(ReferenceUse.LOOKUP, email): email for email, no in said.items() if no}
     if not refs:
         return said
-    accepted: defaultdict[str, dict[Purpose, datetime]] = defaultdict(dict)
+    accepted: defaultdict[str, dict[Purpose | LawfulBasis, datetime]] = defaultdict(dict)
     # After the list: a "yes" that is missed leaves the "no", which the next look sees lifted.
     for one in await services.submissions.agreements.about(refs):
         if one["given"] and one["source"] == PREFERENCES_SOURCE:

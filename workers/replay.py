@@ -28,6 +28,7 @@ from workers.stores.subsidiaries.adapter import (
     Subject,
     Tally,
     Terms,
+    WithdrawingAdapter,
 )
 from workers.stores.subsidiaries.decisions import normal_form
 from workers.stores.subsidiaries.journal import Journal, Tombstone
@@ -124,6 +125,8 @@ async def _serve_again(store: StoreAdapter, right: Right, subject: Subject, repl
             replayed.add(await store.erase(subject))
         elif right is Right.OBJECTION:
             replayed.add(await store.object(subject))
+        elif isinstance(store, WithdrawingAdapter) and right is Right.WITHDRAWAL:
+            replayed.add(await store.withdraw(subject))
     except StoreRefuses as error:
         replayed.refused[error.reason] += 1
 

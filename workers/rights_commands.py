@@ -254,6 +254,8 @@ def _show(case: dict[str, Any], as_json: bool) -> None:
     print(f"extension or refusal to be told by {dates['notice_by']}; paused {dates['paused_days']} day(s)")
     if case["hold"]:
         print(f"held until {case['hold']['until']}: {case['hold']['ground']}")
+    if "withdrawal" in case:
+        print(_withdrawal(case["withdrawal"]))
     table = Table("store", "country", "state", "outcome", "proof", "answered", "due", "standing", "why")
     for store in case["stores"]:
         names = ("store", "country", "state", "outcome", "proof", "answered_at", "answer_due", "standing")
@@ -261,3 +263,9 @@ def _show(case: dict[str, Any], as_json: bool) -> None:
     Console().print(table)
     for mail in case["mails"]:
         print(f"mail {mail['kind']}: {mail['outcome']}")
+
+
+def _withdrawal(told: dict[str, Any]) -> str:
+    if told["took_ms"] is not None:
+        return f"consent withdrawn at {told['since']}; the last receipt came after {told['took_ms']} ms"
+    return f"consent withdrawn at {told['since']}; {told['waiting']} store(s) silent for {told['so_far_ms']} ms"

@@ -35,11 +35,13 @@ collections:
   kontakte:
     found_by: [{field: mail}]
     fields: {vorname: first name, nachname: last name, mail: e-mail address, stadt: town}
+    basis: legitimate-interests
     erasure: delete
     objection: {set: {werbung: false}}
   bestellungen:
     owned_by: {collection: kontakte, field: kontakt, parent_field: _id}
     fields: {nummer: number of the order, datum: day of the order, betrag: amount in cents}
+    basis: contract
     erasure: {keep: {ground: "accounting, HGB 257", counted_from: datum, for: P10Y}}
 """
 _US: Final = """\
@@ -48,10 +50,12 @@ collections:
   people:
     found_by: [{field: email_address}]
     fields: {full_name: name, email_address: e-mail address, company: employer}
+    basis: legitimate-interests
     erasure: delete
   mailing_list:
     found_by: [{field: email}]
     fields: {email: e-mail address, topic: subject of the mailing}
+    basis: consent
     erasure: delete
     objection: delete
 """
@@ -61,6 +65,7 @@ collections:
   leads:
     found_by: [{field: mail}]
     fields: {mail: e-mail address, note: what was noted}
+    basis: legitimate-interests
     erasure: delete
 """
 _MAPPINGS: Final = {"de": _DE, "us": _US, "jp": _JP}

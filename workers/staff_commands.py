@@ -7,7 +7,7 @@ import getpass
 import json
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from workers.services import Services
     from workers.status import RetentionState, Status
     from workers.stores.aggregates import Counted
+    from workers.stores.cases import Withdrawn
 
 R = TypeVar("R")
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document, for programs.")]
@@ -225,19 +226,33 @@ def _print_status(found: Status) -> None:
         why = f"refused: {report.reason}" if report.reason else ", ".join(report.grounds)
         disposals.add_row(report.store, report.on or "never", *counts, why, report.silent_since or "")
     Console().print(queues, doors, parked, chores, owing, disposals)
-    if found.consents:
-        print(f"cookie consents: {found.consents.renewal_due} due for renewal, {found.consents.expired} run out")
-    if found.notices:
-        print(f"notices to contacts (Art. 14): {found.notices.due_soon} due soon, {found.notices.overdue} overdue")
-    if found.withdrawals:
-        took = found.withdrawals
-        print(f"consents withdrawn in thirty days: {took.deleted}, their data deleted within {took.most_ms} ms")
-    if found.retention:
-        print(_retention(found.retention))
+    for line in _measured(found):
+        print(line)
     for alarm in found.alarms:
         print(f"ALARM: {alarm}")
     if not found.alarms:
         print("no alarm")
+
+
+def _measured(found: Status) -> Iterator[str]:
+    """What is counted, or timed, beside the tables."""
+    if found.consents:
+        yield f"cookie consents: {found.consents.renewal_due} due for renewal, {found.consents.expired} run out"
+    if found.notices:
+        yield f"notices to contacts (Art. 14): {found.notices.due_soon} due soon, {found.notices.overdue} overdue"
+    if found.withdrawals:
+        took = found.withdrawals
+        yield f"cookie consents withdrawn in thirty days: {took.deleted}, their data deleted within {took.most_ms} ms"
+    if found.consent_withdrawals:
+        yield _withdrawn(found.consent_withdrawals)
+    if found.retention:
+        yield _retention(found.retention)
+
+
+def _withdrawn(state: Withdrawn) -> str:
+    took = f"last {state.last_ms} ms, longest {state.longest_ms} ms" if state.answered else "none yet"
+    waiting = f"; {state.waiting} wait, since {state.waiting_since}" if state.waiting else ""
+    return f"from a withdrawal of consent to the last store's receipt, in thirty days: {took}{waiting}"
 
 
 def _retention(state: RetentionState) -> str:

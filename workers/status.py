@@ -22,6 +22,7 @@ from workers.notices import NoticeState, look_at_notices
 from workers.policy import untold
 from workers.services import Services
 from workers.stores.bookkeeping import Sequence
+from workers.stores.cases import Cases, Withdrawn
 from workers.stores.consents import Withdrawals
 from workers.stores.disposals import Took
 from workers.stores.heads import LedgerState, at_one_look
@@ -107,6 +108,7 @@ class Status:
     retention: RetentionState | None = None
     office_disposals: tuple[Reported, ...] = ()
     consents: ConsentState | None = None
+    consent_withdrawals: Withdrawn | None = None
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -132,10 +134,11 @@ async def look_around(services: Services, redis: Redis) -> Status:
         consents = ConsentState(*await services.consents.noted(services.clock()))
         unknown = await untold(services)
         outside = await Outside(services.databases).alarms()
+        withdrawn = await Cases(services.databases).withdrawals(services.clock() - WITHDRAWALS_SHOWN)
         reports = tuple(await services.office_disposals.reported(list(services.trust.register.subsidiaries)))
     except StoreUnavailable as error:
         parked, sequences, ledger, chores, withdrawals, owing = {}, [], None, (), None, ()
-        notices, retention, consents, unknown, reports, outside = None, None, None, None, (), {}
+        notices, retention, consents, unknown, reports, outside, withdrawn = None, None, None, None, (), {}, None
         alarms.append(f"MongoDB does not answer ({error})")
     waiting = any(state.messages or state.delayed for state in queues)
     alarms += _door_alarms(services, sequences, waiting=waiting)
@@ -153,7 +156,7 @@ async def look_around(services: Services, redis: Redis) -> Status:
     alarms += [f"policy: nobody was told of version {unknown}: greffier policy"] if unknown else []
     alarms += [f"outside: {count} request(s), {_OUTSIDE[why]}" for why, count in outside.items() if count]
     doors = tuple({**asdict(sequence), "missing": sequence.missing} for sequence in sequences)
-    seen = (ledger, chores, withdrawals, owing, notices, retention, reports, consents)
+    seen = (ledger, chores, withdrawals, owing, notices, retention, reports, consents, withdrawn)
     return Status(queues, parked, doors, tuple(alarms), *seen)
 
 

@@ -1,5 +1,5 @@
-"""A "no" to prospecting, whichever way it came: onto the suppression list, with its ground and the person's own time,
-and on its way to every subsidiary.
+"""A "no" to prospecting, whichever way it came, or to what rests on consent: onto the suppression list, with its ground
+and the person's own time, and on its way to every subsidiary.
 
 Source: R20, R21, R24, R25; P10; design § 4 "an unsubscribe covers newsletter and e-mail prospecting, group-wide".
 """
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from schemas.evidence import entry
 from schemas.subject import ReferenceUse
-from schemas.terms import Purpose, SuppressionGround
+from schemas.terms import LawfulBasis, Purpose, SuppressionGround
 from workers.services import Services
 from workers.slips import Told, leave_slip
 from workers.stores.suppression import No
@@ -37,10 +37,19 @@ async def suppress(services: Services, emails: Iterable[str], ground: Suppressio
 
     The subsidiaries hear of it by that case.
     """
-    no, addresses = No(services.trust.register.prospecting, ground, at), list(emails)
+    await _say(services, list(emails), No(services.trust.register.prospecting, ground, at))
+
+
+async def withdraw_consent(services: Services, emails: Iterable[str], at: datetime) -> None:
+    """End, for these addresses, what rests on a consent that was given until ``at``. As :func:`suppress`."""
+    consent = frozenset({LawfulBasis.CONSENT})
+    await _say(services, list(emails), No(frozenset(), SuppressionGround.WITHDRAWAL, at, consent))
+
+
+async def _say(services: Services, addresses: Sequence[str], no: No) -> None:
     for email in addresses:
         await services.suppressions.add(email, no)
-    await _look_at(services, [(email, at) for email in addresses])
+    await _look_at(services, [(email, no.at) for email in addresses])
 
 
 async def suppress_on_record(

@@ -45,6 +45,8 @@ def suppress(
     """Write nobody of this address for prospecting any more: group-wide, at once, whether known or not."""
     if (email is None) is (arf is None):
         raise typer.BadParameter("needs an address, or --arf with a report")
+    if ground is SuppressionGround.WITHDRAWAL:
+        raise typer.BadParameter("a withdrawal of consent is a request of its own: greffier rights record withdrawal")
     try:
         if email is not None:
             _enter_address(email, ground, received, by)

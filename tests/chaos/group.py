@@ -53,7 +53,7 @@ class Person:
 def people(count: int, offices: Sequence[str], seed: int) -> list[Person]:
     """So many who ask, their rights in turn, and one bystander to four of them."""
     chance = random.Random(seed)
-    rights = [*Right]
+    rights = [Right.ACCESS, Right.ERASURE, Right.OBJECTION]
     asking: list[Right | None] = [rights[n % len(rights)] for n in range(count)]
     asking += [None] * (count // 4 + 1)
     return [_person(number, right, offices, chance) for number, right in enumerate(asking, 1)]

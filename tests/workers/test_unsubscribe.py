@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import unicodedata
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import permutations
@@ -27,6 +27,7 @@ from workers.actors import records
 from workers.audience import Audience
 from workers.gate import Reader
 from workers.letters import replay
+from workers.rules.objections import Noes, Rests
 from workers.services import services_over
 from workers.stores.submissions import Submissions
 from workers.stores.suppression import No, Suppressions
@@ -424,15 +425,11 @@ async def _last_written(self: Suppressions, entries: Iterable[tuple[bytes, No]])
         await self._gathered.write(UpdateOne({"_id": ref}, {"$set": said}, upsert=True))
 
 
-def _any_subscription(
-    _: Register, case: Case, purpose: Purpose, confirmed: datetime | None, no: Mapping[Purpose, datetime]
-) -> bool:
-    return case is not Case.NEWSLETTER and purpose in no
+def _any_subscription(_: Register, served: Rests, purpose: Purpose, no: Noes) -> bool:
+    return served.case is not Case.NEWSLETTER and purpose in no
 
 
-def _trusting(
-    _: Register, case: Case, purpose: Purpose, confirmed: datetime | None, no: Mapping[Purpose, datetime]
-) -> bool:
+def _trusting(_: Register, served: Rests, purpose: Purpose, no: Noes) -> bool:
     return False
 
 

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Mappin
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import zip_longest
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 import structlog
 
@@ -22,7 +22,15 @@ from schemas.fields import read_moment, wire_moment
 from schemas.terms import Right, StoreOutcome
 from workers.actors.answers import Answer
 from workers.office import Office
-from workers.stores.subsidiaries.adapter import Counted, GroupAdapter, StoreRefuses, Subject, Tally
+from workers.stores.subsidiaries.adapter import (
+    SUPPORT,
+    Counted,
+    GroupAdapter,
+    StoreRefuses,
+    Subject,
+    Tally,
+    WithdrawingAdapter,
+)
 from workers.stores.subsidiaries.copies import make_copy
 from workers.stores.subsidiaries.outcomes import lost_with_a_crash, outcome_of, together
 
@@ -34,6 +42,9 @@ AT_ONCE: Final = 8
 PEOPLE: Final = 100
 ROWS: Final = 4_000
 """People, and rows planned to be changed, in one group: what one transaction holds."""
+
+_SHARED: Final = frozenset({Right.ERASURE, Right.OBJECTION})
+"""Rights that a store may serve for several people at once."""
 
 Entry = dict[str, Any]
 """See :data:`schemas.orders.ORDER_ENTRY`."""
@@ -64,6 +75,13 @@ class Serving:
     def rows(self) -> int:
         """Rows that are known to be there."""
         return sum(tally.matched for tally in self.planned)
+
+
+def refuse_unsupported(office: Office, servings: Iterable[Serving]) -> None:
+    """Answer each whose right the store cannot serve."""
+    for one in servings:
+        if not isinstance(office.store, SUPPORT.get(one.right, object)):
+            _answer_with(office, one, StoreRefuses("not-supported"))
 
 
 async def plan(office: Office, servings: Sequence[Serving]) -> None:
@@ -109,7 +127,7 @@ class _Acting:
         self._office = office
 
     def can_share(self, serving: Serving) -> bool:
-        return serving.entry["ask"] == "look" or serving.right is not Right.ACCESS
+        return serving.entry["ask"] == "look" or serving.right in _SHARED
 
     async def one(self, serving: Serving) -> None:
         store = self._office.store
@@ -123,6 +141,8 @@ class _Acting:
                 self.take(serving, await store.erase(serving.subject, serving.planned))
             case Right.OBJECTION:
                 self.take(serving, await store.object(serving.subject))
+            case Right.WITHDRAWAL:
+                self.take(serving, await cast(WithdrawingAdapter, store).withdraw(serving.subject))
 
     def several(self, store: GroupAdapter, group: Sequence[Serving]) -> Awaitable[Sequence[Counted]]:
         right, subjects = group[0].right, [one.subject for one in group]

@@ -7,7 +7,7 @@ Source: R1–R3, R13, R24, R26; P2, P5, P10; design § 4 "P5 in one paragraph".
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from typing import Final
@@ -20,7 +20,7 @@ from workers.actors.batches import ERASED, SUPPRESSED, Arrived, letter_of, park,
 from workers.preferences import no_of
 from workers.rules.erasure import Verdict, judge, latest
 from workers.rules.notices import notice_by
-from workers.rules.objections import ended
+from workers.rules.objections import Noes, Rests, ended
 from workers.rules.retention import active_until
 from workers.services import Services
 from workers.stores.keys import ACTIVE, DataKey, KeyHeld, key_id
@@ -46,8 +46,8 @@ class _Record:
     address: str
     person: str = ""
     device: bytes | None = None
-    no: Mapping[Purpose, datetime] = field(default_factory=dict)
-    """The latest "no" of whoever has this address, by purpose."""
+    no: Noes = field(default_factory=dict)
+    """What whoever has this address said no to, and when last."""
 
     @property
     def key(self) -> str:
@@ -127,9 +127,9 @@ async def _wanted(services: Services, records: list[_Record]) -> list[_Record]:
 
 def _serves(services: Services, record: _Record) -> list[Purpose]:
     """The purposes that a record begins: those of its case that its person did not say no to."""
-    register = services.trust.register
-    rules = register.links_for(record.case)
-    return [rule.purpose for rule in rules if not ended(register, record.case, rule.purpose, None, record.no)]
+    register, begins = services.trust.register, _begins(record)
+    served = [(rule.purpose, Rests(record.case, rule.basis, begins)) for rule in register.links_for(record.case)]
+    return [purpose for purpose, how in served if not ended(register, how, purpose, record.no)]
 
 
 async def _round(services: Services, records: list[_Record], linked: bool) -> tuple[list[str], list[_Record]]:

@@ -28,7 +28,7 @@ from schemas.shapes import Shape
 from workers import subsidiary_metrics as metrics
 from workers.actors.answers import Answer, send_answers
 from workers.actors.disposals import dispose
-from workers.actors.entries import Entry, Serving, plan, refusal, serve
+from workers.actors.entries import Entry, Serving, plan, refusal, refuse_unsupported, serve
 from workers.office import Office
 
 ORDER_S: Final = 600.0
@@ -133,6 +133,7 @@ def _refuse(office: Office, reason: str, what: object) -> None:
 
 async def _serve(office: Office, entries: Sequence[Entry]) -> list[Answer]:
     servings = [Serving.of(entry) for entry in entries]
+    refuse_unsupported(office, servings)
     names = {name for one in servings for name in (one.entry["task"], *office.journal.marks(one.subject))}
     try:
         async with asyncio.timeout(ORDER_S), office.busy.with_all(names):
@@ -144,7 +145,7 @@ async def _serve(office: Office, entries: Sequence[Entry]) -> list[Answer]:
 
 async def _prepare(office: Office, servings: Sequence[Serving]) -> None:
     """Answer from the journal what was done; plan the rest and write it down, all with one wait for the disk."""
-    changing = [one for one in servings if one.changes_the_store]
+    changing = [one for one in servings if one.changes_the_store and one.answer is None]
     for one in changing:
         done = office.journal.done(one.entry["task"])
         if done is not None and done.attempt >= one.entry["attempt"]:

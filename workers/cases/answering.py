@@ -37,7 +37,11 @@ _STILL_HELD: Final = {
     Right.ACCESS: (StillHeld.CASE_EVIDENCE,),
     Right.ERASURE: (StillHeld.TOMBSTONE, StillHeld.CASE_EVIDENCE),
     Right.OBJECTION: (StillHeld.SUPPRESSION, StillHeld.CASE_EVIDENCE),
+    Right.WITHDRAWAL: (StillHeld.WITHDRAWN, StillHeld.CASE_EVIDENCE),
 }
+
+_BY_BASIS: Final = frozenset({Right.WITHDRAWAL})
+"""Rights that only some bases give: the letter always says which purposes rest on others."""
 
 
 async def mail_link(desk: Desk, case: Document) -> None:
@@ -106,9 +110,10 @@ async def answer(desk: Desk, case: Document, tasks: list[Document], package: Pac
 
 
 def _denied(desk: Desk, case: Document, tasks: list[Document]) -> Decision | None:
-    """What our own store was not allowed to do, purpose by purpose; ``None`` where nothing was denied."""
+    """What our own store was not allowed or able to do, purpose by purpose; ``None`` where nothing was denied."""
     own = next((task for task in tasks if task["store"] == CONTROLLER), {})
-    if own.get("outcome") != StoreOutcome.PARTLY_RETAINED or "decided" not in own:
+    told = own.get("outcome") == StoreOutcome.PARTLY_RETAINED or case["right"] in _BY_BASIS
+    if not told or "decided" not in own:
         return None
     return recalled(desk.services.trust.register, case, own["decided"])
 

@@ -21,9 +21,9 @@ from schemas.orders import CONTROLLER
 from schemas.terms import Right
 from workers.cases.dates import kept, reckoned
 from workers.cases.desk import Docket
+from workers.cases.held import all_keys
 from workers.cases.lifting import OF_AN_ANSWER, reopen_what_was_held
 from workers.cases.mailing import written
-from workers.cases.own_store import all_keys
 from workers.correspondence.facts import (
     ExtensionNotice,
     ExtensionReason,

@@ -18,12 +18,13 @@ from schemas.errors import GreffierError
 from schemas.orders import CONTROLLER
 from schemas.terms import Right, SuppressionGround
 from workers.cases import answering, eyes, own_store, packaging, serving
+from workers.cases.consent import took_ms, withdrawn_at
 from workers.cases.desk import CASE, Desk
 from workers.cases.pacing import objection_turn
 from workers.rules.cases import Answer, Case, ProofState, Step, Task, TaskState, next_step, wake_at
 from workers.stores.keys import key_id
 from workers.stores.mongo import Document
-from workers.suppressing import suppress
+from workers.suppressing import suppress, withdraw_consent
 
 log = structlog.get_logger("greffier.cases")
 
@@ -119,6 +120,9 @@ async def _accept(desk: Desk, case: Document, _: list[Document]) -> None:
         await suppress(desk.services, person["emails"], SuppressionGround.OBJECTION, case["received_at"])
         if not case["confirmed"]:
             changes["serve_from"] = await objection_turn(desk, case, person["emails"][0])
+    if case["right"] == Right.WITHDRAWAL:
+        await withdraw_consent(desk.services, (await _person(desk, case))["emails"], case["received_at"])
+        changes["withdrawn_at"] = withdrawn_at(case, desk.services.clock())
     await desk.evidence.note("request_accepted", case["_id"], "accepted", right=case["right"])
     await desk.cases.step(case, changes)
 
@@ -133,10 +137,11 @@ async def _serve(desk: Desk, case: Document, _: list[Document]) -> None:
     await desk.cases.step(case, {"proof": ProofState.SERVED.value})
 
 
-async def _note_receipts(desk: Desk, case: Document, _: list[Document]) -> None:
+async def _note_receipts(desk: Desk, case: Document, tasks: list[Document]) -> None:
     await desk.evidence.note("all_receipts", case["_id"], "receipted")
     settled = desk.services.clock() + desk.settle
-    await desk.cases.step(case, {"proof": ProofState.RECEIPTED.value, "settle_at": settled})
+    took = {"receipts_took_ms": took_ms(case, tasks)} if "withdrawn_at" in case else {}
+    await desk.cases.step(case, {"proof": ProofState.RECEIPTED.value, "settle_at": settled, **took})
 
 
 async def _look(desk: Desk, case: Document, tasks: list[Document]) -> None:
@@ -147,7 +152,7 @@ async def _look(desk: Desk, case: Document, tasks: list[Document]) -> None:
         if task["state"] != TaskState.RECEIPTED or task.get("look_asked"):
             continue
         if task["store"] == CONTROLLER:
-            await own_store.look(desk, task, person)
+            await own_store.look(desk, case, task, person)
         elif eyes.can_see(desk, task):
             looks.append(eyes.look(desk, case, task, person))
         else:

@@ -10,7 +10,7 @@ Source: R17, R19, R20; design § 5.3, § 5.4 "the controller's own included".
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from typing import Any
@@ -23,19 +23,18 @@ from schemas.fields import wire_moment
 from schemas.jose import Peer, sign
 from schemas.orders import CONTROLLER, RECEIPT, RECEIPT_LIFETIME
 from schemas.terms import Proof, Right, StoreOutcome, SuppressionGround
+from workers.cases import consent
 from workers.cases.desk import Desk
+from workers.cases.held import active_keys, hold_on, partly, told
 from workers.cases.receiving import accept
 from workers.cases.weighing import Staying, holds_on, persons_of, remembered, served_by, staying, weighed
 from workers.retention.evidence import RETAINED_ON, Archived, archived_of, retained
 from workers.rules.cases import TaskState
-from workers.services import Services
 from workers.stores.forgetting import Kept
-from workers.stores.keys import ACTIVE, ARCHIVE, Hold, KeyHeld, key_id
+from workers.stores.keys import ACTIVE, Hold, KeyHeld, key_id
 from workers.stores.mongo import Document
 from workers.subject_access import copy_of
 from workers.suppressing import suppress
-
-HOLD_GROUND = "legal hold, GDPR Art. 17(3)(e)"
 
 
 async def serve(desk: Desk, case: Document, task: Document, person: Mapping[str, Any]) -> None:
@@ -43,7 +42,8 @@ async def serve(desk: Desk, case: Document, task: Document, person: Mapping[str,
     if TaskState(task["state"]) is not TaskState.WAITING:
         return
     if "found" not in task:
-        found = [{"name": name, "matched": count} for name, count in (await _standing(desk, person)).items()]
+        concerned = consent.concerned if case["right"] == Right.WITHDRAWAL else _all_of_it
+        found = [{"name": name, "matched": count} for name, count in (await concerned(desk, case, person)).items()]
         facts = {"decided": await _facts(desk, person), "began": await desk.services.tombstones.now()}
         await desk.cases.step_tasks([(task, {"found": found, **facts, "attempt": task["attempt"] + 1})])
         task = (await desk.cases.tasks([task["_id"]]))[task["_id"]]
@@ -60,14 +60,18 @@ async def serve(desk: Desk, case: Document, task: Document, person: Mapping[str,
             ended = {"restricted": await _prospecting(desk, person)}
             collections = [one | ended if one["name"] == "links" else one for one in task["found"]]
             await _file(desk, task, collections, {}, "serve")
+        case Right.WITHDRAWAL:
+            await _file(desk, task, await consent.withdraw(desk, case, task, person), {}, "serve")
 
 
-async def look(desk: Desk, task: Document, person: Mapping[str, Any]) -> None:
+async def look(desk: Desk, case: Document, task: Document, person: Mapping[str, Any]) -> None:
     """Count again what stands, with our own eyes, and file it as the second look."""
     if task["right"] == Right.OBJECTION:
         reached = await _prospecting(desk, person)
         ended = {"restricted": reached} if await _suppressed(desk, person) else {}
         collections = [{"name": "links", "matched": reached, **ended}] if reached else []
+    elif task["right"] == Right.WITHDRAWAL:
+        collections = await consent.left(desk, case, person)
     else:
         standing = await _standing(desk, person, erased=task["right"] == Right.ERASURE)
         collections = [{"name": name, "matched": count} for name, count in standing.items()]
@@ -77,6 +81,10 @@ async def look(desk: Desk, task: Document, person: Mapping[str, Any]) -> None:
 async def file_what_we_saw(desk: Desk, task: Document, collections: list[dict[str, Any]]) -> None:
     """Sign what our own eyes counted in a store, ours or an office's, and file it as the second look."""
     await _file(desk, task, collections, {}, "look")
+
+
+async def _all_of_it(desk: Desk, _: Document, person: Mapping[str, Any]) -> dict[str, int]:
+    return await _standing(desk, person)
 
 
 async def _standing(desk: Desk, person: Mapping[str, Any], *, erased: bool = False) -> dict[str, int]:
@@ -105,7 +113,7 @@ async def _prospecting(desk: Desk, person: Mapping[str, Any]) -> int:
 async def _erase(desk: Desk, case: Document, task: Document, person: Mapping[str, Any]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = task["found"]
     if task.get("lifted"):
-        return [_partly(one, 0, {}) for one in found]  # it went with the hold
+        return [partly(one, 0, {}) for one in found]  # it went with the hold
     why: dict[str, str] = {}
     evidence: list[Archived] = []
 
@@ -114,7 +122,7 @@ async def _erase(desk: Desk, case: Document, task: Document, person: Mapping[str
         evidence.extend(kept_there)
         left = await _left(desk, case, task, persons)
         if left is not None:
-            why.update(_told(left.ground, left.until))
+            why.update(told(left.ground, left.until))
         kept = left.kept if left is not None else Kept()
         return replace(kept, archived=frozenset(one.event for one in kept_there))
 
@@ -124,28 +132,21 @@ async def _erase(desk: Desk, case: Document, task: Document, person: Mapping[str
         except KeyHeld:
             return await _all_kept(desk, task, email)
     standing = await _standing(desk, person) if why or evidence else {}
-    there = _told(RETAINED_ON, max((one.last_day for one in evidence), default=None))
+    there = told(RETAINED_ON, max((one.last_day for one in evidence), default=None))
     whys = {"archive": there, "archive.files": there}
-    return [
-        _partly(one, min(one["matched"], standing.get(one["name"], 0)), whys.get(one["name"], why)) for one in found
-    ]
-
-
-def _partly(one: dict[str, Any], left: int, why: Mapping[str, str]) -> dict[str, Any]:
-    """What became of a collection of which some is left, or nothing."""
-    return {**one, "erased": one["matched"] - left, **({"retained": left, **why} if left else {})}
+    return [partly(one, min(one["matched"], standing.get(one["name"], 0)), whys.get(one["name"], why)) for one in found]
 
 
 async def _all_kept(desk: Desk, task: Document, email: str) -> list[dict[str, Any]]:
     """What is told of an address whose keys are held; whoever lifts the hold finds the task by them."""
     keys = await active_keys(desk.services, [email])
-    why = await _hold_on(desk, email)
+    why = await hold_on(desk.services, email)
     await _note_held(desk, task, keys)
     if await desk.services.keys.held(keys):
         return [{**one, "retained": one["matched"], **why} for one in task["found"]]
     for key in keys:  # lifted this very moment, perhaps before it could be found
         await desk.services.forgetting.complete(key.partition("/")[0])
-    return [_partly(one, 0, {}) for one in task["found"]]
+    return [partly(one, 0, {}) for one in task["found"]]
 
 
 async def _note_held(desk: Desk, task: Document, keys: Sequence[str]) -> None:
@@ -183,28 +184,6 @@ async def _hold(desk: Desk, reference: str, left: Staying) -> None:
 
 def _today(desk: Desk) -> date:
     return civil_day(desk.services.clock())
-
-
-async def active_keys(services: Services, emails: Iterable[str]) -> list[str]:
-    """The keys under which the data of whoever has these addresses is in use."""
-    return [key_id(person, ACTIVE) for person in await persons_of(services, emails)]
-
-
-async def all_keys(services: Services, emails: Iterable[str]) -> list[str]:
-    """Those, and the keys of what is archived: a legal hold is on both."""
-    return [key_id(person, use) for person in await persons_of(services, emails) for use in (ACTIVE, ARCHIVE)]
-
-
-async def _hold_on(desk: Desk, email: str) -> dict[str, str]:
-    """Ground and last day of the hold that keeps a person's data, as a receipt tells them."""
-    holds = await desk.services.keys.holds(await active_keys(desk.services, [email]))
-    if not holds:
-        return {"ground": HOLD_GROUND}  # lifted this very moment: what was kept is what the receipt says
-    return _told(holds[0].ground, holds[0].until)
-
-
-def _told(ground: str, until: date | None) -> dict[str, str]:
-    return {"ground": ground} if until is None else {"ground": ground, "until": until.isoformat()}
 
 
 async def _suppressed(desk: Desk, person: Mapping[str, Any]) -> bool:

@@ -96,6 +96,7 @@ async def whole(docket: Docket, reference: str) -> dict[str, Any]:
     return {
         **summary(case, now),
         **_told(case),
+        **_measured(case, tasks, now),
         "deadlines": _deadlines(case, now),
         "stores": [_store(task, case, register, now) for task in tasks],
         "receipts": [{"sha256": one["_id"], "store": one["store"], "at": wire_moment(one["at"])} for one in receipts],
@@ -112,6 +113,17 @@ def _told(case: Document) -> dict[str, Any]:
     codes = {name: case[name] for name in _CODES if name in case}
     held = {name: case["hold"][name] for name in ("ground", "until")} if "hold" in case else None
     return {**moments, **codes, "hold": held}
+
+
+def _measured(case: Document, tasks: list[Document], now: datetime) -> dict[str, Any]:
+    """Of a withdrawal of consent: how long it took to the last receipt, or takes so far. Source: R14."""
+    if "withdrawn_at" not in case:
+        return {}
+    waiting = sum(task["state"] == TaskState.WAITING for task in tasks)
+    since: datetime = case["withdrawn_at"]
+    so_far = int((now - since) / timedelta(milliseconds=1))
+    told = {"since": wire_moment(since), "waiting": waiting, "took_ms": case.get("receipts_took_ms")}
+    return {"withdrawal": told | ({"so_far_ms": so_far} if told["took_ms"] is None else {})}
 
 
 def _deadlines(case: Document, now: datetime) -> dict[str, Any]:

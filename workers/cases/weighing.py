@@ -42,13 +42,14 @@ _CLAIMS: Final = KeepingGround.LEGAL_CLAIMS
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """One purpose that a record serves now. ``until``: the instant it ends; None while that is open."""
+    """One purpose that a record serves now, ``since`` when. ``until``: the instant it ends; None while that is open."""
 
     person: str
     submission: str
     link: str
     use: Use
     until: datetime | None
+    since: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ async def served_by(services: Services, persons: Iterable[str]) -> list[Served]:
             end = purpose_end(register, link, anchors)
             if is_live(end, now):
                 use = _use(register, link["purpose"], link["basis"])
-                found.append(Served(person, link["submission"], link["_id"], use, end))
+                found.append(Served(person, link["submission"], link["_id"], use, end, link["since"]))
     return found
 
 

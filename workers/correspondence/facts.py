@@ -73,6 +73,7 @@ class StillHeld(StrEnum):
     """What stays about a person once all is done, and only for that. Source: design § 5.7."""
 
     SUPPRESSION = "suppression"
+    WITHDRAWN = "withdrawn"
     TOMBSTONE = "tombstone"
     CASE_EVIDENCE = "case-evidence"
 

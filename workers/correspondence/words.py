@@ -109,6 +109,7 @@ EN: Final = Words(
         Right.ACCESS: "access to personal data",
         Right.ERASURE: "erasure of personal data",
         Right.OBJECTION: "objection to the use of personal data",
+        Right.WITHDRAWAL: "withdrawal of consent",
     },
     channels={
         Channel.WEBSITE: "on our website",
@@ -155,6 +156,12 @@ EN: Final = Words(
             refused="refused to stop",
             **_EN_SHARED,
         ),
+        Right.WITHDRAWAL: _states(
+            "ended what rested on your consent: what rested on it alone is erased",
+            partly="ended what rested on your consent and kept a part",
+            refused="refused to end what rests on your consent",
+            **_EN_SHARED | {"nothing": "holds nothing that rests on your consent"},
+        ),
     },
     proofs={
         None: "signed receipt; it will be checked once more",
@@ -166,6 +173,7 @@ EN: Final = Words(
         Reason.PUBLIC_TASK: "a task in the public interest needs these data",
         Reason.NOT_CONSENT_OR_CONTRACT: "this right exists only for data held on consent or a contract",
         Reason.NOT_INTEREST_OR_TASK: "this right exists only for data held on legitimate interests or a public task",
+        Reason.NOT_CONSENT: "this does not rest on your consent, so that withdrawing it changes nothing here",
         Reason.CONSENT_IS_WITHDRAWN: "your consent has been withdrawn, which has the same effect",
         Reason.GROUNDS_TO_BE_WEIGHED: "your objection is being weighed; until then these data are stored and not used",
         Reason.STILL_NEEDED: "these data still serve; your request is being weighed, and until then they are not used",
@@ -197,6 +205,8 @@ EN: Final = Words(
     still_held={
         StillHeld.SUPPRESSION: "a code made from your address (not the address itself), so that nobody in the group "
         "writes to you again for prospecting",
+        StillHeld.WITHDRAWN: "a code made from your address (not the address itself), so that nothing which rested on "
+        "your consent is used or comes back",
         StillHeld.TOMBSTONE: "a code made from your address (not the address itself), so that what was erased does not "
         "come back with a late message or a restored backup",
         StillHeld.CASE_EVIDENCE: "the record of this request: dates, decisions and signed receipts, without your data",
@@ -209,6 +219,7 @@ FR: Final = Words(
         Right.ACCESS: "accès aux données personnelles",
         Right.ERASURE: "effacement des données personnelles",
         Right.OBJECTION: "opposition à l'utilisation des données personnelles",
+        Right.WITHDRAWAL: "retrait du consentement",
     },
     channels={
         Channel.WEBSITE: "sur notre site",
@@ -255,6 +266,12 @@ FR: Final = Words(
             refused="a refusé de cesser",
             **_FR_SHARED,
         ),
+        Right.WITHDRAWAL: _states(
+            "a mis fin à ce qui reposait sur votre consentement : ce qui ne reposait que sur lui est effacé",
+            partly="a mis fin à ce qui reposait sur votre consentement et conservé une partie",
+            refused="a refusé de mettre fin à ce qui repose sur votre consentement",
+            **_FR_SHARED | {"nothing": "ne détient rien qui repose sur votre consentement"},
+        ),
     },
     proofs={
         None: "reçu signé ; il sera vérifié une nouvelle fois",
@@ -267,6 +284,7 @@ FR: Final = Words(
         Reason.NOT_CONSENT_OR_CONTRACT: "ce droit ne vaut que pour des données fondées sur consentement ou contrat",
         Reason.NOT_INTEREST_OR_TASK: "ce droit ne vaut que pour les données fondées sur des intérêts légitimes ou "
         "une mission d'intérêt public",
+        Reason.NOT_CONSENT: "ceci ne repose pas sur votre consentement : son retrait n'y change rien",
         Reason.CONSENT_IS_WITHDRAWN: "votre consentement a été retiré, ce qui a le même effet",
         Reason.GROUNDS_TO_BE_WEIGHED: "votre opposition est à l'examen ; d'ici là ces données sont conservées sans "
         "être utilisées",
@@ -301,6 +319,8 @@ FR: Final = Words(
     still_held={
         StillHeld.SUPPRESSION: "un code tiré de votre adresse (non l'adresse elle-même), pour que personne dans le "
         "groupe ne vous démarche à nouveau",
+        StillHeld.WITHDRAWN: "un code tiré de votre adresse (non l'adresse elle-même), pour que rien de ce qui "
+        "reposait sur votre consentement ne soit utilisé ni ne revienne",
         StillHeld.TOMBSTONE: "un code tiré de votre adresse (non l'adresse elle-même), pour que ce qui a été effacé ne "
         "revienne pas avec un message tardif ou une sauvegarde restaurée",
         StillHeld.CASE_EVIDENCE: "la trace de cette demande : dates, décisions et reçus signés, sans vos données",

@@ -21,7 +21,7 @@ from schemas.register import Register
 from schemas.terms import Case, Purpose
 from workers.gate import purpose_end
 from workers.preferences import no_of
-from workers.rules.objections import ended
+from workers.rules.objections import Noes, Rests, ended
 from workers.rules.retention import DELETED, STAYS, Becomes, Fate, ServedPurpose, fate_of
 from workers.services import Services
 from workers.stores.disposals import Disposed
@@ -33,8 +33,6 @@ UNDER_WAY: Final = timedelta(days=1)
 
 ARRIVING: Final = timedelta(minutes=1)
 """So long a record is left alone: whoever stores it may not be done with its links."""
-
-No = Mapping[Purpose, datetime]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +102,7 @@ async def fold(services: Services, persons: Sequence[Document], moment: datetime
         person = one["person"]
         email = emails.get(person, "")
         mine = served[one["_id"]]
-        purposes = [_judged(services.trust.register, one, link, purpose, said.get(email, {})) for link, purpose in mine]
+        purposes = [_judged(services.trust.register, link, purpose, said.get(email, {})) for link, purpose in mine]
         fate = _fate(services.trust.register, one, purposes, moment)
         links_of_it, body = [link for link, _ in mine], bodies.get(one["_id"])
         records.append(Record(by_id[person], one, links_of_it, purposes, fate, owned[person], email, body))
@@ -175,10 +173,10 @@ def _email(body: bytes) -> str:
     return str(json.loads(body)["email"])
 
 
-def _judged(register: Register, document: Document, link: Document, purpose: ServedPurpose, no: No) -> ServedPurpose:
+def _judged(register: Register, link: Document, purpose: ServedPurpose, no: Noes) -> ServedPurpose:
     if not no:
         return purpose
-    said_no = ended(register, Case(document["case"]), purpose.purpose, link.get("confirmed"), no)
+    said_no = ended(register, Rests.of(link), purpose.purpose, no)
     return ServedPurpose(purpose.purpose, purpose.rule, purpose.until, said_no, purpose.archive)
 
 

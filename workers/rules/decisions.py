@@ -1,6 +1,6 @@
 """What a person's right is worth, purpose by purpose: which lawful basis gives which right, and what stands against it.
 
-The table is data: six bases by six rights. Around it stand the rules that no table shows: an objection to prospecting
+The table is data: six bases by seven rights. Around it stand the rules that no table shows: an objection to prospecting
 is absolute; an erasure needs a ground of Art. 17(1) and gives way to an exception of Art. 17(3) or to a hold, for what
 these cover and as long as they do; what is kept so serves nothing else.
 
@@ -35,6 +35,7 @@ class LegalRight(StrEnum):
     RESTRICTION = "restriction"
     PORTABILITY = "portability"
     OBJECTION = "objection"
+    WITHDRAWAL = "withdrawal"
 
 
 class Verdict(StrEnum):
@@ -54,6 +55,7 @@ class Reason(StrEnum):
     PUBLIC_TASK = "public_task"
     NOT_CONSENT_OR_CONTRACT = "not_consent_or_contract"
     NOT_INTEREST_OR_TASK = "not_interest_or_task"
+    NOT_CONSENT = "not_consent"
     CONSENT_IS_WITHDRAWN = "consent_is_withdrawn"
     GROUNDS_TO_BE_WEIGHED = "grounds_to_be_weighed"
     STILL_NEEDED = "still_needed"
@@ -131,27 +133,29 @@ _ERASE: Final = Cell(Verdict.GRANTED, "17(1)")
 _RESTRICT: Final = Cell(Verdict.GRANTED, "18(1)")
 _PORT: Final = Cell(Verdict.GRANTED, "20(1)")
 _WITHDRAW: Final = Cell(Verdict.WITHDRAWAL, "7(3)", Reason.CONSENT_IS_WITHDRAWN)
+_END: Final = Cell(Verdict.GRANTED, "7(3)")
+_NO_CONSENT: Final = Cell(Verdict.UNAVAILABLE, "7(3)", Reason.NOT_CONSENT)
 _WEIGH: Final = Cell(Verdict.PERSON, "21(1)", Reason.GROUNDS_TO_BE_WEIGHED)
 _BY_LAW: Final = Cell(Verdict.UNAVAILABLE, "17(3)(b)", Reason.LEGAL_OBLIGATION)
 _BY_TASK: Final = Cell(Verdict.UNAVAILABLE, "17(3)(b)", Reason.PUBLIC_TASK)
 _NO_PORT: Final = Cell(Verdict.UNAVAILABLE, "20(1)(a)", Reason.NOT_CONSENT_OR_CONTRACT)
-_NO_OBJECTION: Final = Cell(Verdict.UNAVAILABLE, "21(1)", Reason.NOT_INTEREST_OR_TASK)
+_NO_OBJECT: Final = Cell(Verdict.UNAVAILABLE, "21(1)", Reason.NOT_INTEREST_OR_TASK)
 
 # fmt: off
 _ROWS: Final[Mapping[LawfulBasis, tuple[Cell, ...]]] = {
-    #                                   access   rectification erasure  restriction portability objection
-    LawfulBasis.CONSENT:              (_ACCESS, _RECTIFY,     _ERASE,   _RESTRICT, _PORT,      _WITHDRAW),
-    LawfulBasis.CONTRACT:             (_ACCESS, _RECTIFY,     _ERASE,   _RESTRICT, _PORT,      _NO_OBJECTION),
-    LawfulBasis.LEGAL_OBLIGATION:     (_ACCESS, _RECTIFY,     _BY_LAW,  _RESTRICT, _NO_PORT,   _NO_OBJECTION),
-    LawfulBasis.VITAL_INTERESTS:      (_ACCESS, _RECTIFY,     _ERASE,   _RESTRICT, _NO_PORT,   _NO_OBJECTION),
-    LawfulBasis.PUBLIC_TASK:          (_ACCESS, _RECTIFY,     _BY_TASK, _RESTRICT, _NO_PORT,   _WEIGH),
-    LawfulBasis.LEGITIMATE_INTERESTS: (_ACCESS, _RECTIFY,     _ERASE,   _RESTRICT, _NO_PORT,   _WEIGH),
+    #                                  access   rectification erasure restriction portability objection   withdrawal
+    LawfulBasis.CONSENT:              (_ACCESS, _RECTIFY,     _ERASE,   _RESTRICT, _PORT,     _WITHDRAW,  _END),
+    LawfulBasis.CONTRACT:             (_ACCESS, _RECTIFY,     _ERASE,   _RESTRICT, _PORT,     _NO_OBJECT, _NO_CONSENT),
+    LawfulBasis.LEGAL_OBLIGATION:     (_ACCESS, _RECTIFY,     _BY_LAW,  _RESTRICT, _NO_PORT,  _NO_OBJECT, _NO_CONSENT),
+    LawfulBasis.VITAL_INTERESTS:      (_ACCESS, _RECTIFY,     _ERASE,   _RESTRICT, _NO_PORT,  _NO_OBJECT, _NO_CONSENT),
+    LawfulBasis.PUBLIC_TASK:          (_ACCESS, _RECTIFY,     _BY_TASK, _RESTRICT, _NO_PORT,  _WEIGH,     _NO_CONSENT),
+    LawfulBasis.LEGITIMATE_INTERESTS: (_ACCESS, _RECTIFY,     _ERASE,   _RESTRICT, _NO_PORT,  _WEIGH,     _NO_CONSENT),
 }
 # fmt: on
 TABLE: Final[Mapping[LawfulBasis, Mapping[LegalRight, Cell]]] = {
     basis: dict(zip(LegalRight, row, strict=True)) for basis, row in _ROWS.items()
 }
-"""Which basis gives which right. Source: CNIL developer guide, sheet 15."""
+"""Which basis gives which right. Source: CNIL developer guide, sheet 15; for a withdrawal GDPR Art. 7(3)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,13 +45,15 @@ def look_agrees(right: Right, served: Entry, look: Entry) -> bool:
             return _nothing_but_retained(served, look)
         case Right.OBJECTION:
             return all(one.get("restricted", 0) == one["matched"] for one in look["collections"])
+        case Right.WITHDRAWAL:
+            return _nothing_but_retained(served, look)
         case Right.ACCESS:
             return _shown(served, look)
 
 
 def _nothing_but_retained(served: Entry, look: Entry) -> bool:
     allowed = {one["name"]: one.get("retained", 0) for one in served["collections"]}
-    return all(one["matched"] <= allowed.get(one["name"], 0) for one in look["collections"])
+    return all(one["matched"] - one.get("restricted", 0) <= allowed.get(one["name"], 0) for one in look["collections"])
 
 
 def _shown(served: Entry, look: Entry) -> bool:

@@ -10,16 +10,29 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from operator import itemgetter
 from typing import Any, Final
 
 from pymongo import DeleteMany, UpdateOne
 
+from schemas.fields import wire_moment
 from workers.stores.gathering import Gathered
 from workers.stores.mongo import Collection, Databases, Document, available, insert_new
 
 OPEN_ANSWERS: Final = ("received", "identity_pending", "accepted")
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """How long withdrawals of consent took to the last store's receipt, in milliseconds; how many wait, since when."""
+
+    answered: int
+    last_ms: int | None
+    longest_ms: int | None
+    waiting: int
+    waiting_since: str | None
 
 
 class Cases:
@@ -117,6 +130,21 @@ class Cases:
         ]
         with available():
             return await self._cases.find({"$or": over}, {"sealed": 0}).limit(limit).to_list(None)
+
+    async def withdrawals(self, since: datetime) -> Withdrawn:
+        """The withdrawals of consent from that moment on, and any before it that waits for a receipt. Source: R14."""
+        asked = {"withdrawn_at": {"$exists": True}}
+        waiting = {**asked, "receipts_took_ms": {"$exists": False}, "proof": {"$ne": "closed"}}
+        with available():
+            took = [
+                case["receipts_took_ms"]
+                async for case in self._cases.find(
+                    {"withdrawn_at": {"$gte": since}, "receipts_took_ms": {"$exists": True}}, {"receipts_took_ms": 1}
+                ).sort("withdrawn_at", 1)
+            ]
+            oldest = await self._cases.find(waiting, {"withdrawn_at": 1}).sort("withdrawn_at", 1).to_list(None)
+        first = wire_moment(oldest[0]["withdrawn_at"]) if oldest else None
+        return Withdrawn(len(took), took[-1] if took else None, max(took, default=None), len(oldest), first)
 
     # ------------------------------------------------------------------ tasks
 

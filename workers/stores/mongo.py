@@ -189,6 +189,7 @@ INDEXES: Final[dict[str, dict[str, list[IndexModel]]]] = {
             _index("wake_at", sparse=True),
             _index("due_on"),
             _index("package.expires", sparse=True),
+            _index("withdrawn_at", sparse=True),
         ],
         "tasks": [
             _index("case", "store"),

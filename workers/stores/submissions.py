@@ -22,7 +22,7 @@ from workers.stores.remarks import Remarks
 
 _READABLE: Final = dict.fromkeys(("person", "case", "received", "sealed", "device", "collected_at", "notice_by"), 1)
 _BEARING: Final = {"_id": 0} | dict.fromkeys(
-    ("submission", "person", "case", "purpose", "anchor", "since", "confirmed"), 1
+    ("submission", "person", "case", "purpose", "basis", "anchor", "since", "confirmed"), 1
 )
 
 
@@ -104,7 +104,7 @@ class Submissions:
             return await self._submissions.find(wanted, _READABLE, batch_size=ONE_REPLY).to_list(None)
 
     async def links_between(self, first: str, last: str, bearing: tuple[str, str]) -> list[Document]:
-        """The links of the same persons that say this of themselves, live or not: all but basis and rule."""
+        """The links of the same persons that say this of themselves, live or not: all but the rule."""
         wanted: Document = {"person": {"$gte": first, "$lte": last}, bearing[0]: bearing[1]}
         with available():
             return await self._links.find(wanted, _BEARING, batch_size=ONE_REPLY).to_list(None)

@@ -1,8 +1,9 @@
 """The suppression list: whom not to use for what, and since when, as keyed hashes. It outlives the data it protects.
 
-An entry holds, for each purpose, the latest "no" by the person's own clock and its ground. Entries only ever move
-forward, so that neither order nor repetition matters; nothing here is taken away, for what lifts a "no" is a record of
-its own (:mod:`workers.rules.objections`). An address has an entry under each key that the list had.
+An entry holds, for each purpose, and for what rests on consent, the latest "no" by the person's own clock and its
+ground. Entries only ever move forward, so that neither order nor repetition matters; nothing here is taken away, for
+what lifts a "no" is a record of its own (:mod:`workers.rules.objections`). An address has an entry under each key that
+the list had.
 Source: R20, R24; P10; retention-defaults § 4; design § 4 "Suppression entries do not expire".
 """
 
@@ -11,22 +12,31 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from pymongo import UpdateOne
 
 from schemas.subject import References
-from schemas.terms import Purpose, SuppressionGround
+from schemas.terms import LawfulBasis, Purpose, SuppressionGround
+from workers.rules.objections import Noes
 from workers.stores.gathering import Gathered
 from workers.stores.mongo import Databases
+
+_BASES: Final = frozenset(LawfulBasis)
 
 
 @dataclass(frozen=True, slots=True)
 class No:
-    """Somebody's "no". ``at``: when they said it, aware."""
+    """Somebody's "no". ``at``: when they said it, aware; ``bases``: it is to all that rests on these."""
 
     purposes: frozenset[Purpose]
     ground: SuppressionGround
     at: datetime
+    bases: frozenset[LawfulBasis] = frozenset()
+
+    @property
+    def to(self) -> frozenset[Purpose | LawfulBasis]:
+        return self.purposes | self.bases
 
 
 class Suppressions:
@@ -47,18 +57,18 @@ class Suppressions:
                 # A document is greater than another by its first field that differs: the later "no" stays.
                 UpdateOne(
                     {"_id": ref},
-                    {"$max": {f"no.{purpose}": {"at": no.at, "ground": no.ground.value} for purpose in no.purposes}},
+                    {"$max": {f"no.{what}": {"at": no.at, "ground": no.ground.value} for what in no.to}},
                     upsert=True,
                 )
                 for ref, no in entries
             )
         )
 
-    async def of(self, email: str) -> Mapping[Purpose, datetime]:
-        """Purpose → the latest "no" to it, of whoever has this address; empty where they never said one."""
+    async def of(self, email: str) -> Noes:
+        """What whoever has this address said no to → the latest "no" to it; empty where they never said one."""
         return (await self.of_all([email]))[email]
 
-    async def of_all(self, emails: Iterable[str]) -> dict[str, dict[Purpose, datetime]]:
+    async def of_all(self, emails: Iterable[str]) -> dict[str, Noes]:
         """The same of many addresses at once."""
         refs = {email: self._references.suppression(email) for email in emails}
         asked = [ref for under in refs.values() for ref in under]
@@ -68,10 +78,10 @@ class Suppressions:
         return {email: _latest(found[ref] for ref in under if ref in found) for email, under in refs.items()}
 
 
-def _latest(entries: Iterable[Mapping[str, Mapping[str, datetime]]]) -> dict[Purpose, datetime]:
-    latest: dict[Purpose, datetime] = {}
+def _latest(entries: Iterable[Mapping[str, Mapping[str, datetime]]]) -> Noes:
+    latest: dict[Purpose | LawfulBasis, datetime] = {}
     for entry in entries:
         for name, said in entry.items():
-            purpose = Purpose(name)
-            latest[purpose] = max(said["at"], latest.get(purpose, said["at"]))
+            what = LawfulBasis(name) if name in _BASES else Purpose(name)
+            latest[what] = max(said["at"], latest.get(what, said["at"]))
     return latest

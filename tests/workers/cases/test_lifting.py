@@ -172,7 +172,7 @@ async def test_killed_anywhere_the_lift_may_be_repeated(
     assert sum(kind.startswith("answer") for kind in await letters(court, reference)) == 2
 
 
-@pytest.mark.parametrize("at", ["_hold_on", "_note_held", "_file"])
+@pytest.mark.parametrize("at", ["hold_on", "_note_held", "_file"])
 async def test_a_lift_in_the_middle_of_serving_is_not_missed(
     bench: Bench, court: Court, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:

@@ -1,4 +1,4 @@
-"""Decisions: all 36 cells against the published sheet, and what happens when purposes, holds and grounds meet."""
+"""Decisions: all 42 cells against the published sheet, and what happens when purposes, holds and grounds meet."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ CONSENT, CONTRACT = LawfulBasis.CONSENT, LawfulBasis.CONTRACT
 INTERESTS, DUTY = LawfulBasis.LEGITIMATE_INTERESTS, LawfulBasis.LEGAL_OBLIGATION
 
 SHEET_15 = """
-                      access rectification erasure restriction portability objection
-consent               yes    yes           yes     yes         yes         withdrawal
-contract              yes    yes           yes     yes         yes         no
-legal-obligation      yes    yes           no      yes         no          no
-vital-interests       yes    yes           yes     yes         no          no
-public-task           yes    yes           no      yes         no          weighed
-legitimate-interests  yes    yes           yes     yes         no          weighed
+                      access rectification erasure restriction portability objection  withdrawal
+consent               yes    yes           yes     yes         yes         withdrawal yes
+contract              yes    yes           yes     yes         yes         no         no
+legal-obligation      yes    yes           no      yes         no          no         no
+vital-interests       yes    yes           yes     yes         no          no         no
+public-task           yes    yes           no      yes         no          weighed    no
+legitimate-interests  yes    yes           yes     yes         no          weighed    no
 """
-"""CNIL, developer guide, sheet 15, in our words."""
+"""CNIL, developer guide, sheet 15, in our words; the last column is GDPR Art. 7(3)."""
 MEANS = {
     "yes": Verdict.GRANTED,
     "no": Verdict.UNAVAILABLE,
@@ -73,8 +73,8 @@ def verdicts(decision: Decision) -> list[Verdict]:
     return [one.verdict for one in decision.purposes]
 
 
-def test_the_sheet_has_36_cells() -> None:
-    assert len(cells()) == len(set(cells())) == 36
+def test_the_sheet_has_42_cells() -> None:
+    assert len(cells()) == len(set(cells())) == 42
 
 
 @pytest.mark.parametrize(("basis", "right", "expected"), cells())

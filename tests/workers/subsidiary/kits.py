@@ -30,24 +30,30 @@ collections:
     fields: {email: E-mail address, name: Full name, registered_at: Day of registration}
     erasure: delete
     objection: {set: {newsletter: false, opted_out_at: now}}
+    basis: contract
+    withdrawal: {set: {newsletter: false}}
   invoices:
     owned_by: {collection: customers, field: customer_id, parent_field: id}
     fields: {number: Number of the invoice, issued_on: Day of issue}
     erasure: {keep: {ground: "Code de commerce L123-22", counted_from: issued_on, for: P10Y}}
+    basis: legal-obligation
   visits:
     owned_by: {collection: customers, field: customer_id, parent_field: id}
     fresh_by: at
     fields: {at: Moment of the visit}
     erasure: delete
+    basis: legitimate-interests
   leads:
     found_by: [email]
     fields: {email: E-mail address, name: Full name}
     erasure: {anonymise: {email: random, name: null}}
+    basis: legitimate-interests
   subscribers:
     found_by: [{field: address, letters: folded}]
     fields: {address: Subscribed address}
     erasure: delete
     objection: delete
+    basis: consent
   meetings:
     mentions:
       - {found_by: guest, fields: {guest: Your address}, anonymise: {guest: null, guest_name: "text:somebody"}}

@@ -9,6 +9,7 @@ The worker has already opened, verified and checked the order. An adapter finds 
 | ``look`` | count what stands now: what an erasure still matches; ``restricted``, where an objection stands |
 | ``access`` | give every record of the person, other people's data left out |
 | ``identifiers`` | give every identifier in the store, for the replay after a restore |
+| ``withdraw`` | do what the withdrawal of every consent asks for; may be left out |
 | ``plan_disposal``, ``dispose`` | count, or do, what the end of the group's periods asks for; may be left out |
 | ``plan_all``, ``look_all``, ``erase_all``, ``object_all`` | the same for several people; a store may leave them out |
 
@@ -23,7 +24,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Final, Protocol, Self, runtime_checkable
 
 from schemas.errors import Fault, GreffierError
 from schemas.terms import Right
@@ -202,6 +203,22 @@ class DisposingAdapter(StoreAdapter, Protocol):
     async def dispose(self, terms: Terms) -> list[Tally]:
         """Do it, durably when it returns; repeating it after a crash completes what was begun."""
         ...
+
+
+@runtime_checkable
+class WithdrawingAdapter(StoreAdapter, Protocol):
+    """One that knows what rests on consent; ``plan`` and ``look`` know the right too."""
+
+    async def withdraw(self, subject: Subject) -> list[Tally]:
+        """What rested on consent alone goes; what serves something else too stops serving what it was for.
+
+        ``erased``, ``anonymised``, ``retained`` and ``restricted`` as for an erasure and an objection.
+        """
+        ...
+
+
+SUPPORT: Final[Mapping[Right, type]] = {Right.WITHDRAWAL: WithdrawingAdapter}
+"""What a store must be to serve a right; one that is not answers ``refused``, ``not-supported``."""
 
 
 Counted = list[Tally] | Exception

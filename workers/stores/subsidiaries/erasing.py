@@ -33,10 +33,16 @@ PASSES: Final = 5
 
 
 class ErasureWalk:
-    """One erasure. ``act``: False only counts. ``empty``: collections known to hold nothing that is to be changed."""
+    """One erasure. ``act``: False only counts. ``empty``: collections known to hold nothing that is to be changed.
 
-    def __init__(self, finder: Finder, *, act: bool, empty: frozenset[str] = frozenset()) -> None:
+    ``only``: those that it is about; all of them where none is named.
+    """
+
+    def __init__(
+        self, finder: Finder, *, act: bool, empty: frozenset[str] = frozenset(), only: frozenset[str] | None = None
+    ) -> None:
         self._empty = empty
+        self._only = frozenset(finder.mapping.collections) if only is None else only
         self._finder = finder
         self._mapping = finder.mapping
         self._session = finder.session
@@ -51,8 +57,9 @@ class ErasureWalk:
         they can be decided.
         """
         await self._finder.refuse_shared_address()
-        tallies = {name: await self._settle(name) for name in self._mapping.children_first()}
-        return [tallies[name] for name in self._mapping.collections]
+        names = [name for name in self._mapping.children_first() if name in self._only]
+        tallies = {name: await self._settle(name) for name in names}
+        return [tallies[name] for name in self._mapping.collections if name in tallies]
 
     async def _settle(self, name: str) -> Tally:
         if self._can_be_skipped(name):

@@ -2,7 +2,7 @@
 
 The same walk plans, looks and acts, for one person or beside others, so that what is counted and what is done cannot
 drift apart.
-Source: R17, R19, R20, R25; design § 5.5.
+Source: R14, R17, R19, R20, R25; design § 5.5.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from workers.stores.subsidiaries.disposing import Disposal
 from workers.stores.subsidiaries.erasing import ErasureWalk
 from workers.stores.subsidiaries.finding import Finder, path_of
 from workers.stores.subsidiaries.mapping import Mapping, Mention
-from workers.stores.subsidiaries.objecting import ObjectionWalk
+from workers.stores.subsidiaries.marking import MarkWalk, of_objection
 from workers.stores.subsidiaries.rows import Row, Rows, Session
 from workers.stores.subsidiaries.together import Together, Walk
+from workers.stores.subsidiaries.withdrawing import WithdrawalWalk
 
 
 def utc_now() -> datetime:
@@ -62,6 +63,10 @@ class MappedStore:
     async def object(self, subject: Subject) -> list[Tally]:
         async with self._rows.writing() as session:
             return await self._object(session, subject)
+
+    async def withdraw(self, subject: Subject) -> list[Tally]:
+        async with self._rows.writing() as session:
+            return await WithdrawalWalk(self._finder(session, subject), act=True).run()
 
     async def plan_disposal(self, terms: Terms) -> list[Tally]:
         return await Disposal(self._mapping, self._rows, terms, self._clock(), act=False).run()
@@ -103,13 +108,17 @@ class MappedStore:
             case Right.ERASURE:
                 return await ErasureWalk(finder, act=False).run()
             case Right.OBJECTION:
-                return await ObjectionWalk(finder).run()
+                return await MarkWalk(finder, of_objection(self._mapping)).run()
+            case Right.WITHDRAWAL:
+                return await WithdrawalWalk(finder).run()
             case Right.ACCESS:
                 return await self._count(finder)
 
     async def _look(self, session: Session, right: Right, subject: Subject) -> list[Tally]:
         if right is Right.OBJECTION:
-            return await ObjectionWalk(self._finder(session, subject)).standing()
+            return await MarkWalk(self._finder(session, subject), of_objection(self._mapping)).standing()
+        if right is Right.WITHDRAWAL:
+            return await WithdrawalWalk(self._finder(session, subject)).standing()
         tallies = await self._plan(session, right, subject)
         for tally in tallies:
             tally.erased = tally.anonymised = 0  # what would be done is no statement about what stands
@@ -136,7 +145,7 @@ class MappedStore:
         return Finder(self._mapping, session, subject, self._clock())
 
     async def _object(self, session: Session, subject: Subject) -> list[Tally]:
-        return await ObjectionWalk(self._finder(session, subject), act=True).run()
+        return await MarkWalk(self._finder(session, subject), of_objection(self._mapping), act=True).run()
 
     # ------------------------------------------------------------------ access
 

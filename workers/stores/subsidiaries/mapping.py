@@ -23,6 +23,7 @@ from schemas.register_checks import reported
 from schemas.register_entries import Entry
 from schemas.register_reading import read_mapping
 from schemas.register_values import Code, LastingDuration, Words
+from schemas.terms import LawfulBasis
 
 _INTEGER: Final = re.compile(r"-?[0-9]{1,15}")
 
@@ -157,8 +158,8 @@ class Retention(Entry):
     """Whether this is an archive: its rows stay until the end of the rule's ``archive``, others of ``active``."""
 
 
-class Objection(Entry):
-    """What an objection sets; ``delete`` (no ``set``) takes the row off its list."""
+class Mark(Entry):
+    """What an objection or a withdrawal sets; ``delete`` (no ``set``) takes the row off its list."""
 
     set: Settings | None = None
 
@@ -189,7 +190,11 @@ class Collection(Entry):
     fields: Meanings | None = None
     erasure: Annotated[Erasure | None, BeforeValidator(_delete)] = None
     retention: Retention | None = None
-    objection: Annotated[Objection | None, BeforeValidator(_delete)] = None
+    objection: Annotated[Mark | None, BeforeValidator(_delete)] = None
+    basis: LawfulBasis | None = None
+    """What its rows rest on; those of a child on what their parent's do, where it says nothing. Source: Art. 6(1)."""
+    withdrawal: Annotated[Mark | None, BeforeValidator(_delete)] = None
+    """Rows that rest on consent for a part of what they serve: what a withdrawal of it sets."""
     mentions: tuple[Mention, ...] = ()
 
     @property
@@ -219,6 +224,26 @@ class Mapping(Entry):
             for child, entry in self.collections.items()
             if entry.owned_by is not None and entry.owned_by.collection == name
         ]
+
+    def basis_of(self, name: str) -> LawfulBasis | None:
+        """What the rows of a collection rest on; None where neither it nor what it belongs to says so."""
+        entry = self.collections[name]
+        if entry.basis is not None or entry.owned_by is None:
+            return entry.basis
+        return self.basis_of(entry.owned_by.collection)
+
+    def without_basis(self) -> list[str]:
+        """The collections of which nobody says whether their rows rest on a consent."""
+        owned = [name for name, entry in self.collections.items() if entry.is_owned and entry.withdrawal is None]
+        return [name for name in owned if self.basis_of(name) is None]
+
+    def resting_on_consent(self) -> frozenset[str]:
+        """The collections whose rows rest on nothing but consent."""
+        return frozenset(
+            name
+            for name, entry in self.collections.items()
+            if entry.is_owned and entry.withdrawal is None and self.basis_of(name) is LawfulBasis.CONSENT
+        )
 
     def without_retention(self) -> list[str]:
         """The collections of which nothing goes because its time is over: neither by a rule, nor with a parent."""

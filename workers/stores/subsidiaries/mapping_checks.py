@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from schemas.errors import Fault
+from schemas.terms import LawfulBasis
 from workers.stores.subsidiaries.mapping import Collection, Keep, Mapping, Mention, Store, StoreKind
 
 
@@ -50,7 +51,7 @@ def _of_collection(mapping: Mapping, entry: Collection) -> Iterator[tuple[str, s
     if entry.is_owned:
         yield from _of_owned(mapping, entry)
     else:
-        names = ("fields", "erasure", "retention", "objection", "one_person_by", "fresh_by")
+        names = ("fields", "erasure", "retention", "objection", "basis", "withdrawal", "one_person_by", "fresh_by")
         yield from ((f".{name}", "needs found_by or owned_by") for name in names if getattr(entry, name) is not None)
     for place, mention in enumerate(entry.mentions):
         yield from ((f".mentions.{place}{at}", problem) for at, problem in _of_mention(mapping.store, mention))
@@ -72,8 +73,18 @@ def _of_owned(mapping: Mapping, entry: Collection) -> Iterator[tuple[str, str]]:
         yield ".owned_by.collection", f"{owner.collection} is not declared under collections"
     elif owner is not None and not mapping.collections[owner.collection].is_owned:
         yield ".owned_by.collection", f"{owner.collection} belongs to nobody itself"
+    yield from _of_consent(mapping, entry)
     if entry.one_person_by is not None and not entry.found_by:
         yield ".one_person_by", "needs found_by"
+
+
+def _of_consent(mapping: Mapping, entry: Collection) -> Iterator[tuple[str, str]]:
+    """What rests on nothing but consent goes whole, so nothing that rests on more may hang on it."""
+    if entry.withdrawal is not None and entry.basis is LawfulBasis.CONSENT:
+        yield ".withdrawal", "is for rows that rest on something else too: on consent alone they go as erasure says"
+    owner = mapping.collections.get(entry.owned_by.collection) if entry.owned_by is not None else None
+    if owner is not None and owner.basis is LawfulBasis.CONSENT and entry.basis not in (None, LawfulBasis.CONSENT):
+        yield ".basis", "its parent rests on consent, and a withdrawal would take the parent away"
 
 
 def _of_mention(store: Store, mention: Mention) -> Iterator[tuple[str, str]]:

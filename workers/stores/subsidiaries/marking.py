@@ -1,39 +1,48 @@
-"""An objection in a mapped store, what it would be, or whether it stands: only collections that have a rule for it.
+"""What an objection, or a withdrawal of consent, sets in a mapped store; what it would, or whether it stands.
 
-Nobody is written to from the others. A later act of the person, such as a new subscription, is no part of it.
-Source: R20; design § 5.5.
+Only collections that have a rule for it: nobody is written to from the others. A later act of the person, such as a new
+subscription, is no part of it.
+Source: R14, R20; design § 5.5.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from schemas.errors import StoreUnavailable
 from workers.stores.subsidiaries import decisions
 from workers.stores.subsidiaries.adapter import Tally
 from workers.stores.subsidiaries.erasing import PASSES
 from workers.stores.subsidiaries.finding import Finder
-from workers.stores.subsidiaries.mapping import Objection
+from workers.stores.subsidiaries.mapping import Mapping as OfficeMapping
+from workers.stores.subsidiaries.mapping import Mark
 from workers.stores.subsidiaries.rows import ByAddress, Row
 
+Marks = Mapping[str, Mark]
+"""Collection → what is set in the person's rows of it."""
 
-class ObjectionWalk:
-    """One objection. ``act``: False only counts."""
 
-    def __init__(self, finder: Finder, *, act: bool = False) -> None:
+def of_objection(mapping: OfficeMapping) -> Marks:
+    """What an objection sets."""
+    return {name: one.objection for name, one in mapping.collections.items() if one.objection is not None}
+
+
+class MarkWalk:
+    """One person's rows, marked by rules. ``act``: False only counts."""
+
+    def __init__(self, finder: Finder, rules: Marks, *, act: bool = False) -> None:
         self._finder = finder
         self._act = act
-        entries = finder.mapping.collections.items()
-        self._rules = [(name, entry.objection) for name, entry in entries if entry.objection is not None]
+        self._rules = rules
 
     async def run(self) -> list[Tally]:
         """One tally for each collection with a rule. Raises StoreUnavailable when rows change faster than it marks."""
-        return [await self._settle(name, rule) for name, rule in self._rules]
+        return [await self._settle(name, rule) for name, rule in self._rules.items()]
 
     async def standing(self) -> list[Tally]:
-        """What stands now: ``restricted``, where the objection does."""
+        """What stands now: ``restricted``, where the mark does."""
         tallies = []
-        for name, rule in self._rules:
+        for name, rule in self._rules.items():
             tally = Tally(name)
             async for rows in self._rows(name, rule):
                 tally.matched += len(rows)
@@ -42,7 +51,7 @@ class ObjectionWalk:
             tallies.append(tally)
         return tallies
 
-    async def _settle(self, name: str, rule: Objection) -> Tally:
+    async def _settle(self, name: str, rule: Mark) -> Tally:
         erased = 0
         for _ in range(PASSES):
             tally = Tally(name, matched=erased, erased=erased)
@@ -55,7 +64,7 @@ class ObjectionWalk:
             self._finder.forget(name)
         raise StoreUnavailable("rows keep changing")
 
-    async def _page(self, name: str, rule: Objection, rows: Sequence[Row], tally: Tally) -> int:
+    async def _page(self, name: str, rule: Mark, rows: Sequence[Row], tally: Tally) -> int:
         """Rows missed because somebody changed them after they were read."""
         session = self._finder.session
         if rule.set is None:
@@ -72,7 +81,7 @@ class ObjectionWalk:
         tally.restricted += len(rows) - missed
         return missed
 
-    async def _rows(self, name: str, rule: Objection) -> AsyncIterator[list[Row]]:
+    async def _rows(self, name: str, rule: Mark) -> AsyncIterator[list[Row]]:
         entry = self._finder.mapping.collections[name]
         async for page in self._finder.own_rows(name, rule.set or ()):
             yield [row for row in page if not self._finder.is_fresh(entry, row)]
