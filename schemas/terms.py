@@ -140,12 +140,18 @@ class TransferBasis(StrEnum):
 
 
 class Right(StrEnum):
-    """What a data subject may ask for. Source: R14, R17, R19, R20; GDPR Arts 7(3), 15, 17, 21."""
+    """What a data subject may ask for. Source: R14, R17, R19, R20; GDPR Arts 7(3), 15, 17, 20, 21."""
 
     ACCESS = "access"
     ERASURE = "erasure"
     OBJECTION = "objection"
     WITHDRAWAL = "withdrawal"
+    PORTABILITY = "portability"
+
+    @property
+    def gives_a_copy(self) -> bool:
+        """Whether the person is given what is held, and nothing about it changes."""
+        return self in (Right.ACCESS, Right.PORTABILITY)
 
 
 class SuppressionGround(StrEnum):

@@ -42,6 +42,7 @@ collections:
     owned_by: {collection: kontakte, field: kontakt, parent_field: _id}
     fields: {nummer: number of the order, datum: day of the order, betrag: amount in cents}
     basis: contract
+    provided: []
     erasure: {keep: {ground: "accounting, HGB 257", counted_from: datum, for: P10Y}}
 """
 _US: Final = """\
@@ -56,6 +57,7 @@ collections:
     found_by: [{field: email}]
     fields: {email: e-mail address, topic: subject of the mailing}
     basis: consent
+    provided: [email, topic]
     erasure: delete
     objection: delete
 """

@@ -1,22 +1,27 @@
-"""What our own store holds of a data subject, for that subject: every record, whatever it was kept for.
+"""What our own store holds of a data subject, for that subject: every record, whatever it was kept for; and of it what
+they may take elsewhere.
 
 The one read that names no purpose but the right itself; it is recorded like any other.
-Source: R9, R17; GDPR Art. 15.
+Source: R9, R17; GDPR Arts 15, 20.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from schemas.fields import wire_moment
 from schemas.orders import CONTROLLER
 from schemas.subject import ReferenceUse, clean_email
+from schemas.terms import Case, FieldName, Origin, Right
+from workers.cases.weighing import served_by
 from workers.gate import purpose_end
 from workers.retention.evidence import archived, opened
+from workers.rules.decisions import PORTABLE
 from workers.services import Services
 from workers.stores.keys import ACTIVE, key_id
+from workers.stores.mongo import Document
 
 _MEANINGS: Final = {
     "case": "occasion on which the data was collected",
@@ -51,9 +56,34 @@ async def copy_of(services: Services, emails: Iterable[str]) -> dict[str, Any]:
     }
 
 
+async def portable_copy_of(services: Services, emails: Iterable[str]) -> dict[str, Any]:
+    """What the person gave us, as far as it is held on consent or for a contract: the fields of their own forms.
+
+    Not what the CRM said of them, nor what we made of it. As :func:`copy_of`. Source: GDPR Art. 20(1).
+    """
+    records = []
+    for email in map(clean_email, emails):
+        held = await _held(services, email, Right.PORTABILITY.value)
+        served = await served_by(services, {one["person"] for one, _ in held})
+        portable = {one.submission for one in served if one.use.basis in PORTABLE}
+        records += [
+            {"case": one["case"], "received": wire_moment(one["received"]), **_given(data)}
+            for one, data in held
+            if one["_id"] in portable and Case(one["case"]).origin is Origin.FORM
+        ]
+    meanings = {name: _MEANINGS[name] for name in ("case", "received")}
+    return {
+        "store": CONTROLLER,
+        "collections": [{"name": "submissions", "fields": meanings, "records": records}] if records else [],
+    }
+
+
+def _given(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {name.value: data[name] for name in FieldName if name in data}
+
+
 async def _agreements(services: Services, email: str) -> list[dict[str, Any]]:
-    ref = services.trust.references.of_email(ReferenceUse.LOOKUP, email)
-    found = await services.submissions.agreements.about([ref])
+    found = await services.submissions.agreements.about([_ref(services, email)])
     return [
         {
             "purpose": one["purpose"],
@@ -98,7 +128,27 @@ async def _archived(services: Services, emails: Iterable[str]) -> list[dict[str,
 
 
 async def _records(services: Services, email: str) -> list[dict[str, Any]]:
-    ref = services.trust.references.of_email(ReferenceUse.LOOKUP, email)
+    held = await _held(services, email, "access")
+    purposes = await _purposes(services, held[0][0]["person"], _ref(services, email)) if held else {}
+    return [
+        {
+            "case": one["case"],
+            "received": wire_moment(one["received"]),
+            "origin": one["source"],
+            **data,
+            "purposes": purposes.get(one["_id"], []),
+        }
+        for one, data in held
+    ]
+
+
+def _ref(services: Services, email: str) -> bytes:
+    return services.trust.references.of_email(ReferenceUse.LOOKUP, email)
+
+
+async def _held(services: Services, email: str, right: str) -> list[tuple[Document, dict[str, Any]]]:
+    """The records of whoever has this address, opened; the read is recorded."""
+    ref = _ref(services, email)
     person = (await services.people.find([ref])).get(ref)
     if person is None:
         return []
@@ -109,23 +159,13 @@ async def _records(services: Services, email: str) -> list[dict[str, Any]]:
     await services.reads.record(
         reader="rights",
         department="data-subject",
-        purpose="access",
+        purpose=right,
         person=person,
         shown=len(found),
         outcome="shown",
         at=services.clock(),
     )
-    purposes = await _purposes(services, person, ref)
-    return [
-        {
-            "case": one["case"],
-            "received": wire_moment(one["received"]),
-            "origin": one["source"],
-            **json.loads(key.open(f"submissions/{one['_id']}", bytes(one["sealed"]))),
-            "purposes": purposes.get(one["_id"], []),
-        }
-        for one in found
-    ]
+    return [(one, json.loads(key.open(f"submissions/{one['_id']}", bytes(one["sealed"])))) for one in found]
 
 
 async def _purposes(services: Services, person: str, ref: bytes) -> dict[str, list[dict[str, str]]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import zip_longest
@@ -24,8 +24,10 @@ from workers.actors.answers import Answer
 from workers.office import Office
 from workers.stores.subsidiaries.adapter import (
     SUPPORT,
+    CopyPage,
     Counted,
     GroupAdapter,
+    PortingAdapter,
     StoreRefuses,
     Subject,
     Tally,
@@ -69,7 +71,7 @@ class Serving:
 
     @property
     def changes_the_store(self) -> bool:
-        return self.entry["ask"] == "serve" and self.right is not Right.ACCESS
+        return self.entry["ask"] == "serve" and not self.right.gives_a_copy
 
     @property
     def rows(self) -> int:
@@ -136,7 +138,9 @@ class _Acting:
             return
         match serving.right:
             case Right.ACCESS:
-                serving.answer = await _access(self._office, serving)
+                serving.answer = await _copied(self._office, serving, store.access(serving.subject))
+            case Right.PORTABILITY:
+                serving.answer = await _copied(self._office, serving, cast(PortingAdapter, store).port(serving.subject))
             case Right.ERASURE:
                 self.take(serving, await store.erase(serving.subject, serving.planned))
             case Right.OBJECTION:
@@ -169,8 +173,8 @@ def earlier(office: Office, task: str, planned: Sequence[Tally]) -> list[Tally]:
     return [] if begun is None else lost_with_a_crash(begun.stood, planned)
 
 
-async def _access(office: Office, serving: Serving) -> Answer:
-    async with aclosing(office.store.access(serving.subject)) as pages:
+async def _copied(office: Office, serving: Serving, copy_of: AsyncGenerator[CopyPage, None]) -> Answer:
+    async with aclosing(copy_of) as pages:
         copy = await make_copy(office.code, pages)
     tallies = [Tally(name, matched=count) for name, count in copy.counts.items()]
     receipt = receipt_entry(office, serving.entry, tallies)

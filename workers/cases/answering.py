@@ -38,9 +38,10 @@ _STILL_HELD: Final = {
     Right.ERASURE: (StillHeld.TOMBSTONE, StillHeld.CASE_EVIDENCE),
     Right.OBJECTION: (StillHeld.SUPPRESSION, StillHeld.CASE_EVIDENCE),
     Right.WITHDRAWAL: (StillHeld.WITHDRAWN, StillHeld.CASE_EVIDENCE),
+    Right.PORTABILITY: (StillHeld.CASE_EVIDENCE,),
 }
 
-_BY_BASIS: Final = frozenset({Right.WITHDRAWAL})
+_BY_BASIS: Final = frozenset({Right.WITHDRAWAL, Right.PORTABILITY})
 """Rights that only some bases give: the letter always says which purposes rest on others."""
 
 

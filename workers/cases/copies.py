@@ -30,7 +30,7 @@ async def keep_part(desk: Desk, store: str, part: Mapping[str, str]) -> bool:
     Raises :class:`InvalidMessage`: ``no_task_of_this_store``, ``no_copy_awaited``, ``case_ended``.
     """
     task = (await desk.cases.tasks([part["task"]])).get(part["task"])
-    if task is None or task["store"] != store or task["right"] != Right.ACCESS:
+    if task is None or task["store"] != store or not Right(task["right"]).gives_a_copy:
         raise InvalidMessage("no_task_of_this_store")
     if task["state"] != TaskState.WAITING:
         raise InvalidMessage("no_copy_awaited")

@@ -328,7 +328,7 @@ def _demand_open(case: Document) -> None:
 def _demand_unserved(case: Document) -> None:
     """An erasure that stores were asked for cannot be taken back; copies that were only gathered can stay here."""
     _demand_open(case)
-    if case["proof"] != ProofState.NONE and case["right"] != Right.ACCESS:
+    if case["proof"] != ProofState.NONE and not Right(case["right"]).gives_a_copy:
         raise CannotDecide("already_served")
 
 

@@ -191,7 +191,7 @@ async def _tell(desk: Desk, case: Document, tasks: list[Document]) -> None:
 async def _letter(desk: Desk, case: Document, tasks: list[Document], part: int) -> bool:
     """Put one of the answer's letters into the outbox; ``False``: its package has a link now, look at the case anew."""
     package = None
-    if case["right"] == Right.ACCESS:
+    if packaging.is_made_of(case, tasks):
         if not await packaging.has_link(desk, case, part):
             return False
         async with desk.copying:

@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
-from typing import Any
+from typing import Any, Final
 
 import rfc8785
 import uuid_utils
@@ -33,7 +33,7 @@ from workers.rules.cases import TaskState
 from workers.stores.forgetting import Kept
 from workers.stores.keys import ACTIVE, Hold, KeyHeld, key_id
 from workers.stores.mongo import Document
-from workers.subject_access import copy_of
+from workers.subject_access import copy_of, portable_copy_of
 from workers.suppressing import suppress
 
 
@@ -42,7 +42,7 @@ async def serve(desk: Desk, case: Document, task: Document, person: Mapping[str,
     if TaskState(task["state"]) is not TaskState.WAITING:
         return
     if "found" not in task:
-        concerned = consent.concerned if case["right"] == Right.WITHDRAWAL else _all_of_it
+        concerned = _CONCERNED.get(Right(case["right"]), _all_of_it)
         found = [{"name": name, "matched": count} for name, count in (await concerned(desk, case, person)).items()]
         facts = {"decided": await _facts(desk, person), "began": await desk.services.tombstones.now()}
         await desk.cases.step_tasks([(task, {"found": found, **facts, "attempt": task["attempt"] + 1})])
@@ -53,6 +53,11 @@ async def serve(desk: Desk, case: Document, task: Document, person: Mapping[str,
                 copy = await copy_of(desk.services, person["emails"])
                 copies = {task["_id"]: copy} if copy["collections"] else {}
                 await _file(desk, task, [dict(one) for one in task["found"]], copies, "serve")
+        case Right.PORTABILITY:
+            async with desk.copying:
+                copy = await portable_copy_of(desk.services, person["emails"])
+                copies = {task["_id"]: copy} if copy["collections"] else {}
+                await _file(desk, task, _copied(copy), copies, "serve")
         case Right.ERASURE:
             await _file(desk, task, await _erase(desk, case, task, person), {}, "serve")
         case Right.OBJECTION:
@@ -72,6 +77,8 @@ async def look(desk: Desk, case: Document, task: Document, person: Mapping[str, 
         collections = [{"name": "links", "matched": reached, **ended}] if reached else []
     elif task["right"] == Right.WITHDRAWAL:
         collections = await consent.left(desk, case, person)
+    elif task["right"] == Right.PORTABILITY:
+        collections = _copied(await portable_copy_of(desk.services, person["emails"]))
     else:
         standing = await _standing(desk, person, erased=task["right"] == Right.ERASURE)
         collections = [{"name": name, "matched": count} for name, count in standing.items()]
@@ -85,6 +92,19 @@ async def file_what_we_saw(desk: Desk, task: Document, collections: list[dict[st
 
 async def _all_of_it(desk: Desk, _: Document, person: Mapping[str, Any]) -> dict[str, int]:
     return await _standing(desk, person)
+
+
+async def _portable(desk: Desk, _: Document, person: Mapping[str, Any]) -> dict[str, int]:
+    copy = await portable_copy_of(desk.services, person["emails"])
+    return {one["name"]: one["matched"] for one in _copied(copy)}
+
+
+def _copied(copy: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [{"name": one["name"], "matched": len(one["records"])} for one in copy["collections"]]
+
+
+_CONCERNED: Final = {Right.WITHDRAWAL: consent.concerned, Right.PORTABILITY: _portable}
+"""Of rights that are not about everything: what of it they are about, counted."""
 
 
 async def _standing(desk: Desk, person: Mapping[str, Any], *, erased: bool = False) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""The access package of a case: put together from every store's copy, sealed, waiting for one download.
+"""The package of a case, for access or portability: from every store's copy, sealed, waiting for one download.
 
 Source: R17; design § 5.5; GDPR Art. 15(1), 15(2), 15(3).
 """
@@ -13,6 +13,7 @@ from datetime import date
 
 from schemas.errors import GreffierError
 from schemas.orders import CONTROLLER
+from schemas.terms import Right
 from schemas.tokens import TokenKind
 from workers.cases import answering
 from workers.cases.copies import copy_in_parts
@@ -30,6 +31,12 @@ from workers.stores.mongo import Document
 
 class CopyLost(GreffierError):
     """A copy that a store's receipt names is not where it was kept: somebody must look at it."""
+
+
+def is_made_of(case: Document, tasks: Sequence[Document]) -> bool:
+    """Whether a letter brings a package: access always, for it says what is not held too; portability with data."""
+    given = any("copy_sha256" in task.get("entry", {}) for task in tasks)
+    return case["right"] == Right.ACCESS or (case["right"] == Right.PORTABILITY and given)
 
 
 async def has_link(desk: Desk, case: Document, part: int) -> bool:
@@ -94,8 +101,11 @@ def _content(
     desk: Desk, case: Document, tasks: Sequence[Document], copies: Mapping[str, bytes | None], emails: tuple[str, ...]
 ) -> AccessPackage:
     register, language = desk.services.trust.register, Language(case["language"])
-    told = processings(collections_of(CONTROLLER, copies.get(CONTROLLER)), language)
+    right = Right(case["right"])
+    own = copies.get(CONTROLLER) if right is Right.ACCESS else None
+    told = processings(collections_of(CONTROLLER, own), language)
     return AccessPackage(
+        right=right,
         reference=case["_id"],
         language=language,
         received_on=date.fromisoformat(case["received_on"]),

@@ -16,7 +16,7 @@ from workers.stores.mongo import Document
 
 def may_be_withdrawn(case: Document) -> bool:
     """Whether it can still be taken back: copies that were only gathered can stay here, what was erased cannot."""
-    unserved = case["proof"] == ProofState.NONE or case["right"] == Right.ACCESS
+    unserved = case["proof"] == ProofState.NONE or Right(case["right"]).gives_a_copy
     return case["answer"] in OPEN_ANSWERS and unserved
 
 

@@ -110,6 +110,7 @@ EN: Final = Words(
         Right.ERASURE: "erasure of personal data",
         Right.OBJECTION: "objection to the use of personal data",
         Right.WITHDRAWAL: "withdrawal of consent",
+        Right.PORTABILITY: "portability of the data you gave us",
     },
     channels={
         Channel.WEBSITE: "on our website",
@@ -161,6 +162,12 @@ EN: Final = Words(
             partly="ended what rested on your consent and kept a part",
             refused="refused to end what rests on your consent",
             **_EN_SHARED | {"nothing": "holds nothing that rests on your consent"},
+        ),
+        Right.PORTABILITY: _states(
+            "holds data you gave on your consent or for a contract; they are in your package",
+            partly="holds data you gave on your consent or for a contract; they are in your package, in part",
+            refused="refused to hand over data",
+            **_EN_SHARED | {"nothing": "holds nothing that you gave on your consent or for a contract"},
         ),
     },
     proofs={
@@ -220,6 +227,7 @@ FR: Final = Words(
         Right.ERASURE: "effacement des données personnelles",
         Right.OBJECTION: "opposition à l'utilisation des données personnelles",
         Right.WITHDRAWAL: "retrait du consentement",
+        Right.PORTABILITY: "portabilité des données que vous nous avez fournies",
     },
     channels={
         Channel.WEBSITE: "sur notre site",
@@ -271,6 +279,12 @@ FR: Final = Words(
             partly="a mis fin à ce qui reposait sur votre consentement et conservé une partie",
             refused="a refusé de mettre fin à ce qui repose sur votre consentement",
             **_FR_SHARED | {"nothing": "ne détient rien qui repose sur votre consentement"},
+        ),
+        Right.PORTABILITY: _states(
+            "détient des données que vous avez fournies par consentement ou contrat ; elles sont dans votre dossier",
+            partly="détient des données fournies par consentement ou contrat ; elles sont en partie dans votre dossier",
+            refused="a refusé de remettre des données",
+            **_FR_SHARED | {"nothing": "ne détient rien que vous ayez fourni par consentement ou contrat"},
         ),
     },
     proofs={

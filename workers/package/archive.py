@@ -1,5 +1,7 @@
 """The ZIP: README.txt, index.html, data.json, one CSV for each collection, and the person's files.
 
+For portability (Art. 20) the same without the page, which is for people.
+
 The same content gives the same bytes: members in a fixed order, one fixed date, JSON with sorted names and one record
 per line, so that two packages can be compared. Written in one pass and bounded memory, whatever the number of records;
 it takes a processor while it does, so an event loop calls it in a thread. Every member's name is ours: nothing that a
@@ -18,12 +20,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final
 
+from schemas.terms import Right
 from workers.package.content import AccessPackage, Attached, Collected, StorePart
 from workers.package.labels import labels
 from workers.package.page import page
 from workers.package.sheets import rows
 
-FORMAT: Final = "greffier-access-package/1"
+FORMAT: Final = {Right.ACCESS: "greffier-access-package/1", Right.PORTABILITY: "greffier-portable-data/1"}
 _DATE: Final = (1980, 1, 1, 0, 0, 0)
 _READABLE: Final = 0o100644 << 16
 _UNIX: Final = 3
@@ -62,8 +65,10 @@ def write_package(package: AccessPackage, out: BinaryIO) -> None:
         for n, file in enumerate(package.files, 1)
     ]
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        _put(archive, "README.txt", [labels(package.language).readme.encode()])
-        _put(archive, "index.html", page(package, [(s.collected, s.path) for s in sheets], _listed(enclosures)))
+        portable, known = package.right is Right.PORTABILITY, labels(package.language)
+        _put(archive, "README.txt", [(known.readme_portable if portable else known.readme).encode()])
+        if not portable:
+            _put(archive, "index.html", page(package, [(s.collected, s.path) for s in sheets], _listed(enclosures)))
         _put(archive, "data.json", _json(package, sheets, enclosures))
         for sheet in sheets:
             _put(archive, sheet.path, rows(sheet.collected))
@@ -135,7 +140,7 @@ def _members(package: AccessPackage, enclosures: list[Enclosure]) -> dict[str, A
         "controller": {"contact": head.contact, "name": head.company, "postal_address": head.postal_address},
         "emails": list(package.emails),
         "files": _listed(enclosures),
-        "format": FORMAT,
+        "format": FORMAT[package.right],
         "language": package.language.value,
         "prepared_at": package.prepared_at.isoformat(timespec="seconds"),
         "processing": [

@@ -12,7 +12,7 @@ from datetime import date, datetime
 from typing import Any
 
 from schemas.copies import read_copy
-from schemas.terms import LawfulBasis, Proof, Purpose
+from schemas.terms import LawfulBasis, Proof, Purpose, Right
 from workers.correspondence.compose import Letterhead
 from workers.correspondence.facts import StoreState
 from workers.correspondence.words import Language
@@ -89,7 +89,10 @@ class Attached:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessPackage:
-    """Everything that is written. The same content gives the same bytes. ``prepared_at``: aware."""
+    """Everything that is written. The same content gives the same bytes. ``prepared_at``: aware.
+
+    ``right``: access, or portability, which is for other programs and has no page to read.
+    """
 
     reference: str
     language: Language
@@ -101,3 +104,4 @@ class AccessPackage:
     processings: tuple[Processing, ...] = ()
     recipients: tuple[RecipientNamed, ...] = ()
     files: tuple[Attached, ...] = ()
+    right: Right = Right.ACCESS

@@ -55,6 +55,7 @@ class Labels:
     no: str
     empty: str
     readme: str
+    readme_portable: str
     occasions: Mapping[Case, str]
     anchors: Mapping[Anchor, str]
     transfers: Mapping[TransferBasis, str]
@@ -123,6 +124,15 @@ csv/         one table for each collection, for spreadsheets (CSV, UTF-8, comma)
              An apostrophe at the start of a cell keeps spreadsheets from running it; it is not part of your data.
 files/       the files you sent us
 
+Keep this archive in a safe place: whoever opens it reads your data.
+""",
+    readme_portable="""DATA YOU GAVE US, FOR ANOTHER SERVICE (GDPR Art. 20)
+
+data.json    whole, for other programs (JSON, UTF-8); "fields" says in words what each member is
+csv/         one table for each collection (CSV, UTF-8, comma).
+             An apostrophe at the start of a cell keeps spreadsheets from running it; it is not part of your data.
+
+In it is what you gave us yourself, as far as it is held on your consent or for a contract with you.
 Keep this archive in a safe place: whoever opens it reads your data.
 """,
     occasions={
@@ -210,6 +220,16 @@ csv/         un tableau par collection, pour tableurs (CSV, UTF-8, virgule).
              Une apostrophe en tête de cellule empêche un tableur de l'exécuter ; elle n'est pas dans vos données.
 files/       les fichiers que vous nous avez envoyés
 
+Gardez cette archive en lieu sûr : qui l'ouvre lit vos données.
+""",
+    readme_portable="""LES DONNÉES QUE VOUS NOUS AVEZ FOURNIES, POUR UN AUTRE SERVICE (RGPD, art. 20)
+
+data.json    entier, pour d'autres logiciels (JSON, UTF-8) ; « fields » dit en mots ce qu'est chaque membre
+csv/         un tableau par collection (CSV, UTF-8, virgule).
+             Une apostrophe en tête de cellule empêche un tableur de l'exécuter ; elle n'est pas dans vos données.
+
+S'y trouve ce que vous nous avez fourni vous-même, pour autant que c'est détenu avec votre consentement ou pour un
+contrat avec vous.
 Gardez cette archive en lieu sûr : qui l'ouvre lit vos données.
 """,
     occasions={

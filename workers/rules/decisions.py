@@ -158,6 +158,12 @@ TABLE: Final[Mapping[LawfulBasis, Mapping[LegalRight, Cell]]] = {
 """Which basis gives which right. Source: CNIL developer guide, sheet 15; for a withdrawal GDPR Art. 7(3)."""
 
 
+PORTABLE: Final = frozenset(
+    basis for basis, row in TABLE.items() if row[LegalRight.PORTABILITY].verdict is Verdict.GRANTED
+)
+"""What data must rest on to be the person's to take elsewhere. Source: GDPR Art. 20(1)(a)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Use:
     """One purpose that the person's data serves. ``prospecting``: as the register says of the purpose."""

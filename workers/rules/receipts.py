@@ -21,12 +21,12 @@ Entry = Mapping[str, Any]
 def answers_agree(right: Right, one: Entry, other: Entry) -> bool:
     """Whether two answers to one task say the same; their times and attempts may differ.
 
-    An access order that is served again after an erasure finds less: the copy that was made first held what went since.
+    An order for a copy that is served again after an erasure finds less: what was made first held what went since.
     """
     told = ("outcome", "collections")
     if all(one[name] == other[name] for name in told):
         return True
-    if right is not Right.ACCESS or StoreOutcome.REFUSED in (one["outcome"], other["outcome"]):
+    if not right.gives_a_copy or StoreOutcome.REFUSED in (one["outcome"], other["outcome"]):
         return False
     in_time = ((one, other), (other, one))
     return any(_shown(first, then) for first, then in in_time if _made_at(first) <= _made_at(then))
@@ -47,7 +47,7 @@ def look_agrees(right: Right, served: Entry, look: Entry) -> bool:
             return all(one.get("restricted", 0) == one["matched"] for one in look["collections"])
         case Right.WITHDRAWAL:
             return _nothing_but_retained(served, look)
-        case Right.ACCESS:
+        case Right.ACCESS | Right.PORTABILITY:
             return _shown(served, look)
 
 

@@ -31,6 +31,7 @@ collections:
     erasure: delete
     objection: {set: {newsletter: false, opted_out_at: now}}
     basis: contract
+    provided: [email, name]
     withdrawal: {set: {newsletter: false}}
   invoices:
     owned_by: {collection: customers, field: customer_id, parent_field: id}
@@ -54,6 +55,7 @@ collections:
     erasure: delete
     objection: delete
     basis: consent
+    provided: [address]
   meetings:
     mentions:
       - {found_by: guest, fields: {guest: Your address}, anonymise: {guest: null, guest_name: "text:somebody"}}

@@ -10,6 +10,7 @@ The worker has already opened, verified and checked the order. An adapter finds 
 | ``access`` | give every record of the person, other people's data left out |
 | ``identifiers`` | give every identifier in the store, for the replay after a restore |
 | ``withdraw`` | do what the withdrawal of every consent asks for; may be left out |
+| ``port`` | give what the person gave, on consent or for a contract; may be left out |
 | ``plan_disposal``, ``dispose`` | count, or do, what the end of the group's periods asks for; may be left out |
 | ``plan_all``, ``look_all``, ``erase_all``, ``object_all`` | the same for several people; a store may leave them out |
 
@@ -217,7 +218,19 @@ class WithdrawingAdapter(StoreAdapter, Protocol):
         ...
 
 
-SUPPORT: Final[Mapping[Right, type]] = {Right.WITHDRAWAL: WithdrawingAdapter}
+@runtime_checkable
+class PortingAdapter(StoreAdapter, Protocol):
+    """One that knows what the person gave, and on which basis; ``plan`` and ``look`` know the right too."""
+
+    def port(self, subject: Subject) -> AsyncGenerator[CopyPage, None]:
+        """Of each record held on consent or a contract what the person gave; as ``access``. Source: GDPR Art. 20."""
+        ...
+
+
+SUPPORT: Final[Mapping[Right, type]] = {
+    Right.WITHDRAWAL: WithdrawingAdapter,
+    Right.PORTABILITY: PortingAdapter,
+}
 """What a store must be to serve a right; one that is not answers ``refused``, ``not-supported``."""
 
 

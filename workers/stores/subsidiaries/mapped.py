@@ -7,7 +7,7 @@ Source: R14, R17, R19, R20, R25; design § 5.5.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from functools import partial
@@ -23,7 +23,7 @@ from workers.stores.subsidiaries.mapping import Mapping, Mention
 from workers.stores.subsidiaries.marking import MarkWalk, of_objection
 from workers.stores.subsidiaries.rows import Row, Rows, Session
 from workers.stores.subsidiaries.together import Together, Walk
-from workers.stores.subsidiaries.withdrawing import WithdrawalWalk
+from workers.stores.subsidiaries.withdrawing import WithdrawalWalk, demand_basis
 
 
 def utc_now() -> datetime:
@@ -112,7 +112,9 @@ class MappedStore:
             case Right.WITHDRAWAL:
                 return await WithdrawalWalk(finder).run()
             case Right.ACCESS:
-                return await self._count(finder)
+                return await self._count(self._copy(finder))
+            case Right.PORTABILITY:
+                return await self._count(self._portable(finder))
 
     async def _look(self, session: Session, right: Right, subject: Subject) -> list[Tally]:
         if right is Right.OBJECTION:
@@ -133,6 +135,11 @@ class MappedStore:
             async for page in pages:
                 yield page
 
+    async def port(self, subject: Subject) -> AsyncGenerator[CopyPage, None]:
+        async with self._rows.reading() as session, aclosing(self._portable(self._finder(session, subject))) as pages:
+            async for page in pages:
+                yield page
+
     async def identifiers(self) -> AsyncGenerator[Sequence[str], None]:
         async with self._rows.reading() as session:
             for name, entry in self._mapping.collections.items():
@@ -149,9 +156,9 @@ class MappedStore:
 
     # ------------------------------------------------------------------ access
 
-    async def _count(self, finder: Finder) -> list[Tally]:
+    async def _count(self, copy: AsyncIterable[CopyPage]) -> list[Tally]:
         tallies = {name: Tally(name) for name in self._mapping.collections}
-        async for page in self._copy(finder):
+        async for page in copy:
             tallies[page.collection].matched += len(page.records)
         return list(tallies.values())
 
@@ -168,6 +175,14 @@ class MappedStore:
                 wanted = [mention.list] if mention.list is not None else list(mention.fields)
                 async for page in finder.mentions(name, mention, wanted):
                     yield CopyPage(name, meanings, [_mentioned(finder, mention, row) for row in page])
+
+    async def _portable(self, finder: Finder) -> AsyncGenerator[CopyPage, None]:
+        """What the person gave, of what is held on consent or for a contract; later acts included."""
+        await finder.refuse_shared_address()
+        await demand_basis(finder)
+        for name, given in self._mapping.portable():
+            async for page in finder.own_rows(name, given, under_fresh=True):
+                yield CopyPage(name, given, [{one: row.values.get(one) for one in given} for row in page])
 
 
 def _meanings(mention: Mention) -> list[tuple[str, str]]:

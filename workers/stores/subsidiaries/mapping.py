@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from collections.abc import Mapping as ReadOnly
 from dataclasses import dataclass
 from enum import StrEnum
@@ -24,6 +25,7 @@ from schemas.register_entries import Entry
 from schemas.register_reading import read_mapping
 from schemas.register_values import Code, LastingDuration, Words
 from schemas.terms import LawfulBasis
+from workers.rules.decisions import PORTABLE
 
 _INTEGER: Final = re.compile(r"-?[0-9]{1,15}")
 
@@ -188,6 +190,8 @@ class Collection(Entry):
     fresh_by: Name | None = None
     """The moment of the person's own act. Not a column that every change touches: such a row would never be erased."""
     fields: Meanings | None = None
+    provided: tuple[Name, ...] | None = None
+    """Of ``fields`` those that the person gave. Source: GDPR Art. 20(1)."""
     erasure: Annotated[Erasure | None, BeforeValidator(_delete)] = None
     retention: Retention | None = None
     objection: Annotated[Mark | None, BeforeValidator(_delete)] = None
@@ -244,6 +248,12 @@ class Mapping(Entry):
             for name, entry in self.collections.items()
             if entry.is_owned and entry.withdrawal is None and self.basis_of(name) is LawfulBasis.CONSENT
         )
+
+    def portable(self) -> Iterator[tuple[str, dict[str, str]]]:
+        """The collections held on consent or for a contract, each with what the person gave of them, in words."""
+        for name, entry in self.collections.items():
+            if entry.is_owned and entry.provided and self.basis_of(name) in PORTABLE:
+                yield name, {field: (entry.fields or {})[field] for field in entry.provided}
 
     def without_retention(self) -> list[str]:
         """The collections of which nothing goes because its time is over: neither by a rule, nor with a parent."""

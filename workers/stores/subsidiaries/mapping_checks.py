@@ -6,10 +6,17 @@ Each of these would otherwise be seen only at the first erasure, in somebody's d
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from schemas.errors import Fault
 from schemas.terms import LawfulBasis
+from workers.rules.decisions import PORTABLE
 from workers.stores.subsidiaries.mapping import Collection, Keep, Mapping, Mention, Store, StoreKind
+
+_OWNED: Final = (
+    *("fields", "erasure", "retention", "objection", "basis", "provided", "withdrawal", "one_person_by", "fresh_by"),
+)
+"""What is said of rows that belong to a person."""
 
 
 def contradictions(mapping: Mapping) -> list[Fault]:
@@ -19,7 +26,7 @@ def contradictions(mapping: Mapping) -> list[Fault]:
     faults += [Fault(f"collections.{name}.owned_by", "leads back to itself") for name in looped]
     for name, entry in mapping.collections.items():
         faults += [Fault(f"collections.{name}{place}", problem) for place, problem in _of_collection(mapping, entry)]
-    return faults
+    return faults or list(_of_portability(mapping))
 
 
 def _of_store(store: Store) -> Iterator[Fault]:
@@ -51,8 +58,7 @@ def _of_collection(mapping: Mapping, entry: Collection) -> Iterator[tuple[str, s
     if entry.is_owned:
         yield from _of_owned(mapping, entry)
     else:
-        names = ("fields", "erasure", "retention", "objection", "basis", "withdrawal", "one_person_by", "fresh_by")
-        yield from ((f".{name}", "needs found_by or owned_by") for name in names if getattr(entry, name) is not None)
+        yield from ((f".{name}", "needs found_by or owned_by") for name in _OWNED if getattr(entry, name) is not None)
     for place, mention in enumerate(entry.mentions):
         yield from ((f".mentions.{place}{at}", problem) for at, problem in _of_mention(mapping.store, mention))
 
@@ -74,8 +80,17 @@ def _of_owned(mapping: Mapping, entry: Collection) -> Iterator[tuple[str, str]]:
     elif owner is not None and not mapping.collections[owner.collection].is_owned:
         yield ".owned_by.collection", f"{owner.collection} belongs to nobody itself"
     yield from _of_consent(mapping, entry)
+    unknown = [name for name in entry.provided or () if name not in (entry.fields or {})]
+    if unknown:
+        yield ".provided", f"names what is not among fields: {', '.join(unknown)}"
     if entry.one_person_by is not None and not entry.found_by:
         yield ".one_person_by", "needs found_by"
+
+
+def _of_portability(mapping: Mapping) -> Iterator[Fault]:
+    for name, entry in mapping.collections.items():
+        if entry.is_owned and entry.provided is None and mapping.basis_of(name) in PORTABLE:
+            yield Fault(f"collections.{name}.provided", "missing: which fields the person gave; [] where none")
 
 
 def _of_consent(mapping: Mapping, entry: Collection) -> Iterator[tuple[str, str]]:
