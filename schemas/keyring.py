@@ -12,7 +12,7 @@ publishers.public.json   controller check publishers' signatures
 lookup.key               controller derive every keyed reference (:class:`schemas.subject.References`); further
                                     lines: later keys of the suppression list, the current one last
 wrapping.json            controller wrap the data keys of persons and cases; the first one is current
-outside/                 counter    the three files of a door that seal a request and tell it from another
+outside/                 counter    the four files of a door that seal a request and tell it from another
 packages.json            controller, wrap the keys of access packages, and of nothing else; with
                          counter    ``tokens.public.json`` all that the counter has
 ======================== ========== ================================================================
@@ -167,6 +167,7 @@ def add_outside(folder: Path) -> Path:
     publisher, signer = f"outside-{secrets.token_hex(4)}", Ed25519PrivateKey.generate()
     write_json(outside / "transit.public.json", read_json(folder / "door" / "transit.public.json"))
     write_json(outside / "publisher.private.json", {"id": publisher, "private": _b64(signer.private_bytes_raw())})
+    write_json(outside / "api-keys.json", {"keys": []})
     write_text(outside / "idempotency.key", _b64(secrets.token_bytes(SECRET_BYTES)))
     known = read_json(controller / "publishers.public.json")["keys"]
     public = {"id": publisher, "public": _b64(signer.public_key().public_bytes_raw())}

@@ -5,7 +5,7 @@
 | ``GET /status/{token}`` | state and dates of a case, as a page or as JSON |
 | ``GET /download/{token}`` | a page with one button; it fetches nothing: scanners of mail open links too |
 | ``POST /download/{token}`` | the access package, once: 410 when it was fetched or its link has ended |
-| ``/v1/…`` | for other organisations' systems: :mod:`workers.outside` |
+| ``/v1/…``, ``/v2/…`` | for other organisations' systems: :mod:`workers.outside` |
 | ``GET /tasks``, ``POST /receipts`` | for subsidiaries without Python: :mod:`workers.counter.offices` |
 | ``GET, POST /preferences/{token}`` | :mod:`workers.counter.preferences` |
 

@@ -41,22 +41,17 @@ _AT_ONCE: Final = 50
 _UNREACHED: Final = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """What is sent: a body and its headers."""
-
-    body: bytes
-    headers: Mapping[str, str]
-
-
 class Teller(Protocol):
     """One protocol's words for how a request stands."""
 
     @property
     def protocol(self) -> str: ...
 
-    def call(self, request: Mapping[str, Any], standing: Standing, url: str) -> Call | None:
+    def word(self, request: Mapping[str, Any], standing: Standing, url: str) -> bytes | None:
         """What to send there; ``None``: whoever asked may not be called there any more."""
+
+    def headers(self, request: Mapping[str, Any], word: bytes) -> Mapping[str, str]:
+        """What goes with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +99,10 @@ class Courier:
     async def _one(self, request: Document, standing: Standing, call: Document, now: datetime) -> Document:
         """One address, told if there is news for it and its time has come; what is kept of it then."""
         url, teller = call["url"], self.tellers.get(request["peer"].partition(":")[0])
-        made = teller.call(request, standing, url) if teller else None
-        if made is None or call.get("unwanted"):
+        word = teller.word(request, standing, url) if teller else None
+        if teller is None or word is None or call.get("unwanted"):
             return {"url": url, "unwanted": True}
-        news = hashlib.sha256(made.body).hexdigest()
+        news = hashlib.sha256(word).hexdigest()
         if call.get("told") == news or ("told" not in call and standing.stage is Stage.RECEIVED):
             return {"url": url, "told": news}  # the very first state is what the request was answered by
         if call.get("saying") != news:
@@ -115,16 +110,16 @@ class Courier:
             call.pop("given_up", None)
         if "due" not in call or call["due"] > now:
             return call
-        status, wished_s = await self._post(url, made)
+        status, wished_s = await self._post(url, word, teller.headers(request, word))
         log.info("told who asked", request=request["_id"], peer=request["peer"], status=status, tries=call["tries"])
         if webhooks.taken(status):
             return {"url": url, "told": news}
         return {"url": url, "unwanted": True} if webhooks.unwanted(status) else _later(call, now, wished_s)
 
-    async def _post(self, url: str, call: Call) -> tuple[int, int | None]:
+    async def _post(self, url: str, word: bytes, headers: Mapping[str, str]) -> tuple[int, int | None]:
         """The status (0: not reached) and, in seconds, when the other side wants to be asked again. No body is read."""
         try:
-            async with self.http.post(url, data=call.body, headers=call.headers, allow_redirects=False) as answered:
+            async with self.http.post(url, data=word, headers=headers, allow_redirects=False) as answered:
                 wished = answered.headers.get("Retry-After", "")
                 return answered.status, int(wished) if wished.isascii() and wished.isdigit() else None
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError):

@@ -15,7 +15,7 @@ Errors are the protocol's: ``{"code", "message", "fatal"}``. Source: rights-prot
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,15 +23,16 @@ import structlog
 from aiohttp import web
 from pydantic_core import to_json
 
-from schemas.errors import Conflict, Temporary
+from schemas.errors import Conflict
 from schemas.terms import Channel
 from workers.counter.handing import Handing
-from workers.outside.courier import Call
 from workers.outside.peers import Agent, DrpPeers
 from workers.outside.window import Asked, Window, digest_of
+from workers.outside.words import in_its_words
 from workers.rules import drp
 from workers.rules.drp import Rejected, Signed
 from workers.rules.outside import Stage, Standing
+from workers.rules.urls import is_https
 from workers.stores.mongo import Document
 from workers.web import BASE_HEADERS, JSON, answer
 
@@ -39,8 +40,8 @@ log = structlog.get_logger("greffier.outside")
 
 REQUESTS: Final = "/v1/data-rights-request"
 _REVOCABLE: Final = (Stage.RECEIVED, Stage.IDENTITY_PENDING, Stage.ACCEPTED)
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_AWAY: Final = Rejected(503, "Try again later.")
+_TOO_LARGE: Final = Rejected(413, "The message is too large.", fatal=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ class DrpRoutes:
             ("DELETE", f"{REQUESTS}/{{id}}", self.revoke),
             ("GET", f"{REQUESTS}/{{id}}/results", self.results),
         ):
-            router.add_route(method, path, _in_its_words(handler))
+            router.add_route(method, path, in_its_words(handler, _AWAY, _TOO_LARGE))
 
     async def set_up(self, request: web.Request) -> web.StreamResponse:
         """A token for an agent that signs with its directory's key; one that it had is dead from now on."""
@@ -178,12 +179,16 @@ class DrpRoutes:
             asked["_id"], asked["known_as"], standing, self.network.business.user_verification_url, results
         )
 
-    def call(self, request: Mapping[str, Any], standing: Standing, url: str) -> Call | None:
+    def word(self, request: Mapping[str, Any], standing: Standing, url: str) -> bytes | None:
         """The status object, to the agent that asked, while the directory names both it and the address's host."""
         agent = self.network.by_id.get(request["peer"].partition(":")[2])
-        if agent is None or not drp.is_https(url, agent.hosts):
+        if agent is None or not is_https(url, agent.hosts):
             return None
-        return Call(to_json(self.told(request, standing)), {"Content-Type": JSON})
+        return to_json(self.told(request, standing))
+
+    def headers(self, _: Mapping[str, Any], __: bytes) -> Mapping[str, str]:
+        """The protocol signs no call back."""
+        return {"Content-Type": JSON}
 
 
 def _revocable(standing: Standing) -> bool:
@@ -199,19 +204,3 @@ async def _text(request: web.Request) -> bytes:
     if request.content_type != "text/plain":
         raise Rejected(415, "Signed messages are text/plain.")
     return await request.read()
-
-
-def _in_its_words(handler: Handler) -> Handler:
-    """Every way of failing as the protocol says it."""
-
-    async def told(request: web.Request) -> web.StreamResponse:
-        try:
-            return await handler(request)
-        except Rejected as fault:
-            return answer(fault.as_json(), fault.status)
-        except Temporary:
-            return answer(Rejected(503, "Try again later.").as_json(), 503)
-        except web.HTTPRequestEntityTooLarge:
-            return answer(Rejected(413, "The message is too large.", fatal=True).as_json(), 413)
-
-    return told

@@ -6,6 +6,8 @@ file                     what it is
 outside.yaml             who may ask, what they are called, where they may be called back (docs/outside.md)
 transit.public.json      seals a request to the controller; opens nothing
 publisher.private.json   signs what is sealed as this counter's
+api-keys.json            tells a controller's key: only digests stand here
+opendsr.key.pem, .cert   sign our answers: :mod:`workers.outside.seal`
 idempotency.key          tells whether two requests under one id say the same, without keeping either
 ======================== ==================================================================================
 
@@ -107,11 +109,32 @@ class DrpPeers(_Entry):
         return {agent.id: agent for agent in self.agents}
 
 
+class Controller(_Entry):
+    """A controller whose processor we are. ``key``: the id of its key in ``api-keys.json``."""
+
+    id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,50}$")]
+    key: str
+    callback_hosts: tuple[Named, ...] = ()
+
+
+class OpendsrPeers(_Entry):
+    """Those who speak OpenDSR. ``domain``: ours, dedicated to it, which our certificate names."""
+
+    domain: Named
+    controllers: tuple[Controller, ...] = Field(min_length=1)
+
+    @property
+    def by_id(self) -> Mapping[str, Controller]:
+        """Controllers by id."""
+        return {controller.id: controller for controller in self.controllers}
+
+
 class Peers(_Entry):
     """Everybody outside. ``public_url``: how this counter is reached by them."""
 
     public_url: Https
     drp: DrpPeers | None = None
+    opendsr: OpendsrPeers | None = None
 
 
 M = TypeVar("M", bound=BaseModel)

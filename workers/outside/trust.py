@@ -16,12 +16,14 @@ from typing import Protocol
 from aiohttp import web
 
 from schemas.envelope import Sealer
-from schemas.keyring import read_idempotency_key, read_sealer
+from schemas.keyring import read_api_keys, read_idempotency_key, read_sealer
 from workers.counter.handing import Handing
 from workers.evidence.notes import Notes
 from workers.outside.courier import Courier, Teller, open_session
 from workers.outside.drp import DrpRoutes
+from workers.outside.opendsr import OpendsrRoutes
 from workers.outside.peers import Peers, read_peers
+from workers.outside.seal import ProcessorKey, read_processor_key
 from workers.outside.window import Window
 from workers.stores.cases import Cases
 from workers.stores.outside import Outside
@@ -37,14 +39,20 @@ class Routes(Teller, Protocol):
 class OutsideTrust:
     """Whom we know outside, and the keys by which their requests are handed to the controller."""
 
+    folder: Path
     peers: Peers
     sealer: Sealer
     secret: bytes
+    processor: ProcessorKey | None
 
     @classmethod
     def read(cls, folder: Path) -> OutsideTrust:
         """Raises :class:`schemas.errors.ConfigurationError` naming what must be mended."""
-        return cls(read_peers(folder), read_sealer(folder), read_idempotency_key(folder))
+        peers = read_peers(folder)
+        processor = read_processor_key(folder, peers.opendsr.domain) if peers.opendsr else None
+        if peers.opendsr:
+            read_api_keys(folder)  # read again at every call: what cannot be read is named now
+        return cls(folder, peers, read_sealer(folder), read_idempotency_key(folder), processor)
 
     @asynccontextmanager
     async def open(
@@ -64,5 +72,9 @@ class OutsideTrust:
 
     def routes(self, window: Window, handing: Handing) -> Sequence[Routes]:
         """Those of the protocols that somebody is named for."""
-        peers = self.peers
-        return [DrpRoutes(peers.drp, peers.public_url.rstrip("/"), window, handing)] if peers.drp else []
+        found: list[Routes] = []
+        if self.peers.drp:
+            found.append(DrpRoutes(self.peers.drp, self.peers.public_url.rstrip("/"), window, handing))
+        if self.peers.opendsr and self.processor:
+            found.append(OpendsrRoutes(self.peers.opendsr, self.processor, self.folder, window, handing))
+        return found

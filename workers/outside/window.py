@@ -47,7 +47,10 @@ _DOOR: Final = "outside"
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request that a protocol has believed. ``key``: who asked and their own id. ``same``: what makes it the same."""
+    """A request that a protocol has believed. ``key``: who asked and their own id. ``same``: what makes it the same.
+
+    ``known_as``: their own id, where they are told it again. ``dialect``: which version of the protocol they speak.
+    """
 
     peer: str
     key: str
@@ -57,6 +60,7 @@ class Asked:
     same: bytes
     callbacks: Sequence[str] = ()
     known_as: str | None = None
+    dialect: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,7 @@ class Window:
                 "key": asked.key,
                 "peer": asked.peer,
                 "known_as": asked.known_as,
+                "dialect": asked.dialect,
                 "right": asked.right.value,
                 "body": body,
                 "received_at": now,

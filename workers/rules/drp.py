@@ -14,18 +14,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import rfc8785
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from schemas.errors import GreffierError, InvalidMessage
+from schemas.errors import InvalidMessage
 from schemas.strict_json import parse
 from schemas.subject import clean_email
 from schemas.terms import Right
 from workers.rules.decisions import Refusal
-from workers.rules.outside import Stage, Standing
+from workers.rules.outside import Fault, Stage, Standing
+from workers.rules.urls import is_https
 
 VERSION: Final = "1.0"
 AGENT_ID: Final = re.compile(r"[A-Z_]{1,50}")
@@ -51,18 +51,12 @@ _DENIALS: Final[Mapping[Refusal, str]] = {
 }
 
 
-class Rejected(GreffierError):
-    """A call that is answered by an error: HTTP ``status``, a sentence of ours, and whether repeating it is no use."""
+class Rejected(Fault):
+    """The protocol's error, whose ``code`` is text. ``fatal``: repeating the call is no use."""
 
     def __init__(self, status: int, message: str, *, fatal: bool = False) -> None:
-        self.status = status
-        self.message = message
         self.fatal = fatal
-        super().__init__(message)
-
-    def as_json(self) -> dict[str, Any]:
-        """The protocol's error body; its ``code`` is text."""
-        return {"code": str(self.status), "message": self.message, "fatal": self.fatal}
+        super().__init__(status, message, {"code": str(status), "message": message, "fatal": fatal})
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,17 +187,6 @@ def _callback(body: Mapping[str, Any], hosts: frozenset[str]) -> str | None:
     if not isinstance(said, str) or not is_https(said, hosts):
         raise Rejected(400, "status_callback must be https, on a host that the directory names for you.", fatal=True)
     return said
-
-
-def is_https(url: str, hosts: frozenset[str]) -> bool:
-    """Whether this is a plain https URL on one of these hosts."""
-    try:
-        found = urlsplit(url)
-        found.port  # noqa: B018 - looks at it, and raises ValueError where it is none
-    except ValueError:
-        return False
-    printable = len(url) <= 2048 and url.isascii() and url.isprintable() and " " not in url
-    return printable and found.scheme == "https" and "@" not in found.netloc and found.hostname in hosts
 
 
 def check_revocation(body: Mapping[str, Any], agent: str, business: str, now: datetime) -> datetime | None:

@@ -6,13 +6,26 @@ that nobody has. Source: rights-protocols § 1, § 4.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
+from schemas.errors import GreffierError
 from workers.rules.decisions import Refusal
 
 _SECOND = timedelta(seconds=1)
+
+
+class Fault(GreffierError):
+    """A call that is refused. ``status``: of HTTP; ``message``: a sentence of ours; ``body``: the protocol's error."""
+
+    def __init__(self, status: int, message: str, body: Mapping[str, Any]) -> None:
+        self.status = status
+        self.message = message
+        self.body = body
+        super().__init__(message)
 
 
 class Stage(StrEnum):

@@ -24,7 +24,7 @@ from schemas.keyring import PACKAGES, WRAPPING, add_package_key, generate_keys, 
 from tests.guarded import GuardedMongo, guarded_mongo
 from tests.workers.bench import DATABASES, Bench
 from tests.workers.counter.conftest import Window
-from tests.workers.outside.conftest import Caller, outside_keys, signed
+from tests.workers.outside.conftest import Caller, authority, outside_keys, signed
 from workers.counter.app import open_counter
 from workers.counter.settings import CounterSettings
 from workers.services import utc_now
@@ -32,7 +32,7 @@ from workers.stores.keys import LocalKeyWrapper, Unreadable
 from workers.stores.leases import Leases
 from workers.stores.mongo import connect
 
-__all__ = ["outside_keys"]
+__all__ = ["authority", "outside_keys"]
 
 DOCS = Path(__file__).parents[3] / "docs" / "operate.md"
 

@@ -81,8 +81,9 @@ class Authority:
         )
         return cls(Issued(key, built.sign(key, hashes.SHA256())))
 
-    def issue(self, domain: str, *, begins: timedelta = -DAY, ends: timedelta = 90 * DAY, bits: int = 2048) -> Issued:
-        key, now = rsa.generate_private_key(65537, bits), datetime.now(UTC)
+    def issue(self, domain: str, *others: str, begins: timedelta = -DAY, ends: timedelta = 90 * DAY) -> Issued:
+        key, now = rsa.generate_private_key(65537, 2048), datetime.now(UTC)
+        names = x509.SubjectAlternativeName([x509.DNSName(one) for one in (domain, *others)])
         authority = self.own.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
         built = (
             x509.CertificateBuilder()
@@ -92,7 +93,7 @@ class Authority:
             .serial_number(x509.random_serial_number())
             .not_valid_before(now + begins)
             .not_valid_after(now + ends)
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName(domain)]), critical=False)
+            .add_extension(names, critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(signs_certificates=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)

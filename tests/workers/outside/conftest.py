@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import SecretStr
 
-from schemas.keyring import add_outside, read_opener
+from schemas.keyring import ApiKey, add_api_key, add_outside, read_opener
 from tests.workers.bench import Bench
 from tests.workers.cases.conftest import court, subsidiary_keys
 from tests.workers.cases.court import Court
@@ -44,14 +45,25 @@ drp:
       name: Agent Two
       verify_key: {OTHER_KEY.public_key().public_bytes_raw().hex()}
       web_url: https://other.example.org
+opendsr:
+  domain: opendsr.example.com
+  controllers:
+    - {{id: shop, key: shop, callback_hosts: [shop.example.org]}}
+    - {{id: club, key: club}}
 """
 
 
 @pytest.fixture(scope="session")
-def outside_keys(keys: Path) -> Path:
+def outside_keys(keys: Path, authority: Authority) -> Path:
     folder = keys / "outside"
-    if not folder.exists():
+    if not folder.exists():  # the fixture serves several folders of tests, each with an instance of its own
         add_outside(keys)
+        for name in ("shop", "club"):
+            digest = hashlib.sha256(f"{name}-secret".encode()).hexdigest()
+            add_api_key(folder, ApiKey(name, digest, types=("opendsr",)))
+        processor = authority.issue("opendsr.example.com")
+        (folder / "opendsr.key.pem").write_bytes(processor.key_pem)
+        (folder / "opendsr.cert.pem").write_bytes(processor.pem)
     (folder / "outside.yaml").write_text(DIRECTORY)
     return folder
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +15,7 @@ import pytest
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
+from cryptography import x509
 
 from schemas.terms import Channel, Right
 from tests.workers.bench import Bench
@@ -27,6 +28,7 @@ from workers.counter.handing import Handing
 from workers.outside.courier import Courier, OutsideOnly, is_outside
 from workers.outside.trust import OutsideTrust
 from workers.outside.window import Asked, Window
+from workers.rules.signatures import check_signature
 from workers.rules.webhooks import AGAIN_AFTER
 from workers.status import look_around
 from workers.stores.outside import Outside
@@ -53,18 +55,22 @@ class Post:
     bench: Bench
     url: str = ""
     came: list[dict[str, Any]] = field(default_factory=list)
+    last: tuple[bytes, Mapping[str, str]] = (b"", {})
     answers: list[tuple[int, dict[str, str]]] = field(default_factory=list)
 
     async def take(self, request: web.Request) -> web.Response:
         self.came.append(await request.json())
+        self.last = (await request.read(), request.headers.copy())
         status, headers = self.answers.pop(0) if self.answers else (200, {})
         return web.Response(status=status, headers=headers, text="this is never read")
 
-    async def asked(self, url: str | None = None) -> str:
+    async def asked(self, url: str | None = None, peer: str = "drp:AGENT_ONE", dialect: str | None = None) -> str:
         """A request with an address to call back, whose case is open; its id."""
         made = Asked(
-            peer="drp:AGENT_ONE",
-            key=f"drp:AGENT_ONE/{url}",
+            peer=peer,
+            key=f"{peer}/{url}",
+            dialect=dialect,
+            known_as="asked-1",
             channel=Channel.AGENT,
             right=Right.ERASURE,
             email="ada@example.com",
@@ -98,7 +104,7 @@ class Post:
 
 @pytest.fixture(scope="module")
 def agents_end(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
-    return authority.issue("agent.example.org").server(tmp_path_factory.mktemp("agent"))
+    return authority.issue("agent.example.org", "shop.example.org").server(tmp_path_factory.mktemp("agent"))
 
 
 @pytest.fixture
@@ -144,6 +150,26 @@ async def test_every_change_is_told_once(post: Post) -> None:
     kept = await post.kept(request_id)
     assert "look_at" not in kept
     assert kept["drop_at"] - post.bench.clock() < timedelta(days=60)
+
+
+@pytest.mark.parametrize(("version", "name"), [("2.0", "X-OpenDSR"), ("1.0", "X-OpenGDPR")])
+async def test_a_controller_is_called_back_under_our_signature(
+    post: Post, outside_keys: Path, version: str, name: str
+) -> None:
+    url = post.url.replace("agent.example.org", "shop.example.org")
+    request_id = await post.asked(url, "opendsr:shop", version)
+    reference = await post.reference(request_id)
+    await post.court.confirm(reference)
+    await post.later(timedelta(minutes=1))
+    [told] = post.came
+    assert told["status_callback_url"] == url
+    assert (told["controller_id"], told["subject_request_id"]) == ("shop", "asked-1")
+    assert told["request_status"] == "in_progress"
+    assert told["expected_completion_time"]
+    raw, headers = post.last
+    assert headers[f"{name}-Processor-Domain"] == "opendsr.example.com"
+    ours = x509.load_pem_x509_certificate((outside_keys / "opendsr.cert.pem").read_bytes())
+    check_signature(ours, raw, headers[f"{name}-Signature"])
 
 
 async def test_what_fails_is_told_again_as_it_stands_by_then(post: Post) -> None:

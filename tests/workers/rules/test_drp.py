@@ -18,13 +18,13 @@ from workers.rules.drp import (
     check_envelope,
     check_revocation,
     check_setup,
-    is_https,
     open_signed,
     read_exercise,
     read_key,
     status_of,
 )
 from workers.rules.outside import Stage, Standing
+from workers.rules.urls import is_https
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
