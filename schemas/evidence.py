@@ -31,6 +31,7 @@ closed                    every store has proved
 suppressed                somebody said no to prospecting: by which way, and who of staff entered it (of no case)
 policy_published          a version of the policy was published; the digest of its notices (of no case)
 policy_told               people were told of one: by which means, how many (of no case)
+restore_drilled           a backup was put back for a try: of how many people, who came back, who was left (of no case)
 key_known                 a store's verifying key, as the controller took it on (of no case)
 head_sent                 a signed head left the machine (of no case)
 ========================= ==============================================================================
@@ -117,6 +118,7 @@ _DETAILS: Final[Mapping[str, tuple[Mapping[str, FieldType], Mapping[str, FieldTy
     "suppressed": ({"ground": one_of(*SuppressionGround)}, {"by": ACTOR}),
     "policy_published": ({"version": VERSION_OF_POLICY, "digest": SHA256_HEX, "effective_on": DAY}, {"by": ACTOR}),
     "policy_told": ({"version": VERSION_OF_POLICY, "means": one_of(*Means)}, {"people": number(0), "by": ACTOR}),
+    "restore_drilled": ({"store": STORE, "people": number(0), "back": number(0), "left": number(0)}, {}),
     "key_known": ({"store": STORE, "key": THUMBPRINT}, {"kid": IDENTIFIER}),
     "head_sent": ({"size": number(0), "root": SHA256_HEX, "to": CODE}, {}),
 }
@@ -124,7 +126,9 @@ _DETAILS: Final[Mapping[str, tuple[Mapping[str, FieldType], Mapping[str, FieldTy
 KINDS: Final[Mapping[str, Shape]] = {kind: Shape(kind, *said) for kind, said in _DETAILS.items()}
 """Kind → the shape of its details."""
 
-OF_NO_CASE: Final = frozenset({"suppressed", "policy_published", "policy_told", "key_known", "head_sent"})
+OF_NO_CASE: Final = frozenset(
+    {"suppressed", "policy_published", "policy_told", "restore_drilled", "key_known", "head_sent"}
+)
 """Kinds whose entries belong to the ledger as a whole; they stand under this id:"""
 WHOLE: Final = "ledger"
 

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from workers.drill_commands import restore_drill
 from workers.evidence_commands import evidence_app
 from workers.orders_commands import orders_app
 from workers.policy_commands import policy_app
@@ -35,6 +36,7 @@ def register_commands(app: typer.Typer) -> None:
     app.command()(notices)
     app.command()(aggregates)
     app.command()(suppress)
+    app.command()(restore_drill)
     app.add_typer(parked_app, name="parked")
     app.add_typer(consents_app, name="consents")
     app.add_typer(rights_app, name="rights")
@@ -68,8 +70,19 @@ def demo(
 
 def controller(
     queues: Annotated[str | None, typer.Option(help="Comma list; all of GREFFIER_QUEUES when absent.")] = None,
+    replay: Annotated[
+        bool, typer.Option("--replay", help="After a restore, before anything starts: give up again, then end.")
+    ] = False,
 ) -> None:
     """Work on queues until SIGTERM: persist what the door and the publishers accepted."""
+    if replay:
+        import json
+
+        from workers.restoring import replay as run_replay
+        from workers.staff_commands import with_services
+
+        typer.echo(json.dumps(with_services(run_replay).as_json()))
+        return
     from workers.main import run_controller
 
     raise typer.Exit(run_controller(queues))

@@ -3,7 +3,7 @@
 A "no" goes onto the suppression list for the purposes it names. A "yes" is kept as an express agreement of the person's
 own, in **active**: it lifts an earlier "no" to that purpose wherever a "no" is weighed, and goes with the person. What
 an import calls an agreement lifts nothing.
-Source: R8, R20, R21, R24; P10; docs/decisions/0011, 0016.
+Source: R8, R20, R21, R24; P10; docs/decisions/0011, 0018.
 """
 
 from __future__ import annotations

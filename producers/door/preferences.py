@@ -3,7 +3,7 @@
 The page itself is the counter's, which shows it and hands on here what was chosen: so the counter puts nothing into the
 controller's queues, and a choice is a message like any other, with its moment and the proof of what was shown. The door
 can tell a forged link and cannot read whom one is for.
-Source: R16, R21; P1, P10; docs/decisions/0016.
+Source: R16, R21; P1, P10; docs/decisions/0018.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What people choose by the link to their preferences: each "no" holds, each "yes" lifts its own, no import lifts any.
 
-Source: R8, R16, R20, R21, R24; P10; docs/decisions/0016.
+Source: R8, R16, R20, R21, R24; P10; docs/decisions/0018.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A refusal needs nobody to be known: it is entered under what the link bears. An acceptance is kept of whoever is held;
 of anybody else nothing is held that could be used.
-Source: R8, R16, R20, R21; P2, P10; docs/decisions/0016.
+Source: R8, R16, R20, R21; P2, P10; docs/decisions/0018.
 """
 
 from __future__ import annotations

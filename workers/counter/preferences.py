@@ -7,7 +7,7 @@
 
 What is chosen goes to the door like everything else that people say: the counter puts nothing into the
 controller's queues. It cannot read whom a link is for; what it shows is what was chosen by this same link before.
-Source: R16, R21; design § 6 "Counter"; docs/decisions/0016.
+Source: R16, R21; design § 6 "Counter"; docs/decisions/0018.
 """
 
 from __future__ import annotations

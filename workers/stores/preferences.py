@@ -1,7 +1,7 @@
 """What was chosen last by each link to somebody's preferences, so that the link shows it: in **evidence**, of nobody.
 
 A link stands here by a digest of what it bears sealed, which says nothing about whose it is.
-Source: R21; docs/decisions/0016.
+Source: R21; docs/decisions/0018.
 """
 
 from __future__ import annotations

@@ -1,0 +1,118 @@
+"""A copy of an office's store, for a drill: taken, backed up, put back and removed by the database's own means.
+
+SQLite: files in a folder of the drill's. MongoDB: two databases of the drill's on the same server, filled by the server
+itself. What they hold is real, so nothing of it outlives the drill.
+Source: R26; reliability § 7 (8).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Protocol
+
+from motor.motor_asyncio import AsyncIOMotorClient
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from schemas.errors import ConfigurationError, Fault, StoreUnavailable
+from workers.stores.mongo import available
+from workers.stores.subsidiaries.mapping import Mapping, StoreKind
+
+
+class StoreCopy(Protocol):
+    """A store like the office's. ``mapping`` and ``url``: how it is opened."""
+
+    mapping: Mapping
+    url: str
+
+    async def take(self) -> None:
+        """Copy the office's store, and keep a backup of the copy."""
+
+    async def put_back(self) -> None:
+        """Restore the copy from the backup; nobody has it open."""
+
+    async def drop(self) -> None:
+        """Remove both."""
+
+
+def copy_of(mapping: Mapping, url: str, folder: Path) -> StoreCopy:
+    """Where a copy would stand. Raises :class:`ConfigurationError` for a database that cannot be copied from here."""
+    if mapping.store.kind is StoreKind.MONGODB:
+        return _MongoCopy(mapping, url)
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        parsed = None
+    if parsed is None or parsed.get_backend_name() != "sqlite" or not parsed.database:
+        problem = "only SQLite and MongoDB are copied from here; restore a backup elsewhere and use --replay there"
+        raise ConfigurationError("restore drill", Fault("store", problem))
+    return _SqliteCopy(mapping, parsed.database, folder)
+
+
+class _SqliteCopy:
+    def __init__(self, mapping: Mapping, database: str, folder: Path) -> None:
+        self.mapping = mapping
+        self._original = database
+        self._copy, self._backup = folder / "store.sqlite", folder / "backup.sqlite"
+        self.url = f"sqlite:///{self._copy}"
+
+    async def take(self) -> None:
+        await asyncio.to_thread(self._take)
+
+    async def put_back(self) -> None:
+        await asyncio.to_thread(self._put_back)
+
+    async def drop(self) -> None:
+        """They go with their folder."""
+
+    def _take(self) -> None:
+        where = self._original if self._original.startswith("file:") else Path(self._original).absolute().as_uri()
+        readonly = where if "mode=" in where else f"{where}?mode=ro"
+        try:
+            original, backup = sqlite3.connect(readonly, uri=True), sqlite3.connect(self._backup)
+            with closing(original), closing(backup):
+                original.backup(backup)
+        except sqlite3.Error as error:
+            raise StoreUnavailable(type(error).__name__) from None
+        self._put_back()
+
+    def _put_back(self) -> None:
+        for beside in ("-wal", "-shm", "-journal"):
+            self._copy.with_name(self._copy.name + beside).unlink(missing_ok=True)
+        shutil.copyfile(self._backup, self._copy)
+
+
+class _MongoCopy:
+    def __init__(self, mapping: Mapping, url: str) -> None:
+        name = f"drill_{secrets.token_hex(6)}"
+        self._original, self._copy, self._backup = str(mapping.store.database), name, f"{name}_backup"
+        self._names = [mapping.source(name) for name in mapping.collections]
+        self.mapping = mapping.model_copy(update={"store": mapping.store.model_copy(update={"database": name})})
+        self.url = url
+        self._client: AsyncIOMotorClient[dict[str, Any]] = AsyncIOMotorClient(url, serverSelectionTimeoutMS=5000)
+
+    async def take(self) -> None:
+        await self._fill(self._original, self._backup)
+        await self.put_back()
+
+    async def put_back(self) -> None:
+        await self._fill(self._backup, self._copy)
+
+    async def drop(self) -> None:
+        with available():
+            for name in (self._copy, self._backup):
+                await self._client.drop_database(name)
+        self._client.close()
+
+    async def _fill(self, source: str, target: str) -> None:
+        """Every mapped collection replaces the one of its name; one that is empty is made."""
+        with available():
+            for name in self._names:
+                await self._client[target].drop_collection(name)
+                await self._client[target].create_collection(name)
+                await self._client[source][name].aggregate([{"$out": {"db": target, "coll": name}}]).to_list(None)
