@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from workers.drift_commands import drift
 from workers.drill_commands import restore_drill
 from workers.evidence_commands import evidence_app
 from workers.orders_commands import orders_app
@@ -37,6 +38,7 @@ def register_commands(app: typer.Typer) -> None:
     app.command()(aggregates)
     app.command()(suppress)
     app.command()(restore_drill)
+    app.command()(drift)
     app.add_typer(parked_app, name="parked")
     app.add_typer(consents_app, name="consents")
     app.add_typer(rights_app, name="rights")
