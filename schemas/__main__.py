@@ -2,4 +2,5 @@
 
 from schemas.commands import main
 
-main()
+if __name__ == "__main__":  # not where a command starts a process of its own kind, which looks into this module first
+    main()

@@ -30,9 +30,9 @@ from workers.preferences import no_of
 from workers.rules.objections import Noes
 from workers.rules.retention import is_live
 from workers.services import Services
-from workers.stores.keys import ACTIVE, DataKey, key_id
+from workers.stores.keys import ACTIVE, DataKey
 from workers.stores.mongo import Document
-from workers.stores.tombstones import of_address, of_event, of_person
+from workers.stores.tombstones import of_address, of_event
 from workers.visits import DeviceVisits, Joined, together
 
 PAGE: Final = 1_000
@@ -60,19 +60,21 @@ class Audience:
     purpose: Purpose
     subsidiary: str | None = None
 
-    async def pages(self) -> AsyncIterator[Page]:
+    async def pages(self, after: str = "", last: str = "") -> AsyncIterator[Page]:
         """All of it, each page read while the ones before it are used, and looked at when it is asked for.
+
+        ``after``, ``last``: only the persons beyond the one and up to the other.
 
         Raises like :meth:`page`.
         """
         ahead: deque[asyncio.Task[_Read]] = deque()
-        people, asked = self.services.people, await self._asked()
-        persons = await people.page("", _STEP)
+        people, asked = self.services.people, await self.asked()
+        persons = await people.page(after, _STEP, last=last)
         try:
             while persons or ahead:
                 while persons and len(ahead) <= _AHEAD:
                     ahead.append(asyncio.create_task(self._read(asked, persons)))
-                    persons = await people.page(persons[-1]["_id"], _STEP) if len(persons) == _STEP else []
+                    persons = await people.page(persons[-1]["_id"], _STEP, last=last) if len(persons) == _STEP else []
                 yield await self._page(await ahead.popleft(), None)
         finally:
             for reading in ahead:
@@ -85,12 +87,12 @@ class Audience:
         :class:`schemas.errors.StoreUnavailable`.
         """
         persons = await self.services.people.page(after, size)
-        read = await self._read(await self._asked(), persons)
+        read = await self._read(await self.asked(), persons)
         return await self._page(read, persons[-1]["_id"] if len(persons) == size else None)
 
     async def _page(self, read: _Read, after: str | None) -> Page:
         """Who of these may be written to at this moment."""
-        asked = await self._asked()
+        asked = await self.asked()
         visits = self._visits.wanted
         await stored_so_far(self.services.uploads.client, NOT_YET_NO + NOT_YET_CHOSEN if visits else NOT_YET_NO)
         members = await self._standing(asked, read)
@@ -101,8 +103,8 @@ class Audience:
     def _visits(self) -> DeviceVisits:
         return DeviceVisits(self.services, self.purpose)
 
-    async def _asked(self) -> Asked:
-        """What this reader may read for this purpose, at this moment."""
+    async def asked(self) -> Asked:
+        """What this reader may read for this purpose, at this moment. Raises like :meth:`page`; that is recorded."""
         register = self.services.trust.register
         asked = Asked.by(register, self.reader.department, self.purpose)
         if asked.refused:
@@ -126,13 +128,14 @@ class Audience:
         """What is held of these persons for this purpose, the best record of each opened."""
         left_out: Counter[LeftOut] = Counter()
         if not persons:
-            return _Read([], {}, {}, left_out, {})
+            return _Read("", "", [], {}, {}, left_out, {})
         owner: dict[bytes, str] = {ref: person["_id"] for person in persons for ref in person["refs"]}
         first, last = persons[0]["_id"], persons[-1]["_id"]
         submissions = self.services.submissions
-        links, held, lenders = await asyncio.gather(
+        links, held, keys, lenders = await asyncio.gather(
             submissions.links_between(first, last, asked.bearing),
             submissions.between(first, last, asked.readable),
+            self.services.keys.between(first, last, ACTIVE),
             self._agreeing(owner),
         )
         if lenders:
@@ -140,9 +143,9 @@ class Audience:
             links += [link for link in await submissions.links_of_all(agreeing) if asked.lent_by(link)]
             held += await submissions.of(agreeing)
         live = await self._live(asked, owner, links, left_out)
-        found = await self._opened(live, {one["_id"]: one for one in held}, asked if lenders else None)
+        found = self._opened(live, {one["_id"]: one for one in held}, keys, asked if lenders else None)
         visits = await self._visits.read(one.submission for records in found.values() for one in records.best)
-        return _Read(list(live), found, visits, left_out, lenders)
+        return _Read(first, last, list(live), found, visits, left_out, lenders)
 
     async def _agreeing(self, owner: Mapping[bytes, str]) -> dict[bytes, str]:
         """Those of these references, and persons, who expressly agree to the purpose. Source: R8."""
@@ -191,25 +194,28 @@ class Audience:
                 found.setdefault(person, []).append(anchor)
         return found
 
-    async def _opened(
-        self, live: Mapping[str, Sequence[_Link]], held: Mapping[str, Document], lending: Asked | None
+    def _opened(
+        self,
+        live: Mapping[str, Sequence[_Link]],
+        held: Mapping[str, Document],
+        keys: Mapping[str, Document],
+        lending: Asked | None,
     ) -> dict[str, _Records]:
         """Person → the records of these links; who has none, or no key any more, is not there.
 
         ``lending``: what is asked, where some of them may be lent to it.
         """
-        names = {key_id(person, ACTIVE): person for person in live}
-        of_email = self.services.trust.references.of_email
+        of_email, opened = self.services.trust.references.of_email, self.services.keys.open
         found = {}
-        for name, key in (await self.services.keys.read(names)).items():
-            person = names[name]
+        for person, links in live.items():
             # Of this person: between the two reads an act may have started anew, and stand under his successor.
             best = [
                 _Record(lending is not None and lending.lent_by(link), until, link, submission)
-                for until, link in live[person]
+                for until, link in links
                 if (submission := held.get(link["submission"])) is not None and submission["person"] == person
             ]
-            if not best:
+            key = opened(keys[person]) if best and person in keys else None
+            if key is None:
                 continue
             if len(best) > 1:
                 best.sort(key=_lasts_longest, reverse=True)
@@ -222,19 +228,26 @@ class Audience:
     async def _standing(self, asked: Asked, read: _Read) -> list[Member]:
         """Who of these is a member, each by the best record that stands; the others are counted."""
         # Last of all, after everything was read: whoever was erased, said no or withdrew by now is not shown.
-        stones, said, joined, agreeing = await asyncio.gather(
-            self.services.tombstones.look(_stones(read.found)),
+        tombstones = self.services.tombstones
+        stones, of_persons, said, joined, agreeing = await asyncio.gather(
+            tombstones.look(_stones(read.found)),
+            tombstones.of_persons(read.first, read.last),
             no_of(self.services, [records.data["email"] for records in read.found.values()]),
             self._visits.judged(read.visits),
             self._agreeing(read.lenders),
         )
         since = _Said(
-            self.services.clock(), stones, joined if self._visits.wanted else None, frozenset(agreeing.values())
+            self.services.clock(),
+            stones | of_persons,
+            joined if self._visits.wanted else None,
+            frozenset(agreeing.values()),
         )
         members = []
         for person in read.live:
             records = read.found.get(person)
-            found = self._member(asked, records, since, said[records.data["email"]]) if records else LeftOut.ERASED
+            found = (
+                self._member(asked, records, since, said.get(records.data["email"], {})) if records else LeftOut.ERASED
+            )
             if isinstance(found, Member):
                 members.append(found)
             else:
@@ -318,11 +331,15 @@ class _Said(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """A page before the last look. ``live``: the persons with live links; ``visits``: by device.
+    """A page before the last look, of the persons from ``first`` to ``last``.
+
+    ``live``: those of them with live links; ``visits``: by device.
 
     ``lenders``: the persons who expressly agreed when it was read, by reference.
     """
 
+    first: str
+    last: str
     live: Sequence[str]
     found: dict[str, _Records] = field(repr=False)
     visits: Mapping[bytes, Sequence[Document]] = field(repr=False)
@@ -341,8 +358,7 @@ def _open(submission: Document, key: DataKey) -> dict[str, Any]:
 
 
 def _stones(found: Mapping[str, _Records]) -> list[str]:
-    """The tombstones that may speak against these."""
+    """The tombstones that may speak against these, beside those of persons."""
     stones = [of_event(one.submission["_id"]) for records in found.values() for one in records.best]
-    stones += map(of_person, found)
     stones += [records.stone for records in found.values()]
     return stones

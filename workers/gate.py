@@ -171,7 +171,7 @@ class Gate:
         links = await services.submissions.links_of(person)
         anchors = await services.submissions.anchors_about([ref], [link["submission"] for link in links])
         agreed = agrees(await services.submissions.agreements.about([ref]), asked.purpose)
-        no = (await no_of(services, [address]))[address]  # after the links: a "no" of this moment is seen
+        no = (await no_of(services, [address])).get(address, {})  # after the links: a "no" of this moment is seen
         now, served, lent = services.clock(), dict[str, datetime | None](), dict[str, datetime | None]()
         for link in links:
             event, end = link["submission"], purpose_end(asked.register, link, anchors)

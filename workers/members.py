@@ -31,7 +31,7 @@ class LeftOut(StrEnum):
     CONSENT_EXPIRED = Apart.EXPIRED
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen, one takes four times as long to make, and there are a million
 class Member:
     """Somebody who may be written to. ``until``: when that ends; ``None`` while it is open. ``data``: as was given.
 

@@ -22,13 +22,13 @@ from workers.services import Services
 async def no_of(services: Services, emails: Iterable[str]) -> Mapping[str, Noes]:
     """Address → what each "no" is to → the latest of it, less what was accepted since by the mailed link.
 
+    Of those only who ever said one.
+
     Addresses in their normal form. Raises :class:`schemas.errors.StoreUnavailable`.
     """
     said = await services.suppressions.of_all(emails)
     of_email = services.trust.references.of_email
-    refs = {of_email(ReferenceUse.LOOKUP, email): email for email, no in said.items() if no}
-    if not refs:
-        return said
+    refs = {of_email(ReferenceUse.LOOKUP, email): email for email in said}
     accepted: defaultdict[str, dict[Purpose | LawfulBasis, datetime]] = defaultdict(dict)
     # After the list: a "yes" that is missed leaves the "no", which the next look sees lifted.
     for one in await services.submissions.agreements.about(refs):

@@ -76,39 +76,42 @@ def audience(
         str | None, typer.Option("--subsidiary", help="for whose use; the group's own when absent")
     ] = None,
     department: Annotated[Department, typer.Option("--department", help="who reads")] = Department.MARKETING_SALES,
+    processes: Annotated[
+        int, typer.Option("--processes", min=0, help="read side by side; 0: as many as there are processors")
+    ] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Who may be written to, now, for one purpose: an address a line; who is left out is counted by reason."""
     from schemas.interpreter import collect_seldom
-    from workers.audience import Audience, NoTransferBasis
+    from workers.audience import NoTransferBasis
+    from workers.audience_shared import ReaderDied, Wanted, in_parts
     from workers.gate import Reader, ReadRefused
-    from workers.members import rows
     from workers.one_click import read_links
     from workers.settings import read_controller_settings
 
+    settings = read_controller_settings()
+
     async def run(services: Services) -> Counter[str]:
-        links = read_links(read_controller_settings(), services.trust.references) if as_json else None
-        if as_json and links is None:
-            print("greffier: GREFFIER_PUBLIC_URL is not set: rows bear no one-click headers", file=sys.stderr)
         if subsidiary is not None and subsidiary not in services.trust.register.subsidiaries:
             raise typer.BadParameter(f"the register has no subsidiary {subsidiary}")
+        if as_json and read_links(settings, services.trust.references) is None:
+            print("greffier: GREFFIER_PUBLIC_URL is not set: rows bear no one-click headers", file=sys.stderr)
         left_out: Counter[str] = Counter()
         collect_seldom()
-        async for page in Audience(services, Reader(by, department), purpose, subsidiary).pages():
-            if as_json:
-                shown = [json.dumps(row, ensure_ascii=False) for row in rows(page.members, links, services.clock())]
-            else:
-                shown = [member.email for member in page.members]
-            for line in shown:
+        wanted = Wanted(settings, Reader(by, department), purpose, subsidiary, as_json)
+        async for part in in_parts(services, wanted, processes):
+            for line in part.lines:
                 typer.echo(line)
-            left_out.update(page.left_out)
-            left_out["members"] += len(page.members)
+            left_out.update(part.left_out)
+            left_out["members"] += len(part.lines)
         return left_out
 
     try:
         counted = with_services(run)
     except (ReadRefused, NoTransferBasis) as error:
         fail(f"refused: {error}")
+    except ReaderDied as error:
+        fail(str(error))
     print(json.dumps(counted), file=sys.stderr)
 
 

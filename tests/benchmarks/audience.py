@@ -1,8 +1,9 @@
 """``audience``: who may be written to now, beside a cursor that merely opens the same fields.
 
-Ours looks at links, dates, anchors, agreements, keys, tombstones and the suppression list, and records each page; the
-cursor (PyMongo alone) reads every submission and its key, a thousand at a time, and opens it. By turns, over the same
-store, in one process that collects garbage as seldom as a worker or a desk does; members a second.
+Ours is the command's walk: it looks at links, dates, anchors, agreements, keys, tombstones and the suppression list, and
+records each page, in as many processes as there are processors, their start included; the cursor (PyMongo alone) reads
+every submission and its key, a thousand at a time, and opens it, in one. By turns, over the same store, garbage being
+collected as seldom as in a worker; members a second.
 """
 
 from __future__ import annotations
@@ -29,10 +30,12 @@ from tests.benchmarks.report import Figures, rate, say
 from tests.benchmarks.samples import Samples
 from tests.benchmarks.stage import ROOMY_CACHE_GB, chunks
 from tests.workers.bench import Bench, open_bench, settings_for
-from workers.audience import PAGE, Audience
+from workers.audience import PAGE
+from workers.audience_shared import Wanted, in_parts
 from workers.gate import Reader
 from workers.local import EmbeddedMongo, EmbeddedValkey
 from workers.services import Trust
+from workers.settings import ControllerSettings
 from workers.stores.keys import ACTIVE, DataKey, LocalKeyWrapper, key_id
 from workers.stores.mongo import INDEXES
 
@@ -78,17 +81,17 @@ async def _measured(
             say(f"audience: {people:,} people, in {time.monotonic() - began:.0f} s")
             for number in range(rounds):
                 raw.append(await asyncio.to_thread(_by_cursor, reader, wrapper, people))
-                ours.append(await _by_ours(bench, people))
+                ours.append(await _by_ours(bench, settings, people))
                 say(f"audience round {number + 1}: {ours[-1]:,.0f} members/s, cursor {raw[-1]:,.0f}/s")
     return ours, raw
 
 
-async def _by_ours(bench: Bench, people: int) -> float:
-    wanted = Audience(bench.services, Reader("bench", Department.MARKETING_SALES), Purpose.SALES_PROSPECTING)
+async def _by_ours(bench: Bench, settings: ControllerSettings, people: int) -> float:
+    wanted = Wanted(settings, Reader("bench", Department.MARKETING_SALES), Purpose.SALES_PROSPECTING)
     began, members, left_out = time.perf_counter(), 0, 0
-    async for page in wanted.pages():
-        members += len(page.members)
-        left_out += page.left_out.total()
+    async for part in in_parts(bench.services, wanted):
+        members += len(part.lines)
+        left_out += part.left_out.total()
     took = time.perf_counter() - began
     assert (members + left_out, left_out) == (people, (people - 1) // _SAID_NO), "somebody is missing"
     return people / took

@@ -100,7 +100,7 @@ async def test_past_its_date_nobody_is_left_whether_or_not_a_sweep_has_run(bench
 async def read_ahead(wanted: Audience) -> Any:
     """As the walk reads pages while it uses one."""
     persons = await wanted.services.people.page("", 1_000)
-    return await wanted._read(await wanted._asked(), persons)
+    return await wanted._read(await wanted.asked(), persons)
 
 
 async def test_whose_date_comes_between_the_read_and_the_look_is_left_out(bench: Bench) -> None:

@@ -113,7 +113,7 @@ async def _wanted(services: Services, records: list[_Record]) -> list[_Record]:
     """
     said = await no_of(services, [record.arrived.data["email"] for record in records])
     for record in records:
-        record.no = said[record.arrived.data["email"]]
+        record.no = said.get(record.arrived.data["email"], {})
     refusable = [record for record in records if record.no and record.case is not Case.NEWSLETTER]
     unwanted = [record for record in refusable if not _serves(services, record)]
     if not unwanted:

@@ -129,7 +129,7 @@ def _became(one: dict[str, Any], left: int, why: Mapping[str, str]) -> dict[str,
 async def left(desk: Desk, case: Document, person: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What stands now: ``restricted``, where the list says that it serves nothing any more."""
     said = await desk.services.suppressions.of_all(person["emails"])
-    moments = [no.get(LawfulBasis.CONSENT) for no in said.values()]
+    moments = [said.get(email, {}).get(LawfulBasis.CONSENT) for email in person["emails"]]
     ended = all(at is not None and at >= case["received_at"] for at in moments)
     return [
         {"name": name, "matched": count, **({"restricted": count} if ended and name == _PURPOSES else {})}

@@ -209,7 +209,7 @@ def _today(desk: Desk) -> date:
 async def _suppressed(desk: Desk, person: Mapping[str, Any]) -> bool:
     services = desk.services
     said = await services.suppressions.of_all(person["emails"])
-    return all(services.trust.register.prospecting <= no.keys() for no in said.values())
+    return all(services.trust.register.prospecting <= said.get(email, {}).keys() for email in person["emails"])
 
 
 async def _file(

@@ -22,8 +22,8 @@ from pymongo import UpdateOne
 from pymongo.errors import DuplicateKeyError
 
 from schemas.errors import GreffierError
-from workers.stores.gathering import AT_ONCE, Gathered
-from workers.stores.mongo import Collection, Databases, available, pieces
+from workers.stores.gathering import AT_ONCE, ONE_REPLY, Gathered
+from workers.stores.mongo import Collection, Databases, Document, available, pieces
 
 KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
@@ -31,6 +31,9 @@ _NONCE_BYTES: Final = 12
 ACTIVE: Final = "active"
 ARCHIVE: Final = "archive"
 PARKED: Final = "parked"
+
+_AFTER_SLASH: Final = "0"
+"""The character after the one that parts owner and class."""
 
 
 class KeyHeld(GreffierError):
@@ -148,6 +151,22 @@ class Keys:
         """The living keys among these ids; none is minted."""
         return self._opened(await self._stored(list(dict.fromkeys(ids))))
 
+    async def between(self, first: str, last: str, key_class: str) -> dict[str, Document]:
+        """Owner → the stored key of this class, for the owners from ``first`` to ``last``: to be read by :meth:`open`.
+
+        By their range, not by their names: for very many, that is most of what a read of them costs.
+        """
+        with available():
+            found = await self._keys.find(
+                {"_id": {"$gte": key_id(first, ""), "$lt": last + _AFTER_SLASH}}, {"hold": 0}, batch_size=ONE_REPLY
+            ).to_list(None)
+        ending = key_id("", key_class)
+        return {one["_id"].removesuffix(ending): one for one in found if one["_id"].endswith(ending)}
+
+    def open(self, stored: Document) -> DataKey | None:
+        """One of those; ``None`` where it was destroyed. Raises :class:`Unreadable`."""
+        return DataKey(stored["_id"], self._wrapper.unwrap(stored["_id"], stored)) if "wrapped" in stored else None
+
     async def read_whole(self, ids: Iterable[str]) -> tuple[dict[str, DataKey], frozenset[str]]:
         """The living keys among these ids, and which of the ids a hold keeps."""
         stored = await self._stored(list(dict.fromkeys(ids)))
@@ -238,12 +257,8 @@ class Keys:
                 if "hold" in (await self._gathered.get(doomed) or {}):
                     return False
 
-    async def _stored(self, ids: list[str]) -> dict[str, dict[str, Any]]:
+    async def _stored(self, ids: list[str]) -> dict[str, Document]:
         return {stored["_id"]: stored for stored in await self._gathered.having("_id", ids)}
 
-    def _opened(self, stored: Mapping[str, Mapping[str, Any]]) -> dict[str, DataKey]:
-        return {
-            found: DataKey(found, self._wrapper.unwrap(found, document))
-            for found, document in stored.items()
-            if "wrapped" in document
-        }
+    def _opened(self, stored: Mapping[str, Document]) -> dict[str, DataKey]:
+        return {found: key for found, document in stored.items() if (key := self.open(document)) is not None}

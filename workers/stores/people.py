@@ -10,7 +10,7 @@ Source: design § 4 "A person"; P2, P5.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import datetime
 
 import uuid_utils
@@ -32,16 +32,29 @@ class People:
         found = await self._gathered.having("refs", refs)
         return {bytes(ref): person["_id"] for person in found for ref in person["refs"]}
 
-    async def page(self, after: str, size: int, ending: str = "") -> list[Document]:
+    async def page(self, after: str, size: int, ending: str = "", last: str = "") -> list[Document]:
         """The next persons by id: each with its references, ``after`` where it has one, and what :meth:`tell` noted.
 
-        ``ending``: only those whose id ends with one of these characters.
+        ``ending``: only those whose id ends with one of these characters; ``last``: none beyond this one.
         """
-        of_these = {"$regex": f"[{ending}]$"} if ending else {}
+        of_these = ({"$regex": f"[{ending}]$"} if ending else {}) | ({"$lte": last} if last else {})
         fields = {"refs": 1, "after": 1, "told": 1}
         beyond = self._persons.find({"_id": {"$gt": after, **of_these}}, fields, batch_size=size)
         with available():
             return await beyond.sort("_id", 1).limit(size).to_list(None)
+
+    async def stretches(self, size: int) -> AsyncIterator[tuple[str, str]]:
+        """All persons in stretches of ``size`` by id: after whom each begins, and its last one; none for the last."""
+        after = ""
+        while True:
+            beyond = self._persons.find({"_id": {"$gt": after}}, {"_id": 1}).sort("_id", 1).skip(size - 1).limit(1)
+            with available():
+                found = await beyond.to_list(None)
+            if not found:
+                yield after, ""
+                return
+            yield after, found[0]["_id"]
+            after = found[0]["_id"]
 
     async def by_id(self, persons: Iterable[str]) -> list[Document]:
         """The documents of these persons, as :meth:`page` gives them."""

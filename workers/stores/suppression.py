@@ -24,6 +24,8 @@ from workers.stores.mongo import Databases
 
 _BASES: Final = frozenset(LawfulBasis)
 
+_Entry = Mapping[str, Mapping[str, datetime]]
+
 
 @dataclass(frozen=True, slots=True)
 class No:
@@ -66,19 +68,21 @@ class Suppressions:
 
     async def of(self, email: str) -> Noes:
         """What whoever has this address said no to → the latest "no" to it; empty where they never said one."""
-        return (await self.of_all([email]))[email]
+        return (await self.of_all([email])).get(email, {})
 
     async def of_all(self, emails: Iterable[str]) -> dict[str, Noes]:
-        """The same of many addresses at once."""
-        refs = {email: self._references.suppression(email) for email in emails}
-        asked = [ref for under in refs.values() for ref in under]
-        found = {bytes(one["_id"]): one["no"] for one in await self._gathered.having("_id", asked)}
-        if not found:
-            return {email: {} for email in refs}
-        return {email: _latest(found[ref] for ref in under if ref in found) for email, under in refs.items()}
+        """Address → the same, of each of these that ever said one."""
+        asked = [(ref, email) for email in emails for ref in self._references.suppression(email)]
+        found = await self._gathered.having("_id", [ref for ref, _ in asked])
+        entries = {bytes(one["_id"]): one["no"] for one in found}
+        under: dict[str, list[_Entry]] = {}
+        for ref, email in asked if entries else ():
+            if ref in entries:
+                under.setdefault(email, []).append(entries[ref])
+        return {email: _latest(theirs) for email, theirs in under.items()}
 
 
-def _latest(entries: Iterable[Mapping[str, Mapping[str, datetime]]]) -> Noes:
+def _latest(entries: Iterable[_Entry]) -> Noes:
     latest: dict[Purpose | LawfulBasis, datetime] = {}
     for entry in entries:
         for name, said in entry.items():

@@ -126,6 +126,12 @@ class Tombstones:
         found = (await self._gathered.having("_id", [stone]))[0]
         return list(found.get("persons", ())), found["at"]
 
+    async def of_persons(self, first: str, last: str) -> dict[str, datetime]:
+        """Those of persons from ``first`` to ``last``, and since when: what stands, however many persons there are."""
+        between = {"_id": {"$gte": of_person(first), "$lte": of_person(last)}}
+        with available():
+            return {stone["_id"]: stone["at"] async for stone in self._stones.find(between, {"at": 1})}
+
     async def look(self, ids: Iterable[str]) -> dict[str, datetime]:
         """Which of these stand, and since when (UTC)."""
         return {stone["_id"]: stone["at"] for stone in await self._gathered.having("_id", ids)}
