@@ -1,6 +1,6 @@
 """``audience``: who may be written to now, beside a cursor that merely opens the same fields.
 
-Ours is the command's walk: it looks at links, dates, anchors, agreements, keys, tombstones and the suppression list, and
+Ours is the command's walk: it looks at links, dates, anchors, agreements, keys, tombstones and the suppression list and
 records each page, in as many processes as there are processors, their start included; the cursor (PyMongo alone) reads
 every submission and its key, a thousand at a time, and opens it, in one. By turns, over the same store, garbage being
 collected as seldom as in a worker; members a second.

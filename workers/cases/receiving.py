@@ -151,7 +151,8 @@ def _fault(
 def _copy_fault(entry: Mapping[str, Any], copied: Any, task: Document | None) -> str | None:
     signed_for = entry.get("copy_sha256")
     if copied is None:
-        in_parts = task is not None and Right(task["right"]).gives_a_copy and entry["ask"] == "serve"
+        right = None if task is None else task.get("right")  # to dispose of what is over is nobody's right
+        in_parts = right is not None and Right(right).gives_a_copy and entry["ask"] == "serve"
         return None if signed_for is None or in_parts else "copy_missing"
     if signed_for is None:
         return "copy_missing"
