@@ -25,7 +25,7 @@ from schemas.envelope import Event, event_key
 from schemas.errors import InvalidBody, Problem
 from schemas.fields import IDENTIFIER, MOMENT, SOURCE, pattern, wire_moment
 from schemas.register import Register
-from schemas.rights import ASKED
+from schemas.rights import ASKED, check_asked
 from schemas.routes import Route, form_type
 from schemas.shapes import Shape
 from schemas.submissions import CONTACT_CASES
@@ -150,6 +150,7 @@ class Intake:
         ``crowded``: see :class:`producers.door.crowds.Crowds`.
         """
         asked = ASKED.clean(data)
+        check_asked(asked)
         whole = {**asked, "reference": reference, "channel": Channel.WEBSITE.value}
         if crowded:
             whole["crowded"] = "yes"

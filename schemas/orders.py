@@ -20,6 +20,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field
 
+from schemas.corrections import PATCHES
 from schemas.fields import DAY, EMAIL, IDENTIFIER, MOMENT, SHA256_HEX, FieldType, listed, pattern
 from schemas.shapes import Shape
 from schemas.terms import Right, StoreOutcome
@@ -86,8 +87,12 @@ ORDER_ENTRY: Final = Shape(
         "person": PERSON.as_field,
         "received_at": MOMENT,
     },
+    optional={"patches": PATCHES},
 )
-"""``received_at``: when the person's request reached the group; what is newer than it is a fresh act, and stays."""
+"""``received_at``: when the person's request reached the group; what is newer than it is a fresh act, and stays.
+
+``patches``: of a rectification, field by field.
+"""
 
 _DURATION = pattern(r"^P[0-9YMWD]{2,24}$", 26)
 
@@ -118,13 +123,16 @@ COLLECTION_OUTCOME: Final = Shape(
         "erased": _COUNT,
         "anonymised": _COUNT,
         "restricted": _COUNT,
+        "corrected": _COUNT,
+        "conflicting": _COUNT,
         "retained": _COUNT,
         "ground": pattern(r"^[A-Za-z0-9 ().,:/-]{1,120}$", 120),
         "until": pattern(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", 10),
     },
 )
 """One collection or table: how many records of the person were there, or were over, and what became of them.
-What was retained has its ground and, where it ends, its last day."""
+What was retained has its ground and, where it ends, its last day. ``corrected``: hold what the person says; in
+``conflicting`` ones something else stands than what was said to."""
 
 RECEIPT_ENTRY: Final = Shape(
     "receipt_entry",
@@ -160,6 +168,8 @@ def is_consistent(entry: dict[str, Any]) -> bool:
     for one in entry["collections"]:
         kept = one.get("retained", 0)
         if one.get("erased", 0) + one.get("anonymised", 0) + kept > one["matched"]:
+            return False
+        if one.get("corrected", 0) + one.get("conflicting", 0) > one["matched"]:
             return False
         if kept and "ground" not in one:
             return False

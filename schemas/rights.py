@@ -6,8 +6,11 @@ Source: R17, R19, R20, R22; design § 5, § 6 ``POST /rights``.
 from __future__ import annotations
 
 import secrets
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
+from schemas.corrections import CORRECTIONS, patches_of
+from schemas.errors import InvalidBody, Problem
 from schemas.fields import EMAIL, IDENTIFIER, LETTER, MOMENT, FieldType, listed, pattern
 from schemas.orders import MAX_ADDRESSES
 from schemas.shapes import Shape
@@ -37,9 +40,11 @@ _RIGHT = _one_of(*(right.value for right in Right))
 _LANGUAGE = _one_of(*LANGUAGES)
 
 ASKED: Final = Shape(
-    "rights", required={"right": _RIGHT, "email": EMAIL}, optional={"language": _LANGUAGE, "details": LETTER}
+    "rights",
+    required={"right": _RIGHT, "email": EMAIL},
+    optional={"language": _LANGUAGE, "details": LETTER, "corrections": CORRECTIONS.as_field},
 )
-"""What a person may say at the door."""
+"""What a person may say at the door. ``corrections``: of a rectification, and of nothing else (:func:`check_asked`)."""
 
 REQUESTED: Final = Shape(
     "rights.requested",
@@ -52,6 +57,7 @@ REQUESTED: Final = Shape(
         "also": listed(EMAIL, 1, MAX_ADDRESSES - 1),
         "ground": _one_of("child"),
         "crowded": _one_of("yes"),
+        "corrections": CORRECTIONS.as_field,
         "peer": PEER,
     },
 )
@@ -60,6 +66,15 @@ receipt, that the addresses were proved by other means (R22), whose
 else besides ``email`` they are (``also``), and the ground of an erasure (R7). From the door alone
 comes ``crowded``: the network asked more often than a person would, so its links are mailed more slowly. From the
 counter alone comes ``peer``: which other organisation's system asked in the person's name."""
+
+
+def check_asked(asked: Mapping[str, Any]) -> None:
+    """A rectification says what is wrong, and nothing else does. Raises :class:`InvalidBody`."""
+    says = bool(patches_of(asked.get("corrections", {})))
+    if (asked["right"] == Right.RECTIFICATION) is not says:
+        problem = "is no part of this right" if says else "is required: field by field, what stands and what should"
+        raise InvalidBody(Problem("extra_forbidden" if says else "missing", "/corrections", problem))
+
 
 CONFIRMED: Final = Shape("rights.confirmed", required={"reference": REFERENCE, "token": IDENTIFIER, "at": MOMENT})
 """The mailed link was used. ``token``: its id, which is good once."""

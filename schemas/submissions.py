@@ -31,16 +31,13 @@ from schemas.register import CaseRule
 from schemas.shapes import Shape
 from schemas.terms import Case, FieldName
 
-POSTAL_ADDRESS: Final = Shape(
-    "postal_address",
-    required={},
-    optional={
-        "street": LINE,
-        "postal_code": pattern(r"^[A-Za-z0-9][A-Za-z0-9 -]{0,15}$", 16),
-        "city": NAME,
-        "country": COUNTRY,
-    },
-)
+POSTAL_ADDRESS_FIELDS: Final = {
+    "street": LINE,
+    "postal_code": pattern(r"^[A-Za-z0-9][A-Za-z0-9 -]{0,15}$", 16),
+    "city": NAME,
+    "country": COUNTRY,
+}
+POSTAL_ADDRESS: Final = Shape("postal_address", required={}, optional=POSTAL_ADDRESS_FIELDS)
 
 MAX_FILE_BYTES: Final = 5 * 1024 * 1024
 _BYTES = Annotated[int, Field(strict=True, ge=1, le=MAX_FILE_BYTES)]

@@ -140,18 +140,24 @@ class TransferBasis(StrEnum):
 
 
 class Right(StrEnum):
-    """What a data subject may ask for. Source: R14, R17, R19, R20; GDPR Arts 7(3), 15, 17, 20, 21."""
+    """What a data subject may ask for. Source: R14, R17 to R20; GDPR Arts 7(3), 15 to 17, 20, 21."""
 
     ACCESS = "access"
     ERASURE = "erasure"
     OBJECTION = "objection"
     WITHDRAWAL = "withdrawal"
     PORTABILITY = "portability"
+    RECTIFICATION = "rectification"
 
     @property
     def gives_a_copy(self) -> bool:
         """Whether the person is given what is held, and nothing about it changes."""
         return self in (Right.ACCESS, Right.PORTABILITY)
+
+    @property
+    def ends_a_use(self) -> bool:
+        """Whether it ends a use of data: such an order always goes, with identifiers only. Source: P8."""
+        return self in (Right.ERASURE, Right.OBJECTION, Right.WITHDRAWAL)
 
 
 class SuppressionGround(StrEnum):
@@ -190,12 +196,16 @@ class Means(StrEnum):
 
 
 class StoreOutcome(StrEnum):
-    """What a store answers to one task. Source: R25; design § 5."""
+    """What a store answers to one task. ``conflict``: something else stands than a correction says.
+
+    Source: R25; design § 5.
+    """
 
     DONE = "done"
     NOTHING_HELD = "nothing-held"
     PARTLY_RETAINED = "partly-retained"
     REFUSED = "refused"
+    CONFLICT = "conflict"
 
 
 class Proof(StrEnum):

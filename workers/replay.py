@@ -125,6 +125,8 @@ async def _serve_again(store: StoreAdapter, right: Right, subject: Subject, repl
             replayed.add(await store.erase(subject))
         elif right is Right.OBJECTION:
             replayed.add(await store.object(subject))
+        elif right is Right.RECTIFICATION:
+            replayed.refused["corrections"] += 1  # what was corrected, and to what, the journal does not know
         elif isinstance(store, WithdrawingAdapter) and right is Right.WITHDRAWAL:
             replayed.add(await store.withdraw(subject))
     except StoreRefuses as error:

@@ -11,6 +11,7 @@ import json
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
@@ -50,6 +51,10 @@ def record(  # noqa: PLR0913, PLR0917 - each is an option
         list[str] | None, typer.Option("--also", help="a further address of this person, proved too; may be repeated")
     ] = None,
     ground: Annotated[str | None, typer.Option("--ground", help="child: an erasure of data given as a child.")] = None,
+    corrections: Annotated[
+        Path | None,
+        typer.Option("--corrections", help="of a rectification: a JSON file, as at the door; - reads standard input"),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Enter a request that came by e-mail or letter; prints its case's reference."""
@@ -58,6 +63,7 @@ def record(  # noqa: PLR0913, PLR0917 - each is an option
     said: dict[str, Any] = {"right": right.value, "email": email, "channel": channel.value, "language": language}
     said |= {"confirmed": "yes"} if confirmed else {}
     said |= {"also": also} if also else {}
+    said |= {"corrections": _read_json(corrections)} if corrections is not None else {}
     said |= {name: value for name, value in (("details", details), ("ground", ground)) if value is not None}
     reference = _with_docket(lambda docket: enter(docket, said, received.date(), by))
     typer.echo(json.dumps({"reference": reference}) if as_json else reference)
@@ -186,6 +192,13 @@ def decide(
 
 
 # ---------------------------------------------------------------------- what all of it shares
+
+
+def _read_json(file: Path) -> Any:
+    try:
+        return json.loads(sys.stdin.read() if str(file) == "-" else file.read_text("utf-8"))
+    except (OSError, ValueError):
+        raise typer.BadParameter("--corrections names no readable JSON") from None
 
 
 def _decide(reference: str, decision: Callable[[Docket], Awaitable[Any]], as_json: bool) -> None:

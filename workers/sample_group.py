@@ -35,12 +35,14 @@ collections:
   kontakte:
     found_by: [{field: mail}]
     fields: {vorname: first name, nachname: last name, mail: e-mail address, stadt: town}
+    rectification: {first_name: vorname, last_name: nachname, postal_address.city: stadt}
     basis: legitimate-interests
     erasure: delete
     objection: {set: {werbung: false}}
   bestellungen:
     owned_by: {collection: kontakte, field: kontakt, parent_field: _id}
     fields: {nummer: number of the order, datum: day of the order, betrag: amount in cents}
+    rectification: {}
     basis: contract
     provided: []
     erasure: {keep: {ground: "accounting, HGB 257", counted_from: datum, for: P10Y}}
@@ -51,11 +53,13 @@ collections:
   people:
     found_by: [{field: email_address}]
     fields: {full_name: name, email_address: e-mail address, company: employer}
+    rectification: {last_name: full_name}
     basis: legitimate-interests
     erasure: delete
   mailing_list:
     found_by: [{field: email}]
     fields: {email: e-mail address, topic: subject of the mailing}
+    rectification: {}
     basis: consent
     provided: [email, topic]
     erasure: delete
@@ -67,6 +71,7 @@ collections:
   leads:
     found_by: [{field: mail}]
     fields: {mail: e-mail address, note: what was noted}
+    rectification: {}
     basis: legitimate-interests
     erasure: delete
 """

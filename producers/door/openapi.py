@@ -19,6 +19,7 @@ from schemas import routes
 from schemas.envelope import MAX_EVENTS
 from schemas.rights import ASKED, REFERENCE_PATTERN
 from schemas.routes import Route, form_type
+from schemas.shapes import Shape
 from schemas.submissions import FORM_CASES
 
 _PROBLEM: Final = {
@@ -111,7 +112,7 @@ def describe(known: dict[str, Route]) -> bytes:
 
 
 def _form(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
-    body = _component(route, schemas)
+    body = _component(route.shape, schemas)
     content = {kind: {"schema": {"$ref": f"#/components/schemas/{body}"}} for kind in (JSON, FORM, MULTIPART)}
     return {
         "post": {
@@ -171,7 +172,7 @@ def _cloud_event(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
             "source": {"type": "string"},
             "type": {"const": route.type},
             "time": {"type": "string", "format": "date-time"},
-            "data": {"$ref": f"#/components/schemas/{_component(route, schemas)}"},
+            "data": {"$ref": f"#/components/schemas/{_component(route.shape, schemas)}"},
         },
     }
 
@@ -179,7 +180,7 @@ def _cloud_event(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
 def _cookies(known: dict[str, Route], schemas: dict[str, Any]) -> dict[str, Any]:
     kinds = []
     for name in (routes.COOKIE_CONSENT, routes.COOKIE_VISIT):
-        component = schemas[_component(known[name], schemas)]
+        component = schemas[_component(known[name].shape, schemas)]
         component["properties"] = {"id": {"type": "string"}, **component["properties"]}
         component["properties"].pop("network", None)
         component["required"] = ["id", *component["required"]]
@@ -200,12 +201,12 @@ def _cookies(known: dict[str, Route], schemas: dict[str, Any]) -> dict[str, Any]
 
 
 def _rights(schemas: dict[str, Any]) -> dict[str, Any]:
-    schemas[ASKED.name] = _rehung(ASKED.json_schema())
-    content = {kind: {"schema": {"$ref": f"#/components/schemas/{ASKED.name}"}} for kind in (JSON, FORM, MULTIPART)}
+    name = _component(ASKED, schemas)
+    content = {kind: {"schema": {"$ref": f"#/components/schemas/{name}"}} for kind in (JSON, FORM, MULTIPART)}
     return {
         "post": {
             "operationId": "post.rights",
-            "summary": "Ask for access or erasure, or object; a link to the address given confirms it",
+            "summary": "Ask for a right, or object; but for an objection, a link to the address given confirms it",
             "requestBody": {"required": True, "content": content},
             "responses": {
                 "202": _answer("kept; the same for everybody, known or unknown", "Asked"),
@@ -286,11 +287,11 @@ def _preferences(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _component(route: Route, schemas: dict[str, Any]) -> str:
+def _component(shape: Shape, schemas: dict[str, Any]) -> str:
     """Put a shape's JSON Schema among the components, its inner definitions beside it; its name there."""
-    name = route.shape.name
+    name = shape.name
     if name not in schemas:
-        own = _rehung(route.shape.json_schema())
+        own = _rehung(shape.json_schema())
         for inner, schema in own.pop("$defs", {}).items():
             schemas.setdefault(inner, schema)
         for field in FILE_FIELDS:

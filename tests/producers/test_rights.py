@@ -58,7 +58,7 @@ def token_of(
 
 
 @pytest.mark.parametrize("way", [as_json, as_form, as_multipart])
-@pytest.mark.parametrize("right", ["access", "erasure", "objection"])
+@pytest.mark.parametrize("right", ["access", "erasure", "objection", "withdrawal", "portability"])
 async def test_a_request_arrives_the_same_by_each_way(front: Front, letters: Letters, right: str, way: Any) -> None:
     status, said = await front.post("/rights", **way({**ASKED, "right": right}))
     assert (status, set(said)) == (202, {"reference"})
@@ -72,6 +72,23 @@ async def test_a_request_arrives_the_same_by_each_way(front: Front, letters: Let
         "channel": "website",
     }
     assert PERSON["email"].encode() not in letters.everything()
+
+
+async def test_a_rectification_says_field_by_field_what_stands_and_what_should(front: Front, letters: Letters) -> None:
+    corrections = {
+        "last_name": {"was": "Muster ", "to": "Master"},
+        "phone": {"to": "01 99 90 00 01"},
+        "postal_address": {"city": {"was": "Paris", "to": "Lyon"}},
+    }
+    status, _ = await front.post("/rights", json={**ASKED, "right": "rectification", "corrections": corrections})
+    assert status == 202
+    (event,) = letters.events(RIGHTS)
+    assert json.loads(event.body)["corrections"] == {
+        "last_name": {"was": "Muster", "to": "Master"},
+        "phone": {"to": "+33199900001"},
+        "postal_address": {"city": {"was": "Paris", "to": "Lyon"}},
+    }
+    assert b"Muster" not in letters.everything()
 
 
 @pytest.mark.parametrize(
@@ -89,6 +106,12 @@ async def test_a_request_arrives_the_same_by_each_way(front: Front, letters: Let
         ({"confirmed": "yes"}, "/confirmed"),
         ({"ground": "child"}, "/ground"),
         ({"channel": "letter"}, "/channel"),
+        ({"right": "rectification"}, "/corrections"),
+        ({"right": "rectification", "corrections": {"postal_address": {}}}, "/corrections"),
+        ({"corrections": {"last_name": {"to": "Newname"}}}, "/corrections"),
+        ({"right": "rectification", "corrections": {"email": {"to": "a@example.com"}}}, "/corrections/email"),
+        ({"right": "rectification", "corrections": {"phone": {"to": "call me"}}}, "/corrections/phone/to"),
+        ({"right": "rectification", "corrections": {"last_name": {"was": "Muster"}}}, "/corrections/last_name/to"),
         ({"received_at": "2020-01-01T00:00:00Z"}, "/received_at"),
     ],
 )

@@ -22,12 +22,14 @@ from schemas.fields import read_moment, wire_moment
 from schemas.terms import Right, StoreOutcome
 from workers.actors.answers import Answer
 from workers.office import Office
+from workers.rules.corrections import Patch
 from workers.stores.subsidiaries.adapter import (
     SUPPORT,
     CopyPage,
     Counted,
     GroupAdapter,
     PortingAdapter,
+    RectifyingAdapter,
     StoreRefuses,
     Subject,
     Tally,
@@ -66,7 +68,8 @@ class Serving:
     @classmethod
     def of(cls, entry: Entry) -> Self:
         """At its beginning."""
-        subject = Subject(tuple(entry["person"]["emails"]), read_moment(entry["received_at"]))
+        patches = tuple(map(Patch.of, entry.get("patches", ())))
+        subject = Subject(tuple(entry["person"]["emails"]), read_moment(entry["received_at"]), patches)
         return cls(entry, subject, Right(entry["right"]))
 
     @property
@@ -145,6 +148,8 @@ class _Acting:
                 self.take(serving, await store.erase(serving.subject, serving.planned))
             case Right.OBJECTION:
                 self.take(serving, await store.object(serving.subject))
+            case Right.RECTIFICATION:
+                self.take(serving, await cast(RectifyingAdapter, store).rectify(serving.subject))
             case Right.WITHDRAWAL:
                 self.take(serving, await cast(WithdrawingAdapter, store).withdraw(serving.subject))
 

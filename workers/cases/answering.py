@@ -39,6 +39,7 @@ _STILL_HELD: Final = {
     Right.OBJECTION: (StillHeld.SUPPRESSION, StillHeld.CASE_EVIDENCE),
     Right.WITHDRAWAL: (StillHeld.WITHDRAWN, StillHeld.CASE_EVIDENCE),
     Right.PORTABILITY: (StillHeld.CASE_EVIDENCE,),
+    Right.RECTIFICATION: (StillHeld.CASE_EVIDENCE,),
 }
 
 _BY_BASIS: Final = frozenset({Right.WITHDRAWAL, Right.PORTABILITY})
@@ -121,7 +122,13 @@ def _denied(desk: Desk, case: Document, tasks: list[Document]) -> Decision | Non
 
 def as_promised(case: Document, tasks: list[Document]) -> list[Document]:
     """The tasks as the first letter tells them: who was silent when it was begun stays so in it."""
-    return [_silent(task) if task["store"] in case.get("promised", ()) else task for task in tasks]
+    promised = case.get("promised", ())
+    return [_silent(task) if task["store"] in promised and not in_conflict(task) else task for task in tasks]
+
+
+def in_conflict(task: Document) -> bool:
+    """Whether a store left what it holds, and somebody is to look: the person is told again when they have."""
+    return task["state"] == TaskState.DOUBTFUL and task.get("outcome") == StoreOutcome.CONFLICT
 
 
 def _silent(task: Document) -> Document:
@@ -153,10 +160,14 @@ def _where(desk: Desk, store: str) -> tuple[str, str]:
 def _state(task: Document) -> StoreState:
     if task["state"] == TaskState.BARRED:
         return StoreState.BARRED
-    return StoreState(task["outcome"]) if "outcome" in task else StoreState.SILENT
+    if "outcome" not in task:
+        return StoreState.SILENT
+    left = task["outcome"] == StoreOutcome.CONFLICT and task["state"] == TaskState.PROVED
+    return StoreState.REFUSED if left else StoreState(task["outcome"])  # somebody has looked, and left it so
 
 
 def _collection(one: dict[str, Any]) -> CollectionReport:
-    counts = {name: one[name] for name in ("erased", "anonymised", "restricted", "retained") if name in one}
+    names = ("erased", "anonymised", "restricted", "corrected", "conflicting", "retained")
+    counts = {name: one[name] for name in names if name in one}
     until = date.fromisoformat(one["until"]) if "until" in one else None
     return CollectionReport(one["name"], one["matched"], **counts, ground=one.get("ground"), until=until)

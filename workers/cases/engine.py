@@ -170,10 +170,10 @@ async def _note_verified(desk: Desk, case: Document, _: list[Document]) -> None:
 
 
 async def _answer(desk: Desk, case: Document, tasks: list[Document]) -> None:
-    silent = [task["store"] for task in tasks if not task_of(task).answered]
-    if silent and "promised" not in case:
+    owed = [task["store"] for task in tasks if not task_of(task).answered or answering.in_conflict(task)]
+    if owed and "promised" not in case:
         # Before the letter that promises them word, so that what is promised is what it says, whatever happens next.
-        await desk.cases.step(case, {"promised": silent})
+        await desk.cases.step(case, {"promised": owed})
         return
     if await _letter(desk, case, answering.as_promised(case, tasks), 1):
         await desk.evidence.note("answered", case["_id"], "answered")

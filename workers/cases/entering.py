@@ -13,7 +13,7 @@ from typing import Any, Final
 from schemas.calendar import civil_day
 from schemas.errors import InvalidBody, Problem
 from schemas.fields import read_moment, wire_moment
-from schemas.rights import REQUESTED, new_reference
+from schemas.rights import REQUESTED, check_asked, new_reference
 from schemas.terms import Channel, Right
 from workers.cases.dates import kept, reckoned
 from workers.cases.deciding import TRIES, CannotDecide, check_name, get_case
@@ -41,6 +41,7 @@ async def record(docket: Docket, asked: Mapping[str, Any], received_on: date, by
     received_at = min(end_of_day(received_on) - timedelta(milliseconds=1), now)
     whole = {**asked, "reference": new_reference(), "received_at": wire_moment(received_at)}
     data = REQUESTED.clean(whole)
+    check_asked(data)
     reference = await open_case(docket, data, now, by=by)
     confirmed = data.get("confirmed") == "yes"
     if confirmed:

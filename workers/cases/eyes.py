@@ -26,6 +26,7 @@ from schemas.subject import clean_email
 from schemas.terms import Right, StoreOutcome
 from workers.cases.desk import Desk
 from workers.cases.own_store import file_what_we_saw
+from workers.rules.corrections import Patch
 from workers.stores.mongo import Document
 from workers.stores.subsidiaries import open_store
 from workers.stores.subsidiaries.adapter import StoreAdapter, StoreRefuses, Subject
@@ -81,7 +82,8 @@ def can_see(desk: Desk, task: Document) -> bool:
 
 async def look(desk: Desk, case: Document, task: Document, person: Mapping[str, Any]) -> bool:
     """Count what stands in the office's store, and file it as the second look; ``False`` when nothing could be seen."""
-    subject = Subject(tuple(clean_email(email) for email in person["emails"]), case["received_at"])
+    emails, patches = map(clean_email, person["emails"]), map(Patch.of, person.get("patches", ()))
+    subject = Subject(tuple(emails), case["received_at"], tuple(patches))
     try:
         async with asyncio.timeout(_LOOK_S):
             seen = await desk.eyes[task["store"]].look(Right(task["right"]), subject)

@@ -7,6 +7,7 @@ Source: R20, R22, R23; design § 5.1–2; reliability § 8.7.
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Mapping
 from datetime import datetime
@@ -15,6 +16,7 @@ from typing import Any, TypeGuard
 import structlog
 
 from schemas.calendar import PARIS
+from schemas.corrections import patches_of
 from schemas.fields import read_moment
 from schemas.subject import ReferenceUse
 from schemas.terms import Channel, Right, SuppressionGround
@@ -38,7 +40,10 @@ async def open_case(desk: Docket, data: Mapping[str, Any], arrived_at: datetime,
     right, email = Right(data["right"]), data["email"]
     # What an agent asked for is a case of its own: it must neither see nor end what the person asks for herself.
     whose = f"{data['peer']}:" if "peer" in data else ""
-    joins = desk.services.trust.references.of(ReferenceUse.CASE, f"{whose}{right}:{email.lower()}")
+    # Two corrections are two things asked for: only the very same one joins.
+    patches = patches_of(data.get("corrections", {}))
+    what = f":{json.dumps(patches)}" if patches else ""
+    joins = desk.services.trust.references.of(ReferenceUse.CASE, f"{whose}{right}:{email.lower()}{what}")
     if right is Right.OBJECTION:  # at once, and also where the case that it joins was served long ago (R20)
         await suppress(desk.services, addresses(data), SuppressionGround.OBJECTION, received_at)
     open_already = await desk.cases.joined(joins)
@@ -70,6 +75,8 @@ async def _case(
 ) -> Document:
     keys = await desk.services.keys.ensure([key_id(reference, CASE)])
     person = {"emails": addresses(data), "details": data.get("details", "")}
+    if "corrections" in data:
+        person["patches"] = patches_of(data["corrections"])
     dates = deadlines(CaseDates(received_at), desk.services.clock())
     return {
         "_id": reference,

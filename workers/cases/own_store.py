@@ -23,7 +23,7 @@ from schemas.fields import wire_moment
 from schemas.jose import Peer, sign
 from schemas.orders import CONTROLLER, RECEIPT, RECEIPT_LIFETIME
 from schemas.terms import Proof, Right, StoreOutcome, SuppressionGround
-from workers.cases import consent
+from workers.cases import consent, rectifying
 from workers.cases.desk import Desk
 from workers.cases.held import active_keys, hold_on, partly, told
 from workers.cases.receiving import accept
@@ -65,6 +65,8 @@ async def serve(desk: Desk, case: Document, task: Document, person: Mapping[str,
             ended = {"restricted": await _prospecting(desk, person)}
             collections = [one | ended if one["name"] == "links" else one for one in task["found"]]
             await _file(desk, task, collections, {}, "serve")
+        case Right.RECTIFICATION:
+            await _file(desk, task, await rectifying.rectify(desk, case, person), {}, "serve")
         case Right.WITHDRAWAL:
             await _file(desk, task, await consent.withdraw(desk, case, task, person), {}, "serve")
 
@@ -77,6 +79,8 @@ async def look(desk: Desk, case: Document, task: Document, person: Mapping[str, 
         collections = [{"name": "links", "matched": reached, **ended}] if reached else []
     elif task["right"] == Right.WITHDRAWAL:
         collections = await consent.left(desk, case, person)
+    elif task["right"] == Right.RECTIFICATION:
+        collections = await rectifying.standing(desk, case, person)
     elif task["right"] == Right.PORTABILITY:
         collections = _copied(await portable_copy_of(desk.services, person["emails"]))
     else:
@@ -103,7 +107,11 @@ def _copied(copy: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{"name": one["name"], "matched": len(one["records"])} for one in copy["collections"]]
 
 
-_CONCERNED: Final = {Right.WITHDRAWAL: consent.concerned, Right.PORTABILITY: _portable}
+_CONCERNED: Final = {
+    Right.WITHDRAWAL: consent.concerned,
+    Right.PORTABILITY: _portable,
+    Right.RECTIFICATION: rectifying.concerned,
+}
 """Of rights that are not about everything: what of it they are about, counted."""
 
 
@@ -241,6 +249,8 @@ async def _file(
 def _outcome(collections: list[dict[str, Any]]) -> StoreOutcome:
     if not any(one["matched"] for one in collections):
         return StoreOutcome.NOTHING_HELD
+    if any(one.get("conflicting") for one in collections):
+        return StoreOutcome.CONFLICT
     return StoreOutcome.PARTLY_RETAINED if any(one.get("retained") for one in collections) else StoreOutcome.DONE
 
 

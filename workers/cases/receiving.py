@@ -25,7 +25,7 @@ from schemas.fields import read_moment
 from schemas.jose import MAX_TOKEN_BYTES, Keys, Peer, open_sealed, verify
 from schemas.orders import CONTROLLER, RECEIPT, RECEIPT_CLAIMS, is_consistent
 from schemas.strict_json import parse
-from schemas.terms import Proof, Right
+from schemas.terms import Proof, Right, StoreOutcome
 from workers.cases import rounds
 from workers.cases.copies import copy_in_parts, drop_others, keep_copy, keep_part
 from workers.cases.desk import Desk
@@ -38,6 +38,9 @@ log = structlog.get_logger("greffier.cases")
 
 _MAX_NODES: Final = 2_000_000
 _TRIES: Final = 10
+
+CONFLICT: Final = "something_else_stands"
+"""Why a store's part in a rectification waits for somebody: it left what it holds as it is."""
 
 
 @dataclass(slots=True)
@@ -201,7 +204,9 @@ def _changes(task: Document, entry: Mapping[str, Any], digest: str, proof: Proof
         if entry["attempt"] <= task.get("void_attempts", 0):
             return {}  # it was in doubt, and staff have asked again since
         answered = {"state": TaskState.RECEIPTED.value, "outcome": entry["outcome"], "entry": dict(entry)}
-        return {**answered, "receipt": digest, "answered_at": read_moment(entry["at"])}
+        answered |= {"receipt": digest, "answered_at": read_moment(entry["at"])}
+        in_conflict = entry["outcome"] == StoreOutcome.CONFLICT
+        return answered | ({"state": TaskState.DOUBTFUL.value, "reason": CONFLICT} if in_conflict else {})
     if state is TaskState.BARRED or is_disposal(task) or _says_the_same(task, entry):
         return {}
     return {"state": TaskState.DOUBTFUL.value, "reason": "contradicting_receipts"}

@@ -54,8 +54,8 @@ async def open_tasks(desk: Desk, case: Document) -> None:
 
 
 def _may_cross(case: Document, live: bool) -> bool:
-    """Orders that end processing always go, with identifiers only: a lapsed basis must not keep data abroad alive."""
-    return live or not Right(case["right"]).gives_a_copy
+    """Orders that end a use always go, with identifiers only: a lapsed basis must not keep data abroad alive."""
+    return live or Right(case["right"]).ends_a_use
 
 
 def _day(now: datetime) -> Any:
@@ -129,6 +129,7 @@ async def _entries(desk: Desk, tasks: Sequence[Document]) -> list[Asked]:
             "right": task["right"],
             "person": {"emails": person["emails"]},
             "received_at": wire_moment(case["received_at"]),
+            **({"patches": person["patches"]} if "patches" in person else {}),
         }
         asked.append((task, [entry]))
     return asked

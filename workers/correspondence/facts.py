@@ -25,12 +25,15 @@ from workers.rules.decisions import Decision, Refusal
 
 
 class StoreState(StrEnum):
-    """How a store stands in the answer. ``barred``: nothing may cross its border; ``silent``: no answer yet."""
+    """How a store stands in the answer. ``barred``: nothing may cross its border; ``silent``: no answer yet;
+    ``conflict``: it holds something else than a correction is of, and left it.
+    """
 
     DONE = "done"
     NOTHING_HELD = "nothing-held"
     PARTLY_RETAINED = "partly-retained"
     REFUSED = "refused"
+    CONFLICT = "conflict"
     BARRED = "barred"
     SILENT = "silent"
 
@@ -44,6 +47,8 @@ class CollectionReport:
     erased: int = 0
     anonymised: int = 0
     restricted: int = 0
+    corrected: int = 0
+    conflicting: int = 0
     retained: int = 0
     ground: str | None = None
     until: date | None = None
@@ -66,7 +71,7 @@ class StoreReport:
     @property
     def refuses(self) -> bool:
         """Whether the person was denied something here, so that reasons and remedies must be told."""
-        return self.state in (StoreState.PARTLY_RETAINED, StoreState.REFUSED, StoreState.BARRED)
+        return self.state in (StoreState.PARTLY_RETAINED, StoreState.REFUSED, StoreState.BARRED, StoreState.CONFLICT)
 
 
 class StillHeld(StrEnum):

@@ -81,12 +81,16 @@ def words(language: Language) -> Words:
     return _WORDS[language]
 
 
-def _states(done: str, *, partly: str, nothing: str, refused: str, barred: str, silent: str) -> dict[StoreState, str]:
+def _states(
+    done: str, *, partly: str, nothing: str, refused: str, barred: str, silent: str, conflict: str = ""
+) -> dict[StoreState, str]:
+    """``conflict``: of a rectification; no other right can meet one."""
     return {
         StoreState.DONE: done,
         StoreState.NOTHING_HELD: nothing,
         StoreState.PARTLY_RETAINED: partly,
         StoreState.REFUSED: refused,
+        StoreState.CONFLICT: conflict or refused,
         StoreState.BARRED: barred,
         StoreState.SILENT: silent,
     }
@@ -111,6 +115,7 @@ EN: Final = Words(
         Right.OBJECTION: "objection to the use of personal data",
         Right.WITHDRAWAL: "withdrawal of consent",
         Right.PORTABILITY: "portability of the data you gave us",
+        Right.RECTIFICATION: "rectification of personal data",
     },
     channels={
         Channel.WEBSITE: "on our website",
@@ -168,6 +173,13 @@ EN: Final = Words(
             partly="holds data you gave on your consent or for a contract; they are in your package, in part",
             refused="refused to hand over data",
             **_EN_SHARED | {"nothing": "holds nothing that you gave on your consent or for a contract"},
+        ),
+        Right.RECTIFICATION: _states(
+            "holds what you told us, from now on",
+            partly="corrected a part of what it holds about you",
+            refused="did not correct what it holds",
+            conflict="holds something else than what you told us was wrong, and left it; somebody is looking at it",
+            **_EN_SHARED | {"nothing": "holds none of the fields you asked to have corrected"},
         ),
     },
     proofs={
@@ -228,6 +240,7 @@ FR: Final = Words(
         Right.OBJECTION: "opposition à l'utilisation des données personnelles",
         Right.WITHDRAWAL: "retrait du consentement",
         Right.PORTABILITY: "portabilité des données que vous nous avez fournies",
+        Right.RECTIFICATION: "rectification des données personnelles",
     },
     channels={
         Channel.WEBSITE: "sur notre site",
@@ -285,6 +298,13 @@ FR: Final = Words(
             partly="détient des données fournies par consentement ou contrat ; elles sont en partie dans votre dossier",
             refused="a refusé de remettre des données",
             **_FR_SHARED | {"nothing": "ne détient rien que vous ayez fourni par consentement ou contrat"},
+        ),
+        Right.RECTIFICATION: _states(
+            "détient désormais ce que vous nous avez indiqué",
+            partly="a rectifié une partie de ce qu'elle détient à votre sujet",
+            refused="n'a pas rectifié ce qu'elle détient",
+            conflict="détient autre chose que ce que vous nous avez signalé et l'a laissé ; quelqu'un l'examine",
+            **_FR_SHARED | {"nothing": "ne détient aucun des champs dont vous demandez la rectification"},
         ),
     },
     proofs={

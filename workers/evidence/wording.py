@@ -131,8 +131,11 @@ def answer_words(entry: Mapping[str, Any] | None) -> str:
     return "; ".join(_counts(one) for one in entry["collections"]) or entry["outcome"]
 
 
+_COUNTED: Final = ("erased", "anonymised", "restricted", "corrected", "conflicting", "retained")
+
+
 def _counts(one: Mapping[str, Any]) -> str:
-    done = [f"{one[what]} {what}" for what in ("erased", "anonymised", "restricted", "retained") if one.get(what)]
+    done = [f"{one[what]} {what}" for what in _COUNTED if one.get(what)]
     kept = f" ({one['ground']}{', until ' + one['until'] if 'until' in one else ''})" if one.get("retained") else ""
     return f"{one['name']}: {one['matched']} found{''.join(', ' + each for each in done)}{kept}"
 

@@ -45,6 +45,8 @@ def look_agrees(right: Right, served: Entry, look: Entry) -> bool:
             return _nothing_but_retained(served, look)
         case Right.OBJECTION:
             return all(one.get("restricted", 0) == one["matched"] for one in look["collections"])
+        case Right.RECTIFICATION:
+            return _corrected(served, look)
         case Right.WITHDRAWAL:
             return _nothing_but_retained(served, look)
         case Right.ACCESS | Right.PORTABILITY:
@@ -54,6 +56,13 @@ def look_agrees(right: Right, served: Entry, look: Entry) -> bool:
 def _nothing_but_retained(served: Entry, look: Entry) -> bool:
     allowed = {one["name"]: one.get("retained", 0) for one in served["collections"]}
     return all(one["matched"] - one.get("restricted", 0) <= allowed.get(one["name"], 0) for one in look["collections"])
+
+
+def _corrected(served: Entry, look: Entry) -> bool:
+    """Whether all that was not in conflict holds what the person said."""
+    conflicting = {one["name"]: one.get("conflicting", 0) for one in served["collections"]}
+    left = {one["name"]: one["matched"] - one.get("corrected", 0) for one in look["collections"]}
+    return all(number <= conflicting.get(name, 0) for name, number in left.items())
 
 
 def _shown(served: Entry, look: Entry) -> bool:

@@ -122,6 +122,18 @@ class Submissions:
         """The anchor events about these references and these submissions."""
         return await self.anchors.about(refs, events)
 
+    async def rewrite(self, event: str, before: bytes, sealed: bytes, changes: Document, fields: Iterable[str]) -> bool:
+        """Put another body in the place of the one that was read, and count up the version of each field in it.
+
+        ``False`` where another stands by now, or none. ``changes``: what of it is kept in the clear beside it.
+        """
+        counted = {f"versions.{field.replace('.', '-')}": 1 for field in fields}
+        with available():
+            done = await self._submissions.update_one(
+                {"_id": event, "sealed": before}, {"$set": {**changes, "sealed": sealed}, "$inc": counted}
+            )
+        return bool(done.modified_count)
+
     async def undo(self, keys: Iterable[str], persons: Iterable[str]) -> int:
         """Take back these persons' submissions of these events, and their links; how many submissions there were."""
         gone: Document = {"$in": list(keys)}

@@ -28,6 +28,7 @@ collections:
     found_by: [email, other_email]
     fresh_by: registered_at
     fields: {email: E-mail address, name: Full name, registered_at: Day of registration}
+    rectification: {last_name: name}
     erasure: delete
     objection: {set: {newsletter: false, opted_out_at: now}}
     basis: contract
@@ -36,22 +37,26 @@ collections:
   invoices:
     owned_by: {collection: customers, field: customer_id, parent_field: id}
     fields: {number: Number of the invoice, issued_on: Day of issue}
+    rectification: {}
     erasure: {keep: {ground: "Code de commerce L123-22", counted_from: issued_on, for: P10Y}}
     basis: legal-obligation
   visits:
     owned_by: {collection: customers, field: customer_id, parent_field: id}
     fresh_by: at
     fields: {at: Moment of the visit}
+    rectification: {}
     erasure: delete
     basis: legitimate-interests
   leads:
     found_by: [email]
     fields: {email: E-mail address, name: Full name}
+    rectification: {last_name: name}
     erasure: {anonymise: {email: random, name: null}}
     basis: legitimate-interests
   subscribers:
     found_by: [{field: address, letters: folded}]
     fields: {address: Subscribed address}
+    rectification: {}
     erasure: delete
     objection: delete
     basis: consent

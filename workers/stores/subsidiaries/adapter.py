@@ -10,6 +10,7 @@ The worker has already opened, verified and checked the order. An adapter finds 
 | ``access`` | give every record of the person, other people's data left out |
 | ``identifiers`` | give every identifier in the store, for the replay after a restore |
 | ``withdraw`` | do what the withdrawal of every consent asks for; may be left out |
+| ``rectify`` | correct what the person saw, and nothing else that stands; may be left out |
 | ``port`` | give what the person gave, on consent or for a contract; may be left out |
 | ``plan_disposal``, ``dispose`` | count, or do, what the end of the group's periods asks for; may be left out |
 | ``plan_all``, ``look_all``, ``erase_all``, ``object_all`` | the same for several people; a store may leave them out |
@@ -29,6 +30,7 @@ from typing import Any, Final, Protocol, Self, runtime_checkable
 
 from schemas.errors import Fault, GreffierError
 from schemas.terms import Right
+from workers.rules.corrections import Patch
 
 MAX_GROUND_CHARS = 120
 
@@ -53,6 +55,8 @@ class Subject:
 
     emails: tuple[str, ...] = field(repr=False)
     received_at: datetime
+    patches: tuple[Patch, ...] = field(default=(), repr=False)
+    """Of a rectification: what the person says is wrong, and what should stand."""
 
     @property
     def normal_forms(self) -> frozenset[str]:
@@ -65,7 +69,8 @@ class Tally:
     """What was found in one collection or table, and what became of it. Counts of rows.
 
     ``matched`` holds the others: a row is erased, anonymised or retained, or only matched. ``until``: the last day of
-    the row that is kept longest; None while one of them has no last day.
+    the row that is kept longest; None while one of them has no last day. ``corrected``: rows that hold what the person
+    says; ``conflicting``: rows in which something else stands than they saw.
     """
 
     name: str
@@ -76,6 +81,8 @@ class Tally:
     retained: int = 0
     ground: str | None = None
     until: date | None = None
+    corrected: int = 0
+    conflicting: int = 0
 
     def retain(self, ground: str, until: date | None) -> None:
         """Count one more row that is kept."""
@@ -96,6 +103,8 @@ class Tally:
         self.erased += other.erased
         self.anonymised += other.anonymised
         self.restricted += other.restricted
+        self.corrected += other.corrected
+        self.conflicting += other.conflicting
         if other.retained:
             self.until = other.until if not self.retained else _later(self.until, other.until)
             self.retained += other.retained
@@ -103,7 +112,8 @@ class Tally:
 
     def as_outcome(self) -> dict[str, Any]:
         """As :data:`schemas.orders.COLLECTION_OUTCOME`."""
-        counts = {"erased": self.erased, "anonymised": self.anonymised, "restricted": self.restricted}
+        names = ("erased", "anonymised", "restricted", "corrected", "conflicting")
+        counts = {name: getattr(self, name) for name in names}
         outcome: dict[str, Any] = {"name": self.name, "matched": self.matched}
         outcome |= {name: count for name, count in counts.items() if count}
         if self.retained:
@@ -227,9 +237,22 @@ class PortingAdapter(StoreAdapter, Protocol):
         ...
 
 
+@runtime_checkable
+class RectifyingAdapter(StoreAdapter, Protocol):
+    """One that corrects what ``subject.patches`` say; ``plan`` and ``look`` know the right too."""
+
+    async def rectify(self, subject: Subject) -> list[Tally]:
+        """Set each field where what the person saw stands, and count; never overwrite anything else.
+
+        ``corrected``: rows that hold it when this returns; ``conflicting``: rows left as they are.
+        """
+        ...
+
+
 SUPPORT: Final[Mapping[Right, type]] = {
     Right.WITHDRAWAL: WithdrawingAdapter,
     Right.PORTABILITY: PortingAdapter,
+    Right.RECTIFICATION: RectifyingAdapter,
 }
 """What a store must be to serve a right; one that is not answers ``refused``, ``not-supported``."""
 

@@ -206,24 +206,24 @@ def as_moment(value: object, zone: tzinfo) -> datetime | None:
 
 def value_of(constant: Constant, now: datetime) -> Any:
     """What a field is set to at ``now``."""
+    if not isinstance(constant.value, Special):  # a text that reads like one is a text
+        return constant.value
     match constant.value:
         case Special.NOW:
             return now.astimezone(UTC)
         case Special.RANDOM:
             return f"{_REMOVED}{secrets.token_hex(16)}"
-        case other:
-            return other
 
 
 def was_set(constant: Constant, stored: object, since: datetime) -> bool:
     """Whether a field holds what :func:`value_of` gave for it at ``since`` or a little later."""
+    if not isinstance(constant.value, Special):
+        return _stands(constant, stored)
     match constant.value:
         case Special.NOW:
             return isinstance(stored, datetime) and stored >= since
         case Special.RANDOM:
             return _was_removed(stored)
-        case _:
-            return _stands(constant, stored)
 
 
 def _was_removed(stored: object) -> bool:

@@ -119,6 +119,12 @@ class Finder:
             if any(len(several - {None}) > 1 for several in people.values()):
                 raise StoreRefuses("shared-address")
 
+    async def refuse_unstated(self, names: Iterable[str], reason: str) -> None:
+        """Raises StoreRefuses where the person has rows of a collection of which nobody says what an order asks."""
+        for name in names:
+            async for _ in self.own_rows(name, under_fresh=True):
+                raise StoreRefuses(reason)
+
     def ways(
         self, name: str, entry: Entry, wanted: Collection[str], *, under_fresh: bool
     ) -> Iterable[AsyncIterator[list[Row]]]:

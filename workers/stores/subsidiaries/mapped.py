@@ -2,7 +2,7 @@
 
 The same walk plans, looks and acts, for one person or beside others, so that what is counted and what is done cannot
 drift apart.
-Source: R14, R17, R19, R20, R25; design § 5.5.
+Source: R14, R17 to R20, R25; design § 5.5.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from workers.stores.subsidiaries.erasing import ErasureWalk
 from workers.stores.subsidiaries.finding import Finder, path_of
 from workers.stores.subsidiaries.mapping import Mapping, Mention
 from workers.stores.subsidiaries.marking import MarkWalk, of_objection
+from workers.stores.subsidiaries.rectifying import RectificationWalk
 from workers.stores.subsidiaries.rows import Row, Rows, Session
 from workers.stores.subsidiaries.together import Together, Walk
-from workers.stores.subsidiaries.withdrawing import WithdrawalWalk, demand_basis
+from workers.stores.subsidiaries.withdrawing import WithdrawalWalk
 
 
 def utc_now() -> datetime:
@@ -67,6 +68,10 @@ class MappedStore:
     async def withdraw(self, subject: Subject) -> list[Tally]:
         async with self._rows.writing() as session:
             return await WithdrawalWalk(self._finder(session, subject), act=True).run()
+
+    async def rectify(self, subject: Subject) -> list[Tally]:
+        async with self._rows.writing() as session:
+            return await RectificationWalk(self._finder(session, subject), act=True).run()
 
     async def plan_disposal(self, terms: Terms) -> list[Tally]:
         return await Disposal(self._mapping, self._rows, terms, self._clock(), act=False).run()
@@ -113,6 +118,8 @@ class MappedStore:
                 return await WithdrawalWalk(finder).run()
             case Right.ACCESS:
                 return await self._count(self._copy(finder))
+            case Right.RECTIFICATION:
+                return await RectificationWalk(finder).run()
             case Right.PORTABILITY:
                 return await self._count(self._portable(finder))
 
@@ -121,6 +128,8 @@ class MappedStore:
             return await MarkWalk(self._finder(session, subject), of_objection(self._mapping)).standing()
         if right is Right.WITHDRAWAL:
             return await WithdrawalWalk(self._finder(session, subject)).standing()
+        if right is Right.RECTIFICATION:
+            return await RectificationWalk(self._finder(session, subject), looks=True).run()
         tallies = await self._plan(session, right, subject)
         for tally in tallies:
             tally.erased = tally.anonymised = 0  # what would be done is no statement about what stands
@@ -179,7 +188,7 @@ class MappedStore:
     async def _portable(self, finder: Finder) -> AsyncGenerator[CopyPage, None]:
         """What the person gave, of what is held on consent or for a contract; later acts included."""
         await finder.refuse_shared_address()
-        await demand_basis(finder)
+        await finder.refuse_unstated(self._mapping.without_basis(), "no-basis")
         for name, given in self._mapping.portable():
             async for page in finder.own_rows(name, given, under_fresh=True):
                 yield CopyPage(name, given, [{one: row.values.get(one) for one in given} for row in page])

@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterator
 from collections.abc import Mapping as ReadOnly
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationError
 
+from schemas.corrections import CORRECTABLE
 from schemas.errors import ConfigurationError, Fault
 from schemas.register_checks import reported
 from schemas.register_entries import Entry
@@ -55,7 +56,7 @@ class Special(StrEnum):
 class Constant:
     """What a field is set to: null, true, false, a whole number, text, or a :class:`Special`."""
 
-    value: bool | int | str | Special | None
+    value: bool | int | str | Special | None = field(repr=False)
 
 
 def _constant(text: object) -> object:
@@ -77,6 +78,12 @@ def _zone(name: str) -> ZoneInfo:
         raise ValueError("not a time zone such as Europe/London") from None
 
 
+def _correctable(name: str) -> str:
+    if name not in CORRECTABLE:
+        raise ValueError(f"is none of {', '.join(CORRECTABLE)}")
+    return name
+
+
 def _found_by(value: object) -> object:
     return {"field": value} if isinstance(value, str) else value
 
@@ -90,6 +97,7 @@ Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_. -]{0,127}$")]
 """A table, a column, or in MongoDB a dotted path; checked against the live store, never put into a query as text."""
 Ground = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9 ().,:/-]{1,120}$")]
+Correctable = Annotated[str, AfterValidator(_correctable)]
 SetTo = Annotated[Constant, BeforeValidator(_constant)]
 Settings = Annotated[ReadOnly[Name, SetTo], Field(min_length=1)]
 Meanings = Annotated[ReadOnly[Name, Words], Field(min_length=1)]
@@ -197,6 +205,8 @@ class Collection(Entry):
     objection: Annotated[Mark | None, BeforeValidator(_delete)] = None
     basis: LawfulBasis | None = None
     """What its rows rest on; those of a child on what their parent's do, where it says nothing. Source: Art. 6(1)."""
+    rectification: ReadOnly[Correctable, Name] | None = None
+    """Field of the group's → the field in which it stands here; empty where none does. Source: R18; GDPR Art. 16."""
     withdrawal: Annotated[Mark | None, BeforeValidator(_delete)] = None
     """Rows that rest on consent for a part of what they serve: what a withdrawal of it sets."""
     mentions: tuple[Mention, ...] = ()
@@ -235,6 +245,10 @@ class Mapping(Entry):
         if entry.basis is not None or entry.owned_by is None:
             return entry.basis
         return self.basis_of(entry.owned_by.collection)
+
+    def without_rectification(self) -> list[str]:
+        """The collections of which nobody says in which fields they hold what can be corrected."""
+        return [name for name, entry in self.collections.items() if entry.is_owned and entry.rectification is None]
 
     def without_basis(self) -> list[str]:
         """The collections of which nobody says whether their rows rest on a consent."""

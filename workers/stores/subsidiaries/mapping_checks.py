@@ -14,7 +14,8 @@ from workers.rules.decisions import PORTABLE
 from workers.stores.subsidiaries.mapping import Collection, Keep, Mapping, Mention, Store, StoreKind
 
 _OWNED: Final = (
-    *("fields", "erasure", "retention", "objection", "basis", "provided", "withdrawal", "one_person_by", "fresh_by"),
+    *("fields", "erasure", "retention", "objection", "one_person_by", "fresh_by"),
+    *("basis", "provided", "rectification", "withdrawal"),
 )
 """What is said of rows that belong to a person."""
 

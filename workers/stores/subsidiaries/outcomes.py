@@ -20,6 +20,8 @@ def outcome_of(tallies: Sequence[Tally]) -> StoreOutcome:
     """What the counts amount to."""
     if not any(tally.matched for tally in tallies):
         return StoreOutcome.NOTHING_HELD
+    if any(tally.conflicting for tally in tallies):
+        return StoreOutcome.CONFLICT
     return StoreOutcome.PARTLY_RETAINED if any(tally.retained for tally in tallies) else StoreOutcome.DONE
 
 
@@ -55,6 +57,7 @@ def together(earlier: Sequence[Tally], now: Sequence[Tally]) -> list[Tally]:
 
 def _sum(earlier: Tally, now: Tally) -> Tally:
     kept = now if now.retained >= earlier.retained else earlier
+    correct = now if now.matched else earlier
     erased, anonymised = earlier.erased + now.erased, earlier.anonymised + now.anonymised
     return Tally(
         now.name,
@@ -62,6 +65,8 @@ def _sum(earlier: Tally, now: Tally) -> Tally:
         erased=erased,
         anonymised=anonymised,
         restricted=max(earlier.restricted, now.restricted),
+        corrected=correct.corrected,
+        conflicting=correct.conflicting,
         retained=kept.retained,
         ground=kept.ground,
         until=kept.until,

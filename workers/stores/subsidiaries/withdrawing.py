@@ -7,7 +7,7 @@ Source: R14; GDPR Art. 7(3), 17(1)(b); design § 5.5.
 
 from __future__ import annotations
 
-from workers.stores.subsidiaries.adapter import StoreRefuses, Tally
+from workers.stores.subsidiaries.adapter import Tally
 from workers.stores.subsidiaries.erasing import ErasureWalk
 from workers.stores.subsidiaries.finding import Finder
 from workers.stores.subsidiaries.marking import Marks, MarkWalk
@@ -26,7 +26,7 @@ class WithdrawalWalk:
 
         Raises StoreRefuses ``shared-address`` or ``no-basis`` before anything is done, and StoreUnavailable.
         """
-        await demand_basis(self._finder)
+        await self._finder.refuse_unstated(self._mapping.without_basis(), "no-basis")
         gone = ErasureWalk(self._finder, act=self._act, only=self._mapping.resting_on_consent())
         return [*await gone.run(), *await MarkWalk(self._finder, self._marks, act=self._act).run()]
 
@@ -42,10 +42,3 @@ class WithdrawalWalk:
     def _marks(self) -> Marks:
         every = self._mapping.collections.items()
         return {name: one.withdrawal for name, one in every if one.withdrawal is not None}
-
-
-async def demand_basis(finder: Finder) -> None:
-    """Raises StoreRefuses ``no-basis`` where the person has rows of which nobody says what they rest on."""
-    for name in finder.mapping.without_basis():
-        async for _ in finder.own_rows(name, under_fresh=True):
-            raise StoreRefuses("no-basis")
