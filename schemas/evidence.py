@@ -27,6 +27,9 @@ extended                  the date was put off, with a ground
 answered                  the answer left; ``silent``: stores that had not answered by then
 hold_set, hold_lifted     a legal hold
 package_fetched           the access package was downloaded, once
+processor_asked           an external processor took a request; by which protocol it is asked, the register says
+processor_answered        it signed that the request is done, or that it will not be; the digest of what it signed;
+                          or staff accepted it as done, and why
 closed                    every store has proved
 suppressed                somebody said no to prospecting: by which way, and who of staff entered it (of no case)
 policy_published          a version of the policy was published; the digest of its notices (of no case)
@@ -114,6 +117,11 @@ _DETAILS: Final[Mapping[str, tuple[Mapping[str, FieldType], Mapping[str, FieldTy
     "hold_set": ({"ground": GROUND}, {"until": DAY, "by": ACTOR}),
     "hold_lifted": ({}, {"ground": GROUND, "by": ACTOR, "store": STORE}),
     "package_fetched": ({}, {}),
+    "processor_asked": ({"processor": CODE}, {}),
+    "processor_answered": (
+        {"processor": CODE, "status": CODE},
+        {"digest": SHA256_HEX, "ground": GROUND, "by": ACTOR},
+    ),
     "closed": ({}, {}),
     "suppressed": ({"ground": one_of(*SuppressionGround)}, {"by": ACTOR}),
     "policy_published": ({"version": VERSION_OF_POLICY, "digest": SHA256_HEX, "effective_on": DAY}, {"by": ACTOR}),

@@ -12,7 +12,8 @@ publishers.public.json   controller check publishers' signatures
 lookup.key               controller derive every keyed reference (:class:`schemas.subject.References`); further
                                     lines: later keys of the suppression list, the current one last
 wrapping.json            controller wrap the data keys of persons and cases; the first one is current
-outside/                 counter    the four files of a door that seal a request and tell it from another
+outside/                 counter    a door's files, which seal a request; and a controller's two, which open errands
+errands/                 controller what seals errands to the counter
 packages.json            controller, wrap the keys of access packages, and of nothing else; with
                          counter    ``tokens.public.json`` all that the counter has
 ======================== ========== ================================================================
@@ -46,6 +47,8 @@ from schemas.subject import References
 SECRET_BYTES = 32
 WRAPPING: Final = "wrapping.json"
 PACKAGES: Final = "packages.json"
+ERRANDS: Final = "errands"
+"""The folder, in the controller's, of what seals to the counter what it is to ask of external processors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,15 +126,8 @@ def generate_keys(folder: Path) -> None:
     door, controller, counter = folder / "door", folder / "controller", folder / "counter"
     for place in (door, controller, counter):
         place.mkdir(parents=True, mode=0o700)
-    kid, transit = f"transit-{secrets.token_hex(4)}", X25519PrivateKey.generate()
-    publisher, signer = f"door-{secrets.token_hex(4)}", Ed25519PrivateKey.generate()
-    write_json(door / "transit.public.json", {"kid": kid, "public": _b64(transit.public_key().public_bytes_raw())})
-    write_json(
-        controller / "transit.private.json", {"keys": [{"kid": kid, "private": _b64(transit.private_bytes_raw())}]}
-    )
-    write_json(door / "publisher.private.json", {"id": publisher, "private": _b64(signer.private_bytes_raw())})
-    public = {"id": publisher, "public": _b64(signer.public_key().public_bytes_raw())}
-    write_json(controller / "publishers.public.json", {"keys": [public]})
+    _new_transit(controller, door)
+    write_json(controller / "publishers.public.json", {"keys": [_new_publisher(door, "door")]})
     write_json(door / "api-keys.json", {"keys": []})
     write_text(door / "idempotency.key", _b64(secrets.token_bytes(SECRET_BYTES)))
     write_text(controller / "lookup.key", _b64(secrets.token_bytes(SECRET_BYTES)))
@@ -158,21 +154,35 @@ def add_package_key(folder: Path) -> None:
 
 
 def add_outside(folder: Path) -> Path:
-    """Make the keys of ``folder/outside``, and tell the controller who seals with them; where they stand.
+    """Make the keys of ``folder/outside`` and what the controller needs to exchange letters with it; where they stand.
 
     Raises FileExistsError where there are some.
     """
-    controller, outside = folder / "controller", folder / "outside"
+    door, controller, outside = folder / "door", folder / "controller", folder / "outside"
     outside.mkdir(mode=0o700)
-    publisher, signer = f"outside-{secrets.token_hex(4)}", Ed25519PrivateKey.generate()
-    write_json(outside / "transit.public.json", read_json(folder / "door" / "transit.public.json"))
-    write_json(outside / "publisher.private.json", {"id": publisher, "private": _b64(signer.private_bytes_raw())})
+    write_json(outside / "transit.public.json", read_json(door / "transit.public.json"))
     write_json(outside / "api-keys.json", {"keys": []})
     write_text(outside / "idempotency.key", _b64(secrets.token_bytes(SECRET_BYTES)))
     known = read_json(controller / "publishers.public.json")["keys"]
-    public = {"id": publisher, "public": _b64(signer.public_key().public_bytes_raw())}
-    write_json(controller / "publishers.public.json", {"keys": [*known, public]})
+    write_json(controller / "publishers.public.json", {"keys": [*known, _new_publisher(outside, "outside")]})
+    (controller / ERRANDS).mkdir(mode=0o700)
+    _new_transit(outside, controller / ERRANDS)
+    write_json(outside / "publishers.public.json", {"keys": [_new_publisher(controller / ERRANDS, "errands")]})
     return outside
+
+
+def _new_transit(opens: Path, seals: Path) -> None:
+    """A pair of keys by which one folder's holder seals, and the other's opens."""
+    kid, transit = f"transit-{secrets.token_hex(4)}", X25519PrivateKey.generate()
+    write_json(seals / "transit.public.json", {"kid": kid, "public": _b64(transit.public_key().public_bytes_raw())})
+    write_json(opens / "transit.private.json", {"keys": [{"kid": kid, "private": _b64(transit.private_bytes_raw())}]})
+
+
+def _new_publisher(folder: Path, name: str) -> dict[str, str]:
+    """What signs as a publisher of a new name; the entry by which it is known."""
+    publisher, signer = f"{name}-{secrets.token_hex(4)}", Ed25519PrivateKey.generate()
+    write_json(folder / "publisher.private.json", {"id": publisher, "private": _b64(signer.private_bytes_raw())})
+    return {"id": publisher, "public": _b64(signer.public_key().public_bytes_raw())}
 
 
 def _new_wrapping(name: str) -> dict[str, list[dict[str, str]]]:

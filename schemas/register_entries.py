@@ -263,6 +263,9 @@ class Subsidiary(Party):
     kind: SubsidiaryKind
 
 
+Domain = Annotated[str, Field(pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)+$", max_length=253)]
+
+
 class Contract(Entry):
     """The contract a processor works under. Source: R9; GDPR Art. 28(3)."""
 
@@ -272,10 +275,14 @@ class Contract(Entry):
 
 
 class Processor(Party):
-    """A subcontractor: processes on instruction, under a contract with both safeguards. Source: R9."""
+    """A subcontractor: processes on instruction, under a contract with both safeguards. Source: R9.
+
+    ``opendsr``: the domain under which it takes erasures by that protocol, where it does.
+    """
 
     service: Words
     contract: Contract
+    opendsr: Domain | None = None
 
 
 class Controller(Entry):

@@ -25,6 +25,7 @@ from workers.stores.bookkeeping import Sequence
 from workers.stores.cases import Cases, Withdrawn
 from workers.stores.consents import Withdrawals
 from workers.stores.disposals import Took
+from workers.stores.errands import Errands
 from workers.stores.heads import LedgerState, at_one_look
 from workers.stores.office_disposals import Reported
 from workers.stores.outside import Outside
@@ -134,11 +135,13 @@ async def look_around(services: Services, redis: Redis) -> Status:
         consents = ConsentState(*await services.consents.noted(services.clock()))
         unknown = await untold(services)
         outside = await Outside(services.databases).alarms()
+        errands = await Errands(services.databases).alarms()
         withdrawn = await Cases(services.databases).withdrawals(services.clock() - WITHDRAWALS_SHOWN)
         reports = tuple(await services.office_disposals.reported(list(services.trust.register.subsidiaries)))
     except StoreUnavailable as error:
         parked, sequences, ledger, chores, withdrawals, owing = {}, [], None, (), None, ()
         notices, retention, consents, unknown, reports, outside, withdrawn = None, None, None, None, (), {}, None
+        errands = {}
         alarms.append(f"MongoDB does not answer ({error})")
     waiting = any(state.messages or state.delayed for state in queues)
     alarms += _door_alarms(services, sequences, waiting=waiting)
@@ -155,6 +158,7 @@ async def look_around(services: Services, redis: Redis) -> Status:
         alarms.append(f"notices: {notices.overdue} contact(s) not told in time of their data: greffier notices")
     alarms += [f"policy: nobody was told of version {unknown}: greffier policy"] if unknown else []
     alarms += [f"outside: {count} request(s), {_OUTSIDE[why]}" for why, count in outside.items() if count]
+    alarms += [f"processor {code}: {count} request(s) refused or unanswered" for code, count in errands.items()]
     doors = tuple({**asdict(sequence), "missing": sequence.missing} for sequence in sequences)
     seen = (ledger, chores, withdrawals, owing, notices, retention, reports, consents, withdrawn)
     return Status(queues, parked, doors, tuple(alarms), *seen)

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Final
 
 import dramatiq
@@ -17,11 +18,13 @@ import structlog
 from dramatiq.errors import ConnectionClosed
 from joserfc.jwk import OKPKey
 
+from schemas.envelope import Sealer
 from schemas.errors import QueueUnavailable
 from schemas.jose import Keys, Peer
-from schemas.keyring import PACKAGES, read_wrapping_keys
+from schemas.keyring import ERRANDS, PACKAGES, read_sealer, read_wrapping_keys
 from schemas.ledger_keys import LedgerKeys, read_ledger_keys
 from schemas.party_keys import read_party, read_subsidiaries, read_token_key
+from schemas.register import Register
 from schemas.routes import RIGHTS
 from schemas.terms import SubsidiaryKind
 from workers.actors.work import TIME_LIMIT_S
@@ -76,6 +79,7 @@ class CaseTrust:
     mail: MailSettings
     packages: KeyWrapper
     eyes: Mapping[str, Sight]
+    keys: Path
 
     @classmethod
     def read(cls, settings: ControllerSettings) -> CaseTrust:
@@ -89,7 +93,13 @@ class CaseTrust:
             mail=read_mail_settings(),
             packages=LocalKeyWrapper(read_wrapping_keys(settings.keys, PACKAGES)),
             eyes=read_eyes(settings.eyes, peers),
+            keys=settings.keys,
         )
+
+    def errand_sealer(self, register: Register) -> Sealer | None:
+        """What seals errands, where the register has processors to ask. Raises ConfigurationError without it."""
+        asked = any(processor.opendsr for processor in register.processors.values())
+        return read_sealer(self.keys / ERRANDS) if asked else None
 
 
 @dataclass(slots=True)
@@ -169,6 +179,7 @@ class Clerk:
             counter_url=self.trust.mail.counter_url,
             letterhead=head,
             eyes={code: sight.open() for code, sight in self.trust.eyes.items()},
+            errand_sealer=self.trust.errand_sealer(services.trust.register),
         )
 
     async def close(self) -> None:

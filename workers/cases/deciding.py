@@ -21,6 +21,7 @@ from schemas.orders import CONTROLLER
 from schemas.terms import Right
 from workers.cases.dates import kept, reckoned
 from workers.cases.desk import Docket
+from workers.cases.errands import accept
 from workers.cases.held import all_keys
 from workers.cases.lifting import OF_AN_ANSWER, reopen_what_was_held
 from workers.cases.mailing import written
@@ -223,6 +224,8 @@ async def lift(docket: Docket, reference: str, by: str) -> Document:
 async def settle(docket: Docket, reference: str, store: str, decision: str, reason: str, by: str) -> Document:
     """Decide on a store whose answers contradict each other: ask ``again``, or ``accept`` what it said, and why.
 
+    Of an external processor, by its code, whatever is open may be accepted as done.
+
     Returns the task. ``reason``: stays as evidence, so without a word about the person. Raises :class:`CannotDecide`.
     """
     check_name(by)
@@ -233,7 +236,11 @@ async def settle(docket: Docket, reference: str, store: str, decision: str, reas
         case = await get_case(docket, reference)
         task = next((one for one in await docket.cases.tasks_of(reference) if one["store"] == store), None)
         if task is None:
-            raise CannotDecide("unknown_store")
+            accepted = await accept(docket, reference, store, reason, by) if decision == "accept" else None
+            if accepted is None:
+                raise CannotDecide("unknown_store")
+            await _look_soon(docket, case, reopened=None)
+            return accepted
         if task["state"] != TaskState.DOUBTFUL:
             if task.get("settled", {}).get("decision") == decision:
                 await _look_soon(docket, case, reopened=store if decision == "again" else None)

@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 
 from joserfc.jwk import OKPKey
 
+from schemas.envelope import Sealer
 from schemas.jose import Keys, Peer
 from workers.correspondence.compose import Letterhead
 from workers.services import Services
@@ -70,6 +71,7 @@ class Desk(Docket):
 
     ``wake_rounds``: has who waits for a round put into one soon.
     ``public_url``: how people reach the door; ``counter_url``: the counter, where it is reached otherwise.
+    ``errand_sealer``: seals to the counter what external processors are asked, where some are.
     ``eyes``: the offices' stores that the controller may read itself, by code. ``copying``: held by whoever has an
     access copy or a package in memory.
     """
@@ -86,6 +88,7 @@ class Desk(Docket):
     public_url: str
     counter_url: str | None = None
     eyes: Mapping[str, StoreAdapter] = field(default_factory=dict)
+    errand_sealer: Sealer | None = None
     copying: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(COPIES_AT_ONCE))
 
 

@@ -17,11 +17,12 @@ import structlog
 from schemas.errors import GreffierError
 from schemas.orders import CONTROLLER
 from schemas.terms import Right, SuppressionGround
-from workers.cases import answering, eyes, own_store, packaging, serving
+from workers.cases import answering, errands, eyes, own_store, packaging, serving
 from workers.cases.consent import took_ms, withdrawn_at
 from workers.cases.desk import CASE, Desk
 from workers.cases.pacing import objection_turn
 from workers.rules.cases import Answer, Case, ProofState, Step, Task, TaskState, next_step, wake_at
+from workers.stores.errands import Errands
 from workers.stores.keys import key_id
 from workers.stores.mongo import Document
 from workers.suppressing import suppress, withdraw_consent
@@ -40,7 +41,7 @@ async def advance(desk: Desk, reference: str) -> None:
         if case is None:
             return
         tasks = await desk.cases.tasks_of(reference) if case["answer"] != Answer.RECEIVED else []
-        facts = case_of(case, owed=_may_end(case) and await desk.cases.mails_waiting(reference))
+        facts = case_of(case, owed=_may_end(case) and await _owed(desk, case))
         step = next_step(facts, [task_of(task) for task in tasks], desk.services.clock())
         if step is Step.NOTHING:
             await _rest(desk, case, facts)
@@ -62,13 +63,20 @@ async def with_a_step(desk: Desk, references: Collection[str]) -> list[str]:
 
 
 def _may_end(case: Document) -> bool:
-    """Whether only a letter that has not left may still keep the case open."""
+    """Whether only a letter that has not left, or a processor outside, may still keep the case open."""
     told = case["answer"] == Answer.ANSWERED and case["proof"] == ProofState.VERIFIED
     return told or (case["answer"] in (Answer.REFUSED, Answer.WITHDRAWN) and not case.get("ended"))
 
 
+async def _owed(desk: Desk, case: Document) -> bool:
+    """Whether a letter has not left yet, or a processor has not said that it is done."""
+    if await desk.cases.mails_waiting(case["_id"]):
+        return True
+    return "errands" in case and await Errands(desk.services.databases).waiting(case["_id"])
+
+
 def case_of(case: Document, *, owed: bool = False) -> Case:
-    """The facts the next step depends on. ``owed``: whether a mail to the person has not left yet."""
+    """The facts the next step depends on. ``owed``: whether a mail has not left yet, or a processor is not done."""
     return Case(
         right=Right(case["right"]),
         answer=Answer(case["answer"]),
@@ -133,8 +141,10 @@ async def _serve(desk: Desk, case: Document, _: list[Document]) -> None:
     waiting = [store for store, task in tasks.items() if "send_at" in task]
     for store in waiting:
         await desk.wake_store(store)
-    await own_store.serve(desk, case, tasks[CONTROLLER], await _person(desk, case))
-    await desk.cases.step(case, {"proof": ProofState.SERVED.value})
+    person = await _person(desk, case)
+    asked = {"errands": True} if await errands.open_errands(desk, case, person) else {}
+    await own_store.serve(desk, case, tasks[CONTROLLER], person)
+    await desk.cases.step(case, {"proof": ProofState.SERVED.value, **asked})
 
 
 async def _note_receipts(desk: Desk, case: Document, tasks: list[Document]) -> None:

@@ -15,12 +15,14 @@ from schemas.errors import InvalidBody, Problem
 from schemas.fields import wire_moment
 from schemas.orders import CONTROLLER
 from schemas.register import Register
+from workers.cases import errands
 from workers.cases.dates import dates_of, reckoned
 from workers.cases.deciding import get_case
 from workers.cases.desk import Docket
 from workers.rules.cases import TaskState
 from workers.rules.deadlines import WARNING_DAYS, Deadline, standing, standing_of, store_deadline
 from workers.stores.cases import OPEN_ANSWERS
+from workers.stores.errands import Errands
 from workers.stores.mongo import Document
 
 PAGE: Final = 50
@@ -92,6 +94,7 @@ async def whole(docket: Docket, reference: str) -> dict[str, Any]:
     tasks = await docket.cases.tasks_of(reference)
     receipts = await docket.cases.receipts_of(reference)
     mails = await docket.cases.mails_of(reference)
+    asked = await Errands(docket.services.databases).of_case(reference)
     register = docket.services.trust.register
     return {
         **summary(case, now),
@@ -101,6 +104,7 @@ async def whole(docket: Docket, reference: str) -> dict[str, Any]:
         "stores": [_store(task, case, register, now) for task in tasks],
         "receipts": [{"sha256": one["_id"], "store": one["store"], "at": wire_moment(one["at"])} for one in receipts],
         "mails": [_mail(one) for one in mails],
+        "processors": [errands.shown(one) for one in asked],
     }
 
 

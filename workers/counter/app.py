@@ -46,7 +46,6 @@ from workers.stores.keys import LocalKeyWrapper
 from workers.stores.leases import Leases
 from workers.stores.ledger import Ledger
 from workers.stores.mongo import Databases, Document, connect
-from workers.stores.outside import Outside
 from workers.stores.packages import Packages
 from workers.stores.preferences import Preferences
 from workers.web import JSON, MAX_BODY, Listening, Refused, add_health, answer, as_problems
@@ -167,7 +166,7 @@ async def open_counter(settings: CounterSettings, clock: Callable[[], datetime] 
     offices = _open_offices(settings, register, databases, clock)
     cases, notes = Cases(databases), Notes(Ledger(databases), clock)
     handing = Handing(cases, Packages(databases, wrapper), notes, clock)
-    opening = trust.open(Outside(databases), cases, notes, handing, clock) if trust else nullcontext(())
+    opening = trust.open(databases, notes, handing, clock) if trust else nullcontext(())
     choosing = open_preferences(register, Preferences(databases), settings.door_url, token_keys, clock)
     try:
         async with opening as outside, choosing as preferences:

@@ -5,7 +5,7 @@ controller asks its processor). Behind the border there are cases, one set of cl
 one proof. See docs/decisions/ for why it stands here.
 
 ``peers`` whom we know, as data · ``window`` what both protocols do with a request · ``drp`` and ``opendsr`` the routes
-· ``courier`` tells of changes. What a protocol says and means is in :mod:`workers.rules.drp` and
-:mod:`workers.rules.opendsr`; a request becomes a case in :mod:`workers.cases.outside`.
+· ``courier`` tells of changes · ``processors`` asks others for us. What a protocol says and means is in
+:mod:`workers.rules.drp` and :mod:`workers.rules.opendsr`; a request becomes a case in :mod:`workers.cases.outside`.
 Source: rights-protocols; design § 1, § 6 "Counter".
 """

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from ipaddress import ip_address
@@ -54,6 +54,18 @@ class Teller(Protocol):
         """What goes with it."""
 
 
+async def for_ever(what: str, work: Callable[[], Awaitable[int]]) -> None:
+    """A pass every two seconds until cancelled; what is away is tried again."""
+    while True:
+        try:
+            await work()
+        except Temporary as error:
+            log.info("waits", what=what, reason=type(error).__name__)
+        except Exception as error:
+            log.error("pass failed", what=what, exc_info=error)
+        await asyncio.sleep(EVERY_S)
+
+
 @dataclass(frozen=True, slots=True)
 class Courier:
     """One per counter. ``tellers``: by protocol."""
@@ -61,17 +73,6 @@ class Courier:
     window: Window
     tellers: Mapping[str, Teller]
     http: aiohttp.ClientSession
-
-    async def run_for_ever(self) -> None:
-        """A pass every two seconds until cancelled; what is away is tried again."""
-        while True:
-            try:
-                await self.tell()
-            except Temporary as error:
-                log.info("courier waits", reason=type(error).__name__)
-            except Exception as error:
-                log.error("courier's pass failed", exc_info=error)
-            await asyncio.sleep(EVERY_S)
 
     async def tell(self) -> int:
         """One pass; how many requests were looked at. Raises :class:`Temporary`."""

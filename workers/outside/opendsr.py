@@ -37,7 +37,7 @@ from workers.outside.seal import ProcessorKey
 from workers.outside.window import Asked, Window
 from workers.outside.words import in_its_words
 from workers.rules import opendsr
-from workers.rules.opendsr import HEADERS, V1, V2, Unserved
+from workers.rules.opendsr import AWAY, HEADERS, TOO_LARGE, V1, V2, Unserved
 from workers.rules.outside import Stage, Standing
 from workers.rules.signatures import sign
 from workers.rules.urls import is_https
@@ -49,8 +49,6 @@ log = structlog.get_logger("greffier.outside")
 PROTOCOL: Final = "opendsr"
 _PLACES: Final = (("/v2", "requests"), ("/v1", "opengdpr_requests"), ("", "opengdpr_requests"))
 """Where each version is served, and what it calls its requests."""
-_AWAY: Final = Unserved(503, "unavailable", "Try again later.")
-_TOO_LARGE: Final = Unserved(413, "too_large", "The body is too large.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +75,7 @@ class OpendsrRoutes:
                 ("DELETE", f"/{name}/{{id}}", self.cancel),
                 ("GET", f"/{name}/{{id}}/results", self.results),
             ):
-                router.add_route(method, f"{place}{path}", in_its_words(handler, _AWAY, _TOO_LARGE))
+                router.add_route(method, f"{place}{path}", in_its_words(handler, AWAY, TOO_LARGE))
 
     async def discover(self, request: web.Request) -> web.StreamResponse:
         """What is supported."""

@@ -7,6 +7,7 @@ outside.yaml             who may ask, what they are called, where they may be ca
 transit.public.json      seals a request to the controller; opens nothing
 publisher.private.json   signs what is sealed as this counter's
 api-keys.json            tells a controller's key: only digests stand here
+anchors.pem              the authorities whose word about processors we take
 opendsr.key.pem, .cert   sign our answers: :mod:`workers.outside.seal`
 idempotency.key          tells whether two requests under one id say the same, without keeping either
 ======================== ==================================================================================
@@ -24,7 +25,16 @@ from typing import Annotated, Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+)
 
 from schemas.errors import ConfigurationError, Fault
 from schemas.register_reading import dotted, read_mapping
@@ -117,11 +127,33 @@ class Controller(_Entry):
     callback_hosts: tuple[Named, ...] = ()
 
 
+class Processor(_Entry):
+    """An external processor that we ask. ``domain``: which its certificate names; ``url``: where its version 2 is.
+
+    ``token``: what it knows us by, where it wants one. ``revoked``: serial numbers of certificates not to be believed.
+    """
+
+    domain: Named
+    url: Https
+    token: SecretStr | None = None
+    revoked: tuple[int, ...] = ()
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """Where its certificate may be fetched."""
+        return frozenset({self.domain, str(urlsplit(self.url).hostname)})
+
+
 class OpendsrPeers(_Entry):
     """Those who speak OpenDSR. ``domain``: ours, dedicated to it, which our certificate names."""
 
     domain: Named
-    controllers: tuple[Controller, ...] = Field(min_length=1)
+    controllers: tuple[Controller, ...] = ()
+    processors: tuple[Processor, ...] = ()
+
+    def processor(self, domain: str) -> Processor:
+        """Raises KeyError."""
+        return {one.domain: one for one in self.processors}[domain]
 
     @property
     def by_id(self) -> Mapping[str, Controller]:

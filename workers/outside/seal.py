@@ -21,6 +21,7 @@ from workers.rules.signatures import LEAST_BITS
 
 KEY_FILE: Final = "opendsr.key.pem"
 CERTIFICATE_FILE: Final = "opendsr.cert.pem"
+ANCHORS_FILE: Final = "anchors.pem"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,11 @@ def read_certificates(pem: bytes, name: str) -> list[x509.Certificate]:
     """One or more certificates. Raises :class:`ConfigurationError`."""
     with naming(name):
         return x509.load_pem_x509_certificates(pem)
+
+
+def read_anchors(folder: Path) -> tuple[x509.Certificate, ...]:
+    """The authorities whose word about processors we take. Raises :class:`ConfigurationError`."""
+    return tuple(read_certificates(_read(folder / ANCHORS_FILE), ANCHORS_FILE))
 
 
 def _names(certificate: x509.Certificate) -> list[str]:

@@ -109,7 +109,8 @@ class Case:
     """What the next step depends on. Moments are aware; ``answer_by``: the last instant of the due date.
 
     ``opened_at``: when it was entered here, from which on its link may be used; a letter was received earlier.
-    ``ended``: nobody needs its identifiers any more, and they are gone. ``mail_owed``: a letter has not left yet.
+    ``ended``: nobody needs its identifiers any more, and they are gone. ``mail_owed``: a letter has not left yet, or
+    an external processor has not said that it is done.
     ``serve_from``: an objection that follows another one is not served before. ``promised``: the stores of which the
     person was told that word will follow. ``unacknowledged``: staff entered it, and the person has no word of that yet.
     """

@@ -70,6 +70,10 @@ class Unserved(Fault):
         super().__init__(status, message, {"error": {"code": status, "message": message, "errors": [one]}})
 
 
+AWAY: Final = Unserved(503, "unavailable", "Try again later.")
+TOO_LARGE: Final = Unserved(413, "too_large", "The body is too large.")
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """What a controller asks. ``same``: equal for two bodies that say the same."""

@@ -213,6 +213,7 @@ INDEXES: Final[dict[str, dict[str, list[IndexModel]]]] = {
             _index("alarm", sparse=True),
             _index("drop_at", expireAfterSeconds=0),
         ],
+        "errands": [_index("case"), _index("run_at", sparse=True), _index("alarm", sparse=True)],
         "outside_tokens": [_index("sha256", unique=True)],
         "outside_seen": [_index("until", expireAfterSeconds=0)],
         "ticks": [_index("chore", "planned")],

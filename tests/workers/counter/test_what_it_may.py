@@ -110,7 +110,7 @@ async def test_its_user_hands_out_packages_and_reads_nobody(
     await lends_an_order(settings, guarded)
     await serves_an_agent(settings.model_copy(update={"outside": outside_keys}), bench)
     may = {"cases", "packages.files", "packages.chunks", "ledger_pending", "package_keys", "leases"}
-    may |= {"outside", "outside_tokens", "outside_seen", "preferences"}
+    may |= {"outside", "outside_tokens", "outside_seen", "errands", "preferences"}
     with MongoClient[dict[str, Any]](url) as user:
         for database in DATABASES:
             for collection in {

@@ -50,6 +50,8 @@ opendsr:
   controllers:
     - {{id: shop, key: shop, callback_hosts: [shop.example.org]}}
     - {{id: club, key: club}}
+  processors:
+    - {{domain: opendsr.mailing.example.org, url: "https://opendsr.mailing.example.org/v2", token: known-by}}
 """
 
 
@@ -64,6 +66,8 @@ def outside_keys(keys: Path, authority: Authority) -> Path:
         processor = authority.issue("opendsr.example.com")
         (folder / "opendsr.key.pem").write_bytes(processor.key_pem)
         (folder / "opendsr.cert.pem").write_bytes(processor.pem)
+    (folder / "anchors.pem").unlink(missing_ok=True)
+    (folder / "anchors.pem").write_bytes(authority.own.pem)
     (folder / "outside.yaml").write_text(DIRECTORY)
     return folder
 

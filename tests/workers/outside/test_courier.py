@@ -120,7 +120,7 @@ async def post(
     trusting = ssl.create_default_context(cadata=authority.own.pem.decode())
     connector = aiohttp.TCPConnector(resolver=Here(), ssl=trusting)
     async with aiohttp.ClientSession(connector=connector) as http:
-        routes = trust.routes(window, Handing(desk.cases, desk.packages, desk.evidence, bench.clock))
+        routes = trust.spoken(window, Handing(desk.cases, desk.packages, desk.evidence, bench.clock))
         found = Post(Courier(window, {one.protocol: one for one in routes}, http), court, bench)
         application = web.Application()
         application.router.add_post("/update_status", found.take)
