@@ -22,17 +22,15 @@ from workers.services import Services
 async def no_of(services: Services, emails: Iterable[str]) -> Mapping[str, Noes]:
     """Address → what each "no" is to → the latest of it, less what was accepted since by the mailed link.
 
-    Of those only who ever said one.
-
-    Addresses in their normal form. Raises :class:`schemas.errors.StoreUnavailable`.
+    Of those only who ever said one. Addresses in their normal form: two that differ in letter case are of one person.
+    Raises :class:`schemas.errors.StoreUnavailable`.
     """
     said = await services.suppressions.of_all(emails)
-    of_email = services.trust.references.of_email
-    refs = {of_email(ReferenceUse.LOOKUP, email): email for email in said}
-    accepted: defaultdict[str, dict[Purpose | LawfulBasis, datetime]] = defaultdict(dict)
+    refs = {email: services.trust.references.of_email(ReferenceUse.LOOKUP, email) for email in said}
+    accepted: defaultdict[bytes, dict[Purpose | LawfulBasis, datetime]] = defaultdict(dict)
     # After the list: a "yes" that is missed leaves the "no", which the next look sees lifted.
-    for one in await services.submissions.agreements.about(refs):
+    for one in await services.submissions.agreements.about(refs.values()):
         if one["given"] and one["source"] == PREFERENCES_SOURCE:
-            mine, purpose = accepted[refs[bytes(one["refs"][0])]], Purpose(one["purpose"])
+            mine, purpose = accepted[bytes(one["refs"][0])], Purpose(one["purpose"])
             mine[purpose] = max(one["happened"], mine.get(purpose, one["happened"]))
-    return {email: standing(no, accepted[email]) for email, no in said.items()}
+    return {email: standing(no, accepted[refs[email]]) for email, no in said.items()}

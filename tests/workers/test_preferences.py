@@ -193,6 +193,15 @@ async def test_the_subsidiaries_hear_of_what_one_of_them_does(bench: Bench) -> N
 
 async def test_an_acceptance_without_a_refusal_lifts_nothing(bench: Bench) -> None:
     whom = await client(bench)
-    assert await no_of(bench.services, [whom.email]) == {whom.email: {}}
+    assert await no_of(bench.services, [whom.email]) == {}
     await choose(bench, whom, {INFORMATION: True}, NOON)
-    assert await no_of(bench.services, [whom.email]) == {whom.email: {}}
+    assert await no_of(bench.services, [whom.email]) == {}
+
+
+async def test_an_address_in_another_letter_case_is_the_same_persons(bench: Bench) -> None:
+    whom = await client(bench)
+    await choose(bench, whom, {INVITATIONS: False}, at(1))
+    await choose(bench, whom, {INVITATIONS: True}, at(2))
+    local, _, domain = whom.email.partition("@")
+    spelt = [whom.email, f"{local.upper()}@{domain}"]
+    assert await no_of(bench.services, spelt) == {one: {} for one in spelt}, "undone, however it is spelt"
