@@ -99,8 +99,13 @@ def read_subsidiaries(controller: Path) -> dict[str, Peer]:
 
 def read_controller(subsidiary: Path) -> Peer:
     """The controller as a subsidiary knows it. Raises :class:`schemas.errors.ConfigurationError`."""
-    with naming(_CONTROLLER):
-        return _peer(read_json(subsidiary / _CONTROLLER))
+    return read_peer(subsidiary / _CONTROLLER)
+
+
+def read_peer(path: Path) -> Peer:
+    """One party as others know it. Raises :class:`schemas.errors.ConfigurationError`."""
+    with naming(path.name):
+        return _peer(read_json(path))
 
 
 def read_journal_key(subsidiary: Path) -> bytes:

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from workers.conform_commands import conform
 from workers.drift_commands import drift
 from workers.drill_commands import restore_drill
 from workers.evidence_commands import evidence_app
@@ -30,6 +31,7 @@ def register_commands(app: typer.Typer) -> None:
     app.command()(desk)
     app.command()(counter)
     app.command()(subsidiary)
+    app.command()(conform)
     app.command()(bench)
     app.command()(status)
     app.command()(doctor)

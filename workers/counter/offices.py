@@ -145,7 +145,7 @@ class Offices:
         code = self._callers.code_of(request)
         line = self._lines[code]
         with line.quota.one("tasks"):
-            order = await self._order(code, line, _wait_of(request))
+            order = await self._order(code, line, wait_of(request))
         return web.Response(status=204) if order is None else answer(order)
 
     async def _order(self, code: str, line: Line, wait_s: int) -> dict[str, str] | None:
@@ -167,7 +167,7 @@ class Offices:
         code = self._callers.code_of(request)
         line = self._lines[code]
         with line.quota.one("receipts"):
-            token = _receipt_of(await _read(request, MAX_RECEIPT + 64))
+            token = await read_receipt(request)
             if await asyncio.to_thread(line.receipts.waiting) >= MAX_WAITING:
                 raise _too_many("receipts wait for the controller")
             await asyncio.to_thread(line.receipts.post, token)
@@ -183,15 +183,20 @@ class Offices:
         await asyncio.gather(*(asyncio.to_thread(line.close) for line in self._lines.values()))
 
 
-def _wait_of(request: web.Request) -> int:
+def wait_of(request: web.Request) -> int:
+    """For how many seconds who calls would wait. Raises :class:`Refused`."""
     said = request.query.get("wait", "0")
     if not re.fullmatch(r"[0-9]{1,4}", said, re.ASCII):
         raise Refused(400, "bad_wait", "wait is a whole number of seconds.")
     return min(int(said), LONGEST_WAIT_S)
 
 
-async def _read(request: web.Request, most: int) -> bytes:
-    """The body; no more of it is taken in than may be."""
+async def read_receipt(request: web.Request) -> str:
+    """The sealed message that a call brings; no more of it is taken in than may be.
+
+    Raises :class:`Refused` and :class:`InvalidMessage`.
+    """
+    most = MAX_RECEIPT + 64
     if (request.content_length or 0) > most:
         raise _too_large()
     body = bytearray()
@@ -199,7 +204,7 @@ async def _read(request: web.Request, most: int) -> bytes:
         body += piece
         if len(body) > most:
             raise _too_large()
-    return bytes(body)
+    return _receipt_of(bytes(body))
 
 
 def _receipt_of(body: bytes) -> str:

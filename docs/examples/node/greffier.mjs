@@ -191,6 +191,10 @@ export class Journal {
 
 // ---------------------------------------------------------------------- serving
 
+const isOurs = (entry, code) => typeof entry?.task === 'string' && /^[A-Za-z0-9-]{1,64}\/[a-z]{2,16}$/.test(entry.task)
+  && entry.task.endsWith(`/${code}`) && Number.isInteger(entry.attempt) && entry.attempt >= 1
+  && ['serve', 'look', 'dispose'].includes(entry.ask);
+
 const RIGHTS = ['access', 'erasure', 'objection'];
 const folded = (emails) => [...new Set(emails.map((email) => email.toLowerCase()))];
 
@@ -204,7 +208,7 @@ export class Office {
     const { jti, entries } = openOrder(token, this.trust, this.clock());
     const latest = new Map();
     for (const entry of entries) {
-      if (typeof entry?.task !== 'string' || !entry.task.endsWith(`/${this.trust.code}`)) continue; // not ours
+      if (!isOurs(entry, this.trust.code)) continue; // nobody's, or another's: not even a refusal can be told
       const key = `${entry.task} ${entry.ask}`;
       if (!latest.has(key) || latest.get(key).attempt < entry.attempt) latest.set(key, entry);
     }
@@ -215,7 +219,7 @@ export class Office {
   answer(entry) {
     const refused = (reason) => ({ entry: { ...this.#head(entry), outcome: 'refused', collections: [], reason } });
     if (entry.ask === 'dispose') return refused('not-supported');
-    if (!['serve', 'look'].includes(entry.ask) || !RIGHTS.includes(entry.right)) return refused('not-understood');
+    if (!RIGHTS.includes(entry.right)) return refused('not-understood');
     if (!Array.isArray(entry.person?.emails)) return refused('not-understood');
     try {
       const person = { emails: folded(entry.person.emails), receivedAt: entry.received_at };

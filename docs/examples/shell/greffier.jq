@@ -2,13 +2,16 @@
 
 def rights: ["access", "erasure", "objection"];
 
-# The entries of an order that are ours; of one task and ask the latest attempt counts.
+# The entries of an order that are ours; of one task and ask the latest attempt counts. To others, and to what has no
+# such head, not even a refusal can be told.
 def ours($code):
-  [.entries[] | select(type == "object" and (.task | type) == "string" and (.task | endswith("/" + $code)))]
+  [.entries[] | select(type == "object" and (.task | type) == "string" and (.task | test("^[A-Za-z0-9-]{1,64}/[a-z]{2,16}$"))
+    and (.task | endswith("/" + $code)) and (.attempt | type) == "number" and .attempt >= 1
+    and ([.ask] | inside(["serve", "look", "dispose"])))]
   | group_by([.task, .ask]) | map(max_by(.attempt));
 
 def understood:
-  (.ask == "serve" or .ask == "look") and ([.right] | inside(rights)) and (.person.emails | type) == "array";
+  ([.right] | inside(rights)) and (.person.emails | type) == "array";
 
 # Whom to look for, as office.jq wants it.
 def person: {emails: [.person.emails[] | ascii_downcase], received_at};

@@ -101,6 +101,7 @@ async def carried(  # noqa: PLR0917 - each is a fixture
     told |= {"JOURNAL": str(tmp_path / "beside" / "journal.jsonl")}
     for name, value in told.items():
         monkeypatch.setenv(f"GREFFIER_{name}", value)
+    monkeypatch.setattr("workers.by_hand.configure_logs", lambda _: None)  # that of this process stays as it is
     app = typer.Typer()
     register_commands(app)
     folders = {"orders": subsidiary_keys / "controller", "subsidiary": subsidiary_keys / "subsidiaries" / "gb"}
