@@ -195,13 +195,16 @@ def posted_again(facts: dict[str, Any], event_id: str) -> bool:
         return False
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_told_to_stop_it_leaves_nothing(tmp_path: Path, how: signal.Signals) -> None:
-    system = Running(tmp_path / "data")
-    system.wait_ready()
+def assert_it_left_nothing(system: Running, how: signal.Signals) -> None:
     assert system.end(how) == 0
     assert system.left_behind() == []
     assert not system.ready_file.exists()
+
+
+def test_interrupted_it_leaves_nothing(tmp_path: Path) -> None:
+    system = Running(tmp_path / "data")
+    system.wait_ready()
+    assert_it_left_nothing(system, signal.SIGINT)
 
 
 def test_told_to_stop_while_it_starts_it_leaves_nothing(tmp_path: Path) -> None:
@@ -214,15 +217,8 @@ def test_told_to_stop_while_it_starts_it_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent died")
-def test_killed_it_leaves_no_process(tmp_path: Path) -> None:
-    system = Running(tmp_path / "data")
-    system.wait_ready()
-    system.end(signal.SIGKILL)
-    until_blocking(lambda: system.left_behind() == [])
-
-
-def test_the_same_folder_again_has_the_same_keys_and_data(tmp_path: Path) -> None:
-    """And whatever the first one left by being killed is no hindrance."""
+def test_killed_it_leaves_no_process_and_the_same_folder_goes_on(tmp_path: Path) -> None:
+    """With the same keys and data; whatever else the first one left is no hindrance."""
     first = Running(tmp_path / "data")
     facts = first.wait_ready()
     assert post(facts["door"], facts["crm_api_key"], contact("kept")) == 202
@@ -236,7 +232,7 @@ def test_the_same_folder_again_has_the_same_keys_and_data(tmp_path: Path) -> Non
         assert set(later["pids"]) == SERVED | {"controller-2"}
         assert persisted(later["mongo"]) == 1
     finally:
-        again.end()
+        assert_it_left_nothing(again, signal.SIGTERM)
 
 
 def test_a_folder_in_use_is_refused(running: Running) -> None:
