@@ -135,7 +135,7 @@ class Group:
         for code in CODES:
             add_subsidiary(data / "keys" / "controller", self.folder / code / "keys", code)
         raw, _ = read_mapping(SHIPPED)
-        raw["subsidiaries"] = {code: entry for code, entry in raw["subsidiaries"].items() if code in CODES}
+        raw["subsidiaries"] = {code: {**raw["subsidiaries"][code], "kind": "worker"} for code in CODES}
         register = data / "register.yaml"
         register.write_text(yaml.safe_dump(raw, allow_unicode=True, sort_keys=False), "utf-8")
         return register
