@@ -109,7 +109,7 @@ async def whole(docket: Docket, reference: str) -> dict[str, Any]:
 
 
 _MOMENTS: Final[tuple[str, ...]] = ("received_at", "opened_at", "answered_at", "refused_at", "closed_at")
-_CODES: Final[tuple[str, ...]] = ("ground", "reason", "extension", "refusal", "confirmed")
+_CODES: Final[tuple[str, ...]] = ("ground", "reason", "extension", "refusal", "confirmed", "peer")
 
 
 def _told(case: Document) -> dict[str, Any]:

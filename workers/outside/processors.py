@@ -15,7 +15,7 @@ import json
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import aiohttp
@@ -54,6 +54,8 @@ CALLBACKS: Final = "/opendsr/callbacks"
 """Where processors call us back."""
 ASK_AGAIN: Final = timedelta(hours=1)
 """How often a processor that has taken a request is asked how it stands, should it not call back."""
+DISCOVER_EVERY: Final = timedelta(minutes=1)
+_NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _EVERY_DAY: Final = timedelta(days=1)
 _LEASE: Final = timedelta(minutes=2)
 _MAX_ANSWER: Final = 256 * 1024
@@ -69,7 +71,10 @@ class Failed(GreffierError):
 
 @dataclass(frozen=True, slots=True)
 class Processors:
-    """One per counter. ``anchors``: authorities that are named; ``certificates``: fetched, by domain."""
+    """One per counter. ``anchors``: authorities that are named; ``certificates``: fetched, by domain.
+
+    ``discovered``: when each was fetched last, so that nobody makes us fetch by calling back with what does not hold.
+    """
 
     peers: OpendsrPeers
     anchors: tuple[x509.Certificate, ...]
@@ -80,6 +85,7 @@ class Processors:
     clock: Callable[[], datetime]
     http: aiohttp.ClientSession
     certificates: dict[str, list[x509.Certificate]] = field(default_factory=dict)
+    discovered: dict[str, datetime] = field(default_factory=dict)
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         router.add_post(CALLBACKS, in_its_words(self.take, AWAY, TOO_LARGE))
@@ -229,6 +235,10 @@ class Processors:
         raise Failed("no_certificate")
 
     async def _discovered(self, processor: Processor) -> list[x509.Certificate]:
+        now = self.clock()
+        if now - self.discovered.get(processor.domain, _NEVER) < DISCOVER_EVERY:
+            raise Failed("no_certificate")
+        self.discovered[processor.domain] = now
         status, raw, _ = await self._call(processor, "GET", "discovery")
         try:
             url = json.loads(raw)["processor_certificate"] if webhooks.taken(status) else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 
 from cryptography import x509
@@ -13,6 +14,12 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 DAY = timedelta(days=1)
+
+
+@cache
+def _key(_: str) -> rsa.RSAPrivateKey:
+    """Made once for each authority, and once for all whom they issue for: to make one takes longer than most tests."""
+    return rsa.generate_private_key(65537, 2048)
 
 
 def _name(text: str) -> x509.Name:
@@ -66,7 +73,7 @@ class Authority:
 
     @classmethod
     def new(cls, name: str = "Test Authority") -> Authority:
-        key, now = rsa.generate_private_key(65537, 2048), datetime.now(UTC)
+        key, now = _key(name), datetime.now(UTC)
         built = (
             x509.CertificateBuilder()
             .subject_name(_name(name))
@@ -82,7 +89,7 @@ class Authority:
         return cls(Issued(key, built.sign(key, hashes.SHA256())))
 
     def issue(self, domain: str, *others: str, begins: timedelta = -DAY, ends: timedelta = 90 * DAY) -> Issued:
-        key, now = rsa.generate_private_key(65537, 2048), datetime.now(UTC)
+        key, now = _key("whoever it issues for"), datetime.now(UTC)
         names = x509.SubjectAlternativeName([x509.DNSName(one) for one in (domain, *others)])
         authority = self.own.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
         built = (

@@ -22,7 +22,7 @@ from tests.workers.cases.conftest import court, subsidiary_keys
 from tests.workers.cases.court import Court
 from tests.workers.outside.certificates import Authority
 from workers.cases.engine import advance
-from workers.cases.outside import take_in
+from workers.cases.reconciler import reconcile
 from workers.counter.app import open_counter
 from workers.counter.settings import CounterSettings
 
@@ -148,7 +148,7 @@ class InCourt(Caller):
 
     async def opened(self, request_id: str) -> str:
         """The case that the controller made of a request."""
-        await take_in(self.court.desk)
+        await reconcile(self.court.desk)
         [kept] = [one for one in self.bench.collection("outside", "evidence") if one["_id"] == request_id]
         await advance(self.court.desk, kept["case"])
         return str(kept["case"])

@@ -247,6 +247,21 @@ async def test_two_couriers_tell_it_once(post: Post) -> None:
     assert post.told == ["in_progress"]
 
 
+async def test_the_variant_that_only_looks_tells_it_twice(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the lease that goes with finding, the test above would see it."""
+    request_id = await post.asked()
+    await post.court.confirm(await post.reference(request_id))
+    post.bench.clock.at = post.bench.clock() + timedelta(minutes=1)
+    found = await post.kept(request_id)
+
+    async def only_look(*_: Any) -> list[dict[str, Any]]:
+        return [found]
+
+    monkeypatch.setattr(Outside, "due", only_look)
+    await asyncio.gather(*(post.courier.tell() for _ in range(2)))
+    assert post.told == ["in_progress"] * 2
+
+
 async def test_a_server_without_the_right_certificate_is_not_told(post: Post) -> None:
     strict = aiohttp.TCPConnector(resolver=Here())  # knows the public authorities only
     async with aiohttp.ClientSession(connector=strict) as http:

@@ -6,10 +6,12 @@ import asyncio
 import json
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from schemas.envelope import Event
+from schemas.errors import StoreUnavailable
 from schemas.fields import wire_moment
 from schemas.keyring import read_sealer
 from schemas.routes import RIGHTS_REQUESTED, RIGHTS_SOURCE
@@ -17,7 +19,9 @@ from schemas.terms import Case
 from tests.factories import form, someone
 from tests.workers.cases.court import erased, letters, mails_leave
 from tests.workers.outside.conftest import OTHER_KEY, InCourt, signed
+from workers.cases.opening import open_case
 from workers.cases.outside import take_in
+from workers.stores.outside import Outside
 
 REQUESTS = "/v1/data-rights-request"
 
@@ -249,3 +253,37 @@ async def test_a_letter_that_says_more_than_the_counter_may_opens_no_case(
     assert (kept["refused"], "letter" in kept) == ("says_too_much", False)
     assert not caller.bench.collection("cases", "evidence")
     assert (await caller.call("GET", f"{REQUESTS}/{asked['request_id']}"))[1]["reason"] == "other"
+
+
+async def test_a_worker_that_dies_after_opening_the_case_opens_no_second_one(
+    caller: InCourt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = await caller.ask()
+
+    async def dies(*_: object) -> bool:
+        raise StoreUnavailable("killed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Outside, "change", dies)
+        with pytest.raises(StoreUnavailable):
+            await take_in(caller.court.desk)
+    caller.bench.clock.at = caller.bench.clock() + timedelta(minutes=1)  # the lease is over
+    reference = await caller.opened(asked["request_id"])
+    assert [one["_id"] for one in caller.bench.collection("cases", "evidence")] == [reference]
+
+
+async def test_a_request_that_is_taken_back_while_its_case_is_opened_leaves_none_to_run(
+    caller: InCourt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = await caller.ask()
+
+    async def overtaken(*given: Any, **more: Any) -> str:
+        reference = await open_case(*given, **more)
+        path = f"{REQUESTS}/{asked['request_id']}"
+        assert (await caller.call("DELETE", path, signed({})))[1]["status"] == "revoked"
+        return reference
+
+    monkeypatch.setattr("workers.cases.outside.open_case", overtaken)
+    await take_in(caller.court.desk)
+    [case] = caller.bench.collection("cases", "evidence")
+    assert (case["answer"], case["reason"]) == ("withdrawn", "taken_back")

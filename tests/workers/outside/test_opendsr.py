@@ -131,6 +131,23 @@ async def test_an_erasure_from_the_request_to_its_completion(shop: Controller) -
     assert "results_url" not in done
 
 
+async def test_known_and_unknown_are_told_the_same(shop: Controller) -> None:
+    known, unknown = someone(), someone()
+    await shop.caller.bench.send(form(Case.CONTACT, known))
+    told = []
+    for whom in (known, unknown):
+        said = asked(whom.email)
+        first = (await shop.call("POST", "/v2/requests", said))[1]
+        reference = await shop.opened(said["subject_request_id"])
+        states = [first, await shop.status(said["subject_request_id"])]
+        await shop.caller.court.confirm(reference)
+        await shop.caller.court.run(reference)
+        states.append(await shop.status(said["subject_request_id"]))
+        own = ("subject_request_id", "received_time", "encoded_request")
+        told.append([{name: one[name] for name in one if name not in own} for one in states])
+    assert told[0] == told[1]
+
+
 @pytest.mark.parametrize("word", ["access", "portability"])
 async def test_results_are_handed_over_once_to_who_asked(shop: Controller, word: str) -> None:
     whom = someone()

@@ -31,6 +31,7 @@ from workers.cases.engine import advance
 from workers.cases.showing import whole
 from workers.outside.processors import CALLBACKS, Processors
 from workers.outside.trust import OutsideTrust
+from workers.rules.opendsr_asked import read_callback
 from workers.rules.signatures import sign
 from workers.services import utc_now
 from workers.status import look_around
@@ -295,9 +296,15 @@ async def test_a_call_back_is_believed_in_the_written_order(asking: Asking, auth
         authority.issue(DOMAIN, begins=10 * DAY),
     ):
         mailing.shown, mailing.issued = shown.pem, shown
+        asking.bench.clock.at = asking.bench.clock() + MINUTE
         assert await asking.call_back(b"{") == 401  # 2. its certificate
     mailing.shown = b"nothing"
-    assert await asking.call_back(b"{") == 401
+    asking.bench.clock.at = asking.bench.clock() + MINUTE
+    fetched = mailing.fetched
+    for _ in range(3):  # whoever calls back with what does not hold makes us fetch once a minute, no more
+        assert await asking.call_back(b"{") == 401
+    assert mailing.fetched == fetched + 1
+    asking.bench.clock.at = asking.bench.clock() + MINUTE
     mailing.shown, mailing.issued = good.pem, stranger.own
     assert await asking.call_back(b"{") == 400  # 3. its signature
     mailing.issued = good
@@ -314,9 +321,14 @@ async def test_a_call_back_is_believed_in_the_written_order(asking: Asking, auth
 async def test_a_body_that_was_altered_is_not_believed(asking: Asking) -> None:
     await asking.served()
     await asking.later()
-    raw = json.dumps(asking.mailing.statement(asking.errands[0]["_id"])).encode()
+    url = {"status_callback_url": asking.processors.callback_url}
+    raw = json.dumps(asking.mailing.statement(asking.errands[0]["_id"]) | url).encode()
     headers = asking.mailing.headers(raw)
-    assert await asking.call_back(raw.replace(b"pending", b"completed"), headers) == 400
+    altered = raw.replace(b"pending", b"completed")
+    assert await asking.call_back(altered, headers) == 400
+    said = read_callback(altered, asking.processors.callback_url)[1]
+    assert said.status == "completed"  # the variant that reads first would have believed it
+    assert asking.errands[0]["state"] == "asked"
 
 
 async def test_a_certificate_that_was_revoked_is_fetched_anew(asking: Asking, authority: Authority) -> None:
@@ -328,6 +340,7 @@ async def test_a_certificate_that_was_revoked_is_fetched_anew(asking: Asking, au
     object.__setattr__(named, "revoked", (lost.certificate.serial_number,))  # as after the operator's next start
     assert await asking.call_back() == 401
     asking.mailing.issued, asking.mailing.shown = fresh, fresh.pem
+    asking.bench.clock.at = asking.bench.clock() + MINUTE
     assert await asking.call_back() == 202
 
 
