@@ -19,6 +19,7 @@ import aiohttp
 from workers.demo_commands import greffier
 from workers.demo_rows import Row, until
 from workers.demo_traffic import NAMES, address
+from workers.sample_group import IN_NODE, NODE_MAJOR, Office
 from workers.stores import samples
 from workers.stores.witness import Witness
 from workers.up import System
@@ -41,13 +42,33 @@ class RightsAct:
         sales, people = self.system.store_url(self.system.offices["de"]), self.system.offices["us"].database
         await asyncio.to_thread(samples.fill_sales, sales, first, last, email)
         await asyncio.to_thread(samples.fill_people, people, f"{first} {last}", email)
+        office = self.system.offices[IN_NODE]
+        if office.over_http:
+            await asyncio.to_thread(samples.fill_contacts, office.database, f"{first} {last}", email)
         access, _ = await self._served("access", email, Row("a person asks what is held"))
         erasure, reference = await self._served("erasure", email, Row("the same person asks to be forgotten"))
         left = await asyncio.to_thread(samples.people_of, people, email)
         erasure.note(f"rows left at the US office: {left}", left == 0)
         kept = await asyncio.to_thread(samples.orders_held, sales)
         erasure.note(f"orders kept at the DE office, on a ground: {kept}", kept == 2)
-        return [access, erasure, await self._proved(reference)]
+        proved = await self._proved(reference)
+        return [access, erasure, self._over_http(office, email), proved]
+
+    def _over_http(self, office: Office, email: str) -> Row:
+        """What became of the office without Python: its own file says, and its own log."""
+        row = Row("an office without Python, over HTTP")
+        if not office.over_http:
+            row.note(f"not shown: no Node {NODE_MAJOR} here, or no checkout; a worker served {office.code}", True)
+            return row
+        row.note(f"{office.code} served by the client in Node, at the counter", self._client_runs(office.code))
+        left = samples.contacts_in(office.database, email)
+        row.note(f"contacts left in its file: {left}", left == 0)
+        journal = office.journal.read_text()
+        row.note("its journal names nobody", "begun" in journal and email not in journal)
+        return row
+
+    def _client_runs(self, code: str) -> bool:
+        return f"subsidiary-{code}" in self.system.facts()["pids"]
 
     async def _served(self, right: str, email: str, row: Row) -> tuple[Row, str]:
         """Ask, confirm by the mailed link, and wait until every store has proved."""

@@ -45,7 +45,10 @@ _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A process of ours: the port on which it says that it is ready, and how long it may take to stop."""
+    """A process of ours: the port on which it says that it is ready, and how long it may take to stop.
+
+    ``port``: 0 for one that listens nowhere.
+    """
 
     process: Process
     port: int
@@ -97,7 +100,8 @@ class System:
     def _start_servers(self) -> None:
         self._servers = [open_redis(self.data), open_mongo(self.data)]
         if isinstance(self._servers[0], EmbeddedValkey):
-            users = [DESK, COUNTER, *map(subsidiary_user, self.offices)]
+            workers = [subsidiary_user(code) for code, office in self.offices.items() if not office.over_http]
+            users = [DESK, COUNTER, *workers]
             self._redis_passwords = make_redis_users(self._servers[0].users, self.register, users)
         if self.offices:
             self._office_server = EmbeddedMongo(self.offices[WITH_MONGODB].folder)
@@ -201,6 +205,8 @@ class System:
         return self._greffier("clock", ["clock"], port, DOOR_GRACE, env)
 
     def _office(self, office: Office) -> Child:
+        if office.over_http:
+            return self._client(office)
         port = free_port()
         env = {
             "GREFFIER_REDIS_URL": self._redis_url_of(subsidiary_user(office.code)),
@@ -211,6 +217,16 @@ class System:
         }
         words = ["subsidiary", office.code, "--mapping", str(office.mapping)]
         return self._greffier(f"subsidiary-{office.code}", words, port, CONTROLLER_GRACE, env)
+
+    def _client(self, office: Office) -> Child:
+        """An office without Python: it asks the counter, listens nowhere, and is ready once it runs."""
+        env = {
+            "GREFFIER_COUNTER_URL": f"http://{HOST}:{self._counter_port}",
+            "GREFFIER_KEYS": str(office.keys),
+            "GREFFIER_JOURNAL": str(office.journal),
+        }
+        name = f"subsidiary-{office.code}"
+        return Child(Process(name, office.client, env=env, log=self.data / "logs" / f"{name}.log"), 0, DOOR_GRACE)
 
     def _redis_url_of(self, user: str) -> str:
         """Redis as one of its users, where the server is ours."""
@@ -337,6 +353,8 @@ def _wait_until_ready(child: Child) -> None:
 
 
 def _is_ready(child: Child) -> bool:
+    if not child.port:
+        return True
     if not child.speaks_http:
         with socket.create_connection((HOST, child.port), timeout=5):
             return True

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
@@ -136,6 +137,7 @@ class Command:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                start_new_session=True,  # so that what it starts itself ends with it
             )
 
     async def run(self, words: Sequence[str], patience_s: float = 120.0) -> int:
@@ -148,10 +150,15 @@ class Command:
             raise Unanswered("its command does not end") from None
 
 
-async def end(process: asyncio.subprocess.Process) -> None:
-    """As a power cut would."""
+def kill(process: asyncio.subprocess.Process) -> None:
+    """End it and all it started, as a power cut would."""
     with suppress(ProcessLookupError):
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+async def end(process: asyncio.subprocess.Process) -> None:
+    """The same, and wait until it is gone."""
+    kill(process)
     await process.wait()
 
 

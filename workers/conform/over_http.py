@@ -15,7 +15,7 @@ from typing import Final
 
 from aiohttp import web
 
-from workers.conform.carriers import Command, Unanswered, end
+from workers.conform.carriers import Command, Unanswered, end, kill
 from workers.conform.group import CODE
 from workers.counter.callers import Callers
 from workers.counter.offices import read_receipt, wait_of
@@ -158,5 +158,4 @@ class OverHttp:
 
     def _kill(self) -> None:
         if self._process is not None:
-            with suppress(ProcessLookupError):
-                self._process.kill()
+            kill(self._process)

@@ -5,6 +5,7 @@ Shares no code with the adapters, so that the demo can contradict them.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,6 +42,35 @@ def fill_people(database: Path, name: str, email: str) -> None:
         )
         store.execute("INSERT INTO mailing_list (email, topic) VALUES (?, 'harvest')", (email,))
     store.close()
+
+
+def make_contacts(file: Path) -> None:
+    """The JSON office's store, where it is missing."""
+    if not file.exists():
+        _write_contacts(file, [])
+
+
+def fill_contacts(file: Path, name: str, email: str) -> None:
+    """One contact of the JSON office, who gets its newsletter."""
+    contacts = _contacts(file)
+    _write_contacts(file, [*contacts, {"id": len(contacts) + 1, "email": email, "name": name, "newsletter": True}])
+
+
+def contacts_in(file: Path, email: str) -> int:
+    """How many contacts of the JSON office bear this address."""
+    return sum(one["email"] == email for one in _contacts(file))
+
+
+def _contacts(file: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(file.read_text("utf-8"))["contacts"]
+    return found
+
+
+def _write_contacts(file: Path, contacts: list[dict[str, Any]]) -> None:
+    """Moved over: the client may read at this moment."""
+    beside = file.with_name(f"{file.name}.sample")
+    beside.write_text(json.dumps({"contacts": contacts, "invoices": []}), "utf-8")
+    beside.replace(file)
 
 
 def contacts_of(url: str, email: str) -> int:
