@@ -178,8 +178,9 @@ def run_controller(queues: str | None = None) -> int:
         settings = settings.model_copy(update={"queues": queues})
     configure_logs(settings.log_level)
     names = settings.queue_names()
-    case_trust = CaseTrust.read(settings) if RIGHTS in names else None
-    controller = Controller(settings, Trust.read(settings), case_trust=case_trust)
+    trust = Trust.read(settings)
+    case_trust = CaseTrust.read(settings, trust.register) if RIGHTS in names else None
+    controller = Controller(settings, trust, case_trust=case_trust)
     serve_health(
         settings.metrics_port,
         host=settings.metrics_host,

@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, Final
 
 import dramatiq
@@ -21,7 +20,7 @@ from joserfc.jwk import OKPKey
 from schemas.envelope import Sealer
 from schemas.errors import QueueUnavailable
 from schemas.jose import Keys, Peer
-from schemas.keyring import ERRANDS, PACKAGES, read_sealer, read_wrapping_keys
+from schemas.keyring import PACKAGES, read_wrapping_keys
 from schemas.ledger_keys import LedgerKeys, read_ledger_keys
 from schemas.party_keys import read_party, read_subsidiaries, read_token_key
 from schemas.register import Register
@@ -32,6 +31,7 @@ from workers.broker import HardenedBroker, Tuning
 from workers.cases.desk import Desk
 from workers.cases.dispatching import Dispatcher
 from workers.cases.engine import advance, with_a_step
+from workers.cases.errands import read_errand_sealer
 from workers.cases.eyes import Sight, read_eyes
 from workers.cases.housekeeping import keep_house_for_ever
 from workers.cases.inbox import Inbox
@@ -79,10 +79,10 @@ class CaseTrust:
     mail: MailSettings
     packages: KeyWrapper
     eyes: Mapping[str, Sight]
-    keys: Path
+    errand_sealer: Sealer | None
 
     @classmethod
-    def read(cls, settings: ControllerSettings) -> CaseTrust:
+    def read(cls, settings: ControllerSettings, register: Register) -> CaseTrust:
         """Raises :class:`schemas.errors.ConfigurationError` naming every fault."""
         peers = read_subsidiaries(settings.keys)
         return cls(
@@ -93,13 +93,8 @@ class CaseTrust:
             mail=read_mail_settings(),
             packages=LocalKeyWrapper(read_wrapping_keys(settings.keys, PACKAGES)),
             eyes=read_eyes(settings.eyes, peers),
-            keys=settings.keys,
+            errand_sealer=read_errand_sealer(settings.keys, register),
         )
-
-    def errand_sealer(self, register: Register) -> Sealer | None:
-        """What seals errands, where the register has processors to ask. Raises ConfigurationError without it."""
-        asked = any(processor.opendsr for processor in register.processors.values())
-        return read_sealer(self.keys / ERRANDS) if asked else None
 
 
 @dataclass(slots=True)
@@ -179,7 +174,7 @@ class Clerk:
             counter_url=self.trust.mail.counter_url,
             letterhead=head,
             eyes={code: sight.open() for code, sight in self.trust.eyes.items()},
-            errand_sealer=self.trust.errand_sealer(services.trust.register),
+            errand_sealer=self.trust.errand_sealer,
         )
 
     async def close(self) -> None:

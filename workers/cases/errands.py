@@ -11,12 +11,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import uuid_utils
 
-from schemas.envelope import Event
+from schemas.envelope import Event, Sealer
+from schemas.errors import ConfigurationError, Fault
 from schemas.fields import wire_moment
+from schemas.keyring import ERRANDS, read_sealer
+from schemas.register import Register
 from schemas.terms import Right
 from workers.cases.desk import Desk, Docket
 from workers.rules.opendsr_asked import errand_id
@@ -26,6 +30,17 @@ from workers.stores.mongo import Document
 ERRAND: Final = "greffier.errand"
 """The type of what is sealed to the counter; it never lies in a queue."""
 _SOURCE: Final = "/cases"
+
+
+def read_errand_sealer(keys: Path, register: Register) -> Sealer | None:
+    """What seals errands, where the register has processors to ask. Raises :class:`ConfigurationError` without it."""
+    if not any(processor.opendsr for processor in register.processors.values()):
+        return None
+    if not (keys / ERRANDS).is_dir():
+        raise ConfigurationError(
+            "keys", Fault(ERRANDS, "is missing: the register asks a processor; greffier keys outside")
+        )
+    return read_sealer(keys / ERRANDS)
 
 
 async def open_errands(desk: Desk, case: Document, person: Mapping[str, Any]) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import structlog
 
-from schemas.errors import InvalidMessage
+from schemas.errors import InvalidMessage, Temporary
 from schemas.rights import REQUESTED
 from schemas.routes import RIGHTS_REQUESTED
 from schemas.terms import Channel
@@ -35,7 +35,12 @@ async def take_in(desk: Desk) -> int:
     now, outside = desk.services.clock(), Outside(desk.services.databases)
     waiting = await outside.due("opens_at", now, now + _LEASE, _AT_ONCE)
     for request in waiting:
-        await _open(desk, outside, request)
+        try:
+            await _open(desk, outside, request)
+        except Temporary:
+            raise
+        except Exception as error:  # one that cannot be opened holds up no other, and no case
+            log.error("request from outside not opened", case=request["reference"], exc_info=error)
     return len(waiting)
 
 
@@ -58,8 +63,8 @@ async def _open(desk: Desk, outside: Outside, request: Document) -> None:
 
 def _read(desk: Desk, request: Mapping[str, Any]) -> dict[str, Any]:
     """What the letter says. Raises :class:`InvalidMessage`."""
-    [event] = desk.services.trust.opener.open(request["letter"]).events
-    if event.type != RIGHTS_REQUESTED or event.id != request["reference"]:
+    event, *more = desk.services.trust.opener.open(request["letter"]).events
+    if more or event.type != RIGHTS_REQUESTED or event.id != request["reference"]:
         raise InvalidMessage("unknown_type")
     data = REQUESTED.read(event.body)
     mine = data["channel"] in _CHANNELS and data.get("peer") == request["peer"]

@@ -78,7 +78,11 @@ class Courier:
         """One pass; how many requests were looked at. Raises :class:`Temporary`."""
         now = self.window.clock()
         due = await self.window.outside.due("look_at", now, now + _LEASE, _AT_ONCE)
-        await asyncio.gather(*map(self._look, due))
+        for failed in await asyncio.gather(*map(self._look, due), return_exceptions=True):
+            if isinstance(failed, Temporary):
+                raise failed
+            if failed is not None:  # one that cannot be told holds up no other
+                log.error("not told", exc_info=failed)
         return len(due)
 
     async def _look(self, request: Document) -> None:

@@ -24,7 +24,7 @@ from aiohttp import web
 from cryptography import x509
 
 from schemas.envelope import Opener
-from schemas.errors import GreffierError, InvalidMessage
+from schemas.errors import GreffierError, InvalidMessage, Temporary
 from schemas.terms import Right
 from workers.cases.errands import ERRAND
 from workers.evidence.notes import Notes
@@ -100,12 +100,17 @@ class Processors:
     async def run(self) -> int:
         """Run what is due; how many errands. Raises :class:`schemas.errors.Temporary`."""
         count, now = 0, self.clock()
-        while errand := await self.errands.due(now, now + _LEASE):
+        while errand := await self.errands.take("run_at", now, now + _LEASE):
             count += 1
             try:
                 await self._ask(errand) if "letter" in errand else await self._look(errand)
             except Failed as failure:
                 await self._later(errand, failure.reason)
+            except Temporary:
+                raise
+            except Exception as error:  # one that cannot be run holds up no other
+                log.error("errand failed", errand=errand["_id"], exc_info=error)
+                await self._later(errand, "defect")
         return count
 
     async def _ask(self, errand: Document) -> None:

@@ -7,21 +7,19 @@ Source: rights-protocols § 4; design § 1 "counter".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
-from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
 from workers.stores.mongo import Collection, Databases, Document, available
+from workers.stores.versioned import Versioned
 
 
-class Outside:
+class Outside(Versioned):
     """Requests by ``_id`` (ours) and ``key`` (their own id, scoped by who asked); tokens of agents; signatures seen."""
 
     def __init__(self, databases: Databases) -> None:
-        self._requests: Collection = databases.evidence["outside"]
+        super().__init__(databases.evidence["outside"])
         self._tokens: Collection = databases.evidence["outside_tokens"]
         self._seen: Collection = databases.evidence["outside_seen"]
 
@@ -31,47 +29,28 @@ class Outside:
         """Insert a request, or find the one of that ``key`` which was there before; what stands."""
         with available():
             try:
-                await self._requests.insert_one({**request, "version": 1})
+                await self.collection.insert_one({**request, "version": 1})
             except DuplicateKeyError:
-                found = await self._requests.find_one({"key": request["key"]})
+                found = await self.collection.find_one({"key": request["key"]})
                 return found or request  # dropped this very moment: what was said first no longer binds
         return {**request, "version": 1}
-
-    async def get(self, request_id: str) -> Document | None:
-        """One request by our id."""
-        with available():
-            return await self._requests.find_one({"_id": request_id})
 
     async def find(self, key: str) -> Document | None:
         """One request by who asked and their own id."""
         with available():
-            return await self._requests.find_one({"key": key})
-
-    async def change(self, request: Mapping[str, Any], changes: Mapping[str, Any], *unset: str) -> bool:
-        """Change a request unless somebody did since it was read."""
-        update = {"$set": dict(changes), "$inc": {"version": 1}, "$unset": dict.fromkeys(unset, "")}
-        as_read = {"_id": request["_id"], "version": request["version"]}
-        with available():
-            return bool((await self._requests.update_one(as_read, update)).modified_count)
+            return await self.collection.find_one({"key": key})
 
     async def due(self, field: str, now: datetime, lease_until: datetime, limit: int) -> list[Document]:
         """Requests whose ``opens_at`` or ``look_at`` has come, each handed to one caller until ``lease_until``."""
         found: list[Document] = []
-        with available():
-            while len(found) < limit:
-                leased = {"$set": {field: lease_until}, "$inc": {"version": 1}}
-                taken: Document | None = await self._requests.find_one_and_update(
-                    {field: {"$lte": now}}, leased, sort=[(field, 1)], return_document=ReturnDocument.AFTER
-                )
-                if taken is None:
-                    break
-                found.append(taken)
+        while len(found) < limit and (taken := await self.take(field, now, lease_until)):
+            found.append(taken)
         return found
 
     async def alarms(self) -> dict[str, int]:
         """Why somebody should look (``given_up``, ``late``) → of how many requests."""
         with available():
-            return {why: await self._requests.count_documents({"alarm": why}) for why in ("given_up", "late")}
+            return {why: await self.collection.count_documents({"alarm": why}) for why in ("given_up", "late")}
 
     # ------------------------------------------------------------------ agents
 

@@ -272,6 +272,24 @@ async def test_a_worker_that_dies_after_opening_the_case_opens_no_second_one(
     assert [one["_id"] for one in caller.bench.collection("cases", "evidence")] == [reference]
 
 
+async def test_a_request_that_cannot_be_opened_holds_up_no_other(
+    caller: InCourt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = await caller.ask(email="a@example.com"), await caller.ask(email="b@example.com")
+
+    async def fails(desk: Any, data: Any, *more: Any, **named: Any) -> str:
+        if data["email"] == "a@example.com":
+            raise KeyError("a defect")
+        return await open_case(desk, data, *more, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("workers.cases.outside.open_case", fails)
+        assert await take_in(caller.court.desk) == 2
+    assert len(caller.bench.collection("cases", "evidence")) == 1
+    caller.bench.clock.at = caller.bench.clock() + timedelta(minutes=1)
+    assert await caller.opened(first["request_id"]) != await caller.opened(second["request_id"])
+
+
 async def test_a_request_that_is_taken_back_while_its_case_is_opened_leaves_none_to_run(
     caller: InCourt, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,6 +18,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from schemas.errors import ConfigurationError
 from schemas.keyring import ERRANDS, read_sealer
 from schemas.ledger_keys import new_ledger_keys
 from tests.workers.bench import Bench
@@ -28,6 +29,7 @@ from tests.workers.outside.conftest import let_in
 from tests.workers.outside.test_courier import Here
 from workers.cases.deciding import CannotDecide, settle
 from workers.cases.engine import advance
+from workers.cases.errands import read_errand_sealer
 from workers.cases.showing import whole
 from workers.outside.processors import CALLBACKS, Processors
 from workers.outside.trust import OutsideTrust
@@ -350,3 +352,10 @@ async def test_another_processors_errand_is_not_its_to_end(asking: Asking) -> No
     collection = asking.bench.reader[f"{asking.bench.prefix}_evidence"]["errands"]
     collection.update_one({}, {"$set": {"domain": "opendsr.other.example.org"}})
     assert await asking.call_back() == 400
+
+
+def test_a_register_that_asks_a_processor_needs_the_key_to_seal_errands(asking: Asking, tmp_path: Path) -> None:
+    register = asking.court.desk.services.trust.register
+    with pytest.raises(ConfigurationError, match="errands: is missing"):
+        read_errand_sealer(tmp_path, register)
+    assert read_errand_sealer(tmp_path, register.model_copy(update={"processors": {}})) is None
