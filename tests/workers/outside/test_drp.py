@@ -255,6 +255,19 @@ async def test_a_letter_that_says_more_than_the_counter_may_opens_no_case(
     assert (await caller.call("GET", f"{REQUESTS}/{asked['request_id']}"))[1]["reason"] == "other"
 
 
+async def test_an_agents_flood_delays_its_own_links_alone(caller: InCourt) -> None:
+    """Everybody's lane is theirs: an agent's requests wait for each other."""
+    lanes = caller.bench.reader[f"{caller.bench.prefix}_evidence"]["turns"]
+    later = caller.bench.clock() + timedelta(hours=1)
+    lanes.insert_one({"_id": "links/drp:AGENT_ONE", "at": later, "turn": later, "holder": "another"})
+    slow, own = await caller.ask(), await caller.court.ask("erasure", "eve@example.com")
+    quick = await caller.ask("AGENT_TWO")
+    references = [await caller.opened(slow["request_id"]), own, await caller.opened(quick["request_id"])]
+    due = [(await caller.court.desk.cases.mails_of(one))[0]["send_at"] for one in references]
+    assert due[0] - due[1] > timedelta(minutes=50)
+    assert abs(due[2] - due[1]) < timedelta(minutes=5)
+
+
 async def test_a_worker_that_dies_after_opening_the_case_opens_no_second_one(
     caller: InCourt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
