@@ -70,11 +70,13 @@ PERSON: Final = Shape("person", required={"emails": listed(EMAIL, 1, MAX_ADDRESS
 """Whom to look for: every address confirmed for the case."""
 
 DISPOSE: Final = "dispose"
+PLANT: Final = "plant"
 _OF_A_PERSON: Final = ("serve", "look")
-ASKED: Final = (*_OF_A_PERSON, DISPOSE)
+ASKED: Final = (*_OF_A_PERSON, DISPOSE, PLANT)
 """``serve``: act. ``look``: say what stands now, and change nothing; the second statement of P6.
 
-``dispose``: of what is over by the register's retention periods; the one that is about nobody.
+``dispose``: of what is over by the register's retention periods; the one that is about nobody. ``plant``: put the
+store's canary there, a fictional person at this address.
 """
 
 ORDER_ENTRY: Final = Shape(
@@ -93,6 +95,17 @@ ORDER_ENTRY: Final = Shape(
 
 ``patches``: of a rectification, field by field.
 """
+
+PLANT_ENTRY: Final = Shape(
+    "plant_entry",
+    required={
+        "task": _TASK,
+        "attempt": _ATTEMPT,
+        "ask": _one_of(PLANT),
+        "address": pattern(r"^canary\.[0-9a-z]{8,32}@example\.org$", 64),
+    },
+)
+"""``address``: of nobody. No other can be planted, whoever signs: an order puts no person into a store."""
 
 _DURATION = pattern(r"^P[0-9YMWD]{2,24}$", 26)
 

@@ -84,6 +84,7 @@ RENEWALS: Final = "renewals"
 DUE_PERSONS: Final = "due-persons"
 SWEEPS: Final = ("sweep-a", "sweep-b", "sweep-c", "sweep-d")
 """The shards of the daily walk: a chore each, so that workers share it."""
+CANARIES: Final = "canaries"
 PURGE_ARCHIVE: Final = "purge-archive"
 PURGE_EXPIRED: Final = "purge-expired"
 PURGE_REMARKS: Final = "purge-remarks"
@@ -102,6 +103,7 @@ SCHEDULE: Final[Mapping[str, Rhythm]] = {
     PURGE_ARCHIVE: Daily(time(1, 0)),
     PURGE_EXPIRED: Daily(time(1, 10)),
     PURGE_REMARKS: Daily(time(1, 20)),
+    CANARIES: Daily(time(3, 0)),
     SUBSIDIARIES_RETENTION: Daily(time(5, 0)),
 }
 """Chore → when it is due. The one place where it is said."""

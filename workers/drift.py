@@ -23,7 +23,9 @@ _IN_CLEAR: Final[Mapping[tuple[str, str], Collection[str]]] = {
     ("active", "visits"): ("url", "network", "user_agent"),  # decisions/0007: a visit is not sealed
     ("evidence", "policies"): ("notices",),
     ("evidence", "mails"): ("message_id",),  # made by us, at our own domain
-    ("evidence", "tasks"): ("found.name", "entry.collections.name"),  # of collections, as receipts call them
+    # of collections, as receipts call them; and of canaries, who are nobody
+    ("evidence", "tasks"): ("found.name", "entry.collections.name", "canary"),
+    ("evidence", "canaries"): ("email",),
     ("keys", "keys"): ("hold.name",),  # a case's reference
 }
 
@@ -73,6 +75,7 @@ def _named(entry: Mapped) -> Iterator[str]:
     yield from (one.field for one in entry.found_by)
     yield from entry.fields or ()
     yield from filter(None, (entry.one_person_by, entry.fresh_by, entry.owned_by and entry.owned_by.field))
+    yield from entry.canary or ()
     for mark in (entry.objection, entry.withdrawal):
         yield from (mark.set or ()) if mark else ()
     if entry.erasure is not None:

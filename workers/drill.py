@@ -9,7 +9,6 @@ Source: R26, R30; P5; design § 4; reliability § 7 (8).
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -17,12 +16,10 @@ from typing import Any, Final
 
 import uuid_utils
 
-from schemas.envelope import Event
-from schemas.fields import wire_moment
-from schemas.routes import SUBMISSIONS, form_source, form_type
-from schemas.terms import Case
+from schemas.routes import SUBMISSIONS
 from workers.actors.batches import read_event
 from workers.actors.submissions import keep_submissions
+from workers.fictional import fictional_form
 from workers.restoring import Replayed, replay
 from workers.services import Services, services_over
 from workers.settings import ControllerSettings
@@ -81,7 +78,8 @@ async def note(services: Services, drilled: Drilled, fact: str) -> None:
 
 async def _drill(own: Services, people: int, replayed_by: Replay) -> Drilled:
     emails = [f"drill.{n}.{secrets.token_hex(4)}@example.com" for n in range(people)]
-    await keep_submissions(own, [read_event(own, SUBMISSIONS, n, _form(own, one)) for n, one in enumerate(emails)])
+    forms = [fictional_form(own, email, str(uuid_utils.uuid7()), own.clock()) for email in emails]
+    await keep_submissions(own, [read_event(own, SUBMISSIONS, place, form) for place, form in enumerate(forms)])
     restoring = Restoring(own.databases)
     backup = await restoring.everything()
     persons = [one["_id"] for one in backup["active", "persons"]]
@@ -91,13 +89,6 @@ async def _drill(own: Services, people: int, replayed_by: Replay) -> Drilled:
     back = await _there(restoring, persons)
     await replayed_by(own)
     return Drilled(CONTROLLER, len(persons), back, await _there(restoring, persons))
-
-
-def _form(own: Services, email: str) -> Event:
-    kind = form_type(Case.CONTACT)
-    body = own.trust.routes[kind].shape.clean({"last_name": "Drill", "email": email, "policy_version": "1"})
-    moment = wire_moment(own.clock())
-    return Event(str(uuid_utils.uuid7()), form_source(Case.CONTACT), kind, moment, json.dumps(body).encode())
 
 
 async def _there(restoring: Restoring, persons: Sequence[str]) -> int:

@@ -23,6 +23,7 @@ from workers.settings import ControllerSettings
 from workers.stores.aggregates import Aggregates
 from workers.stores.archive import Archive
 from workers.stores.bookkeeping import Bookkeeping
+from workers.stores.canaries import Canaries
 from workers.stores.confirmations import Confirmations
 from workers.stores.consents import Consents
 from workers.stores.disposals import Disposals
@@ -120,6 +121,10 @@ class Services:
     @property
     def policies(self) -> Policies:
         return Policies(self.databases)
+
+    @property
+    def canaries(self) -> Canaries:
+        return Canaries(self.databases)
 
     @property
     def preferences(self) -> Preferences:

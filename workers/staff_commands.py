@@ -228,7 +228,11 @@ def _print_status(found: Status) -> None:
         counts = map(str, (report.erased, report.anonymised, report.retained))
         why = f"refused: {report.reason}" if report.reason else ", ".join(report.grounds)
         disposals.add_row(report.store, report.on or "never", *counts, why, report.silent_since or "")
-    Console().print(queues, doors, parked, chores, owing, disposals)
+    canaries = Table("store", "begun", "came to", "rows", "access ms", "erasure ms", title="Canaries")
+    for bird in found.canaries:
+        times = ("" if took is None else str(took) for took in (bird.access_ms, bird.erasure_ms))
+        canaries.add_row(bird.store, bird.began, bird.outcome or f"at {bird.step}", str(bird.planted), *times)
+    Console().print(queues, doors, parked, chores, owing, disposals, canaries)
     for line in _measured(found):
         print(line)
     for alarm in found.alarms:

@@ -18,6 +18,7 @@ from schemas.errors import StoreUnavailable
 from schemas.fields import read_moment, wire_moment
 from schemas.routes import NAMESPACE, QUEUES
 from schemas.ticks import PURGE_ARCHIVE, SCHEDULE, SWEEPS, missed
+from workers.cases.canaries import NO_ALARM, OVERDUE
 from workers.notices import NoticeState, look_at_notices
 from workers.policy import untold
 from workers.services import Services
@@ -27,6 +28,7 @@ from workers.stores.consents import Withdrawals
 from workers.stores.disposals import Took
 from workers.stores.errands import Errands
 from workers.stores.heads import LedgerState, at_one_look
+from workers.stores.mongo import Document
 from workers.stores.office_disposals import Reported
 from workers.stores.outside import Outside
 from workers.stores.rounds import Owing
@@ -94,6 +96,22 @@ class ConsentState:
 
 
 @dataclass(frozen=True, slots=True)
+class CanaryState:
+    """The latest drill of a store. Moments as the wire writes them; times in milliseconds, from order to receipt.
+
+    ``planted``: rows of the canary; ``outcome``: None while it goes on, at ``step``.
+    """
+
+    store: str
+    began: str
+    step: str
+    outcome: str | None
+    planted: int
+    access_ms: int | None
+    erasure_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """``alarms``: sentences for whoever is on duty; empty when all is well."""
 
@@ -110,6 +128,7 @@ class Status:
     office_disposals: tuple[Reported, ...] = ()
     consents: ConsentState | None = None
     consent_withdrawals: Withdrawn | None = None
+    canaries: tuple[CanaryState, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -137,11 +156,12 @@ async def look_around(services: Services, redis: Redis) -> Status:
         outside = await Outside(services.databases).alarms()
         errands = await Errands(services.databases).alarms()
         withdrawn = await Cases(services.databases).withdrawals(services.clock() - WITHDRAWALS_SHOWN)
+        drills = await services.canaries.latest()
         reports = tuple(await services.office_disposals.reported(list(services.trust.register.subsidiaries)))
     except StoreUnavailable as error:
         parked, sequences, ledger, chores, withdrawals, owing = {}, [], None, (), None, ()
         notices, retention, consents, unknown, reports, outside, withdrawn = None, None, None, None, (), {}, None
-        errands = {}
+        errands, drills = {}, []
         alarms.append(f"MongoDB does not answer ({error})")
     waiting = any(state.messages or state.delayed for state in queues)
     alarms += _door_alarms(services, sequences, waiting=waiting)
@@ -159,9 +179,11 @@ async def look_around(services: Services, redis: Redis) -> Status:
     alarms += [f"policy: nobody was told of version {unknown}: greffier policy"] if unknown else []
     alarms += [f"outside: {count} request(s), {_OUTSIDE[why]}" for why, count in outside.items() if count]
     alarms += [f"processor {code}: {count} request(s) refused or unanswered" for code, count in errands.items()]
+    alarms += _canary_alarms(drills, services.clock())
     doors = tuple({**asdict(sequence), "missing": sequence.missing} for sequence in sequences)
     seen = (ledger, chores, withdrawals, owing, notices, retention, reports, consents, withdrawn)
-    return Status(queues, parked, doors, tuple(alarms), *seen)
+    canaries = tuple(map(_canary, drills))
+    return Status(queues, parked, doors, tuple(alarms), *seen, canaries=canaries)
 
 
 def _door_alarms(services: Services, sequences: Iterable[Sequence], *, waiting: bool) -> list[str]:
@@ -180,6 +202,23 @@ def _door_alarms(services: Services, sequences: Iterable[Sequence], *, waiting: 
         for sequence in sequences
         if sequence.ahead_ms > bound
     ]
+
+
+def _canary(drill: Document) -> CanaryState:
+    times = (drill.get("outcome"), drill.get("planted", 0), drill.get("access_ms"), drill.get("erasure_ms"))
+    return CanaryState(drill["store"], wire_moment(drill["began"]), drill["step"], *times)
+
+
+def _canary_alarms(drills: Iterable[Document], now: datetime) -> list[str]:
+    """Stores that did not serve their canary truly, or do not answer about it. Source: R25."""
+    found = []
+    for drill in drills:
+        since, outcome = wire_moment(drill["began"]), drill.get("outcome")
+        if outcome is None and now - drill["began"] > OVERDUE:
+            found.append(f"canary of {drill['store']}: no answer to its {drill['step']}, begun {since}: is it at work?")
+        elif outcome is not None and outcome not in NO_ALARM:
+            found.append(f"canary of {drill['store']}: {outcome}, begun {since}: no person fares better there")
+    return found
 
 
 def _owing_alarms(owing: Iterable[Owing], now: datetime) -> list[str]:

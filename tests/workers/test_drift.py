@@ -177,6 +177,7 @@ async def test_a_large_collection_is_never_walked(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 async def test_ten_million_rows_and_documents(
     tmp_path: Path, mongo_kit: MongoKit, mongo_reader: MongoClient[Any]
 ) -> None:

@@ -16,6 +16,7 @@ from schemas.calendar import end_of_period
 from schemas.terms import Case
 from schemas.ticks import (
     AGGREGATES,
+    CANARIES,
     DUE_PERSONS,
     EXPIRED_CONSENTS,
     EXPIRED_VISITS,
@@ -31,6 +32,7 @@ from schemas.ticks import (
 )
 from workers.actors.consent import expire_visits
 from workers.aggregates import count_next_day
+from workers.cases.canaries import open_drills
 from workers.cases.disposals import open_disposals
 from workers.notices import note_due
 from workers.renewals import note_renewals
@@ -144,6 +146,11 @@ def _part(chore: Callable[[Services], Awaitable[Done]]) -> Callable[[Services], 
     return part
 
 
+async def begin_drills(services: Services) -> Part:
+    """A canary for every store; whoever keeps cases asks each about it, and has it erased again."""
+    return Part({"begun": await open_drills(services)}, more=False)
+
+
 CHORES: Final[Mapping[str, Callable[[Services], Awaitable[Part]]]] = {
     PARKED_LETTERS: erase_parked,
     UNCONFIRMED_SUBSCRIPTIONS: erase_unconfirmed,
@@ -157,6 +164,7 @@ CHORES: Final[Mapping[str, Callable[[Services], Awaitable[Part]]]] = {
     PURGE_ARCHIVE: _part(purge_archive),
     PURGE_EXPIRED: _part(purge_expired),
     PURGE_REMARKS: _part(purge_remarks),
+    CANARIES: begin_drills,
     SUBSIDIARIES_RETENTION: ask_subsidiaries,
 }
 """Every chore of :data:`schemas.ticks.SCHEDULE`."""

@@ -23,18 +23,30 @@ from typing import Any, Final
 from schemas.errors import InvalidMessage, StoreUnavailable
 from schemas.fields import IDENTIFIER
 from schemas.jose import open_sealed, verify
-from schemas.orders import DISPOSAL_ENTRY, DISPOSE, MAX_ENTRIES, ORDER, ORDER_ENTRY, ORDER_LIFETIME, RECEIPT_ENTRY
+from schemas.orders import (
+    DISPOSAL_ENTRY,
+    DISPOSE,
+    MAX_ENTRIES,
+    ORDER,
+    ORDER_ENTRY,
+    ORDER_LIFETIME,
+    PLANT,
+    PLANT_ENTRY,
+    RECEIPT_ENTRY,
+)
 from schemas.shapes import Shape
 from workers import subsidiary_metrics as metrics
 from workers.actors.answers import Answer, send_answers
 from workers.actors.disposals import dispose
 from workers.actors.entries import Entry, Serving, plan, refusal, refuse_unsupported, serve
+from workers.actors.planting import plant as plant_canary
 from workers.office import Office
 
 ORDER_S: Final = 600.0
 """How long one order may take before it goes back; what was done of it stays done and is not done again."""
 
 _CLAIMS: Final = {"iss", "aud", "jti", "iat", "exp", "entries"}
+_OF_NOBODY: Final = {DISPOSE: DISPOSAL_ENTRY, PLANT: PLANT_ENTRY}
 _HEAD: Final = Shape("order_head", {"jti": IDENTIFIER})
 
 
@@ -58,7 +70,9 @@ async def serve_order(office: Office, token: object) -> None:
         except InvalidMessage as error:
             _refuse(office, error.code, token)
             return
-        answers = [*order.answers, *await _serve(office, [one for one in order.entries if one["ask"] != DISPOSE])]
+        people = [one for one in order.entries if one["ask"] not in _OF_NOBODY]
+        answers = [*order.answers, *await _serve(office, people)]
+        answers += [await plant_canary(office, one) for one in order.entries if one["ask"] == PLANT]
         await send_answers(office, order.jti, answers)
         for entry in order.entries:  # people first: a disposal may take long
             if entry["ask"] == DISPOSE:
@@ -99,8 +113,8 @@ def _sorted_out(office: Office, jti: str, entries: Sequence[object]) -> Order:
             _refuse(office, "not_ours", jti)
             continue
         try:
-            disposal = isinstance(found, dict) and found.get("ask") == DISPOSE
-            entry = (DISPOSAL_ENTRY if disposal else ORDER_ENTRY).check(found)
+            ask = str(found.get("ask")) if isinstance(found, dict) else ""
+            entry = _OF_NOBODY.get(ask, ORDER_ENTRY).check(found)
         except InvalidMessage:
             answer = _not_understood(office, found)
             if answer is None:

@@ -28,6 +28,7 @@ from schemas.routes import RIGHTS
 from schemas.terms import SubsidiaryKind
 from workers.actors.work import TIME_LIMIT_S
 from workers.broker import HardenedBroker, Tuning
+from workers.cases.canaries import go_on
 from workers.cases.desk import Desk
 from workers.cases.dispatching import Dispatcher
 from workers.cases.engine import advance, with_a_step
@@ -242,6 +243,8 @@ class Clerk:
             self._dispatcher.answered(store)
         if self._rounds is not None and accepted.rounds:
             self._rounds.answered(ROUNDS)
+        for drill in accepted.drills:
+            await go_on(self.desk, drill)
         for reference in await with_a_step(self.desk, accepted.cases):
             await self.desk.wake_case(reference)
 

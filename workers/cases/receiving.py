@@ -26,7 +26,7 @@ from schemas.jose import MAX_TOKEN_BYTES, Keys, Peer, open_sealed, verify
 from schemas.orders import CONTROLLER, RECEIPT, RECEIPT_CLAIMS, is_consistent
 from schemas.strict_json import parse
 from schemas.terms import Proof, Right, StoreOutcome
-from workers.cases import rounds
+from workers.cases import canaries, rounds
 from workers.cases.copies import copy_in_parts, drop_others, keep_copy, keep_part
 from workers.cases.desk import Desk
 from workers.cases.disposals import is_disposal
@@ -45,10 +45,13 @@ CONFLICT: Final = "something_else_stands"
 
 @dataclass(slots=True)
 class Accepted:
-    """What became of a receipt: the cases that moved, the rounds that ended, why entries were refused (task → code)."""
+    """What became of a receipt: the cases that moved, the rounds that ended, the canaries' drills that may go on, why
+    entries were refused (task → code).
+    """
 
     cases: set[str] = field(default_factory=set)
     rounds: set[str] = field(default_factory=set)
+    drills: set[str] = field(default_factory=set)
     refused: dict[str, str] = field(default_factory=dict)
 
 
@@ -118,7 +121,8 @@ async def accept(desk: Desk, store: str, peer: Peer, signed: str, copies: Mappin
         if task["_id"] in copies:
             await keep_copy(desk, task, rfc8785.dumps(copies[task["_id"]]))
     await _apply(desk, known, digest, proof)
-    accepted.cases |= {task["case"] for task, _ in known if not is_disposal(task)}
+    accepted.cases |= {task["case"] for task, _ in known if not (is_disposal(task) or canaries.is_of_canary(task))}
+    accepted.drills |= {task["drill"] for task, _ in known if canaries.is_of_canary(task)}
     accepted.rounds |= await rounds.take(desk, order, good, digest)
     for name in waiting:
         await _await_parts(desk, tasks[name], good[name], digest)

@@ -14,6 +14,7 @@ from typing import Final
 import structlog
 
 from schemas.errors import Temporary
+from workers.cases.canaries import go_on_with_all
 from workers.cases.delivering import sweep
 from workers.cases.desk import Desk
 from workers.cases.outside import take_in
@@ -42,10 +43,11 @@ async def reconcile(desk: Desk) -> int:
     over = await desk.services.rounds.due(now, now + LOOK_AGAIN, _AT_ONCE)
     for reference in over:
         await end_if_answered(desk, reference)
+    drills = await go_on_with_all(desk)
     waiting = await desk.services.rounds.waiting(1)
     if waiting:
         await desk.wake_rounds()
-    return asked + len(cases) + len(stores) + len(mails) + len(over) + len(waiting) + await sweep(desk)
+    return asked + drills + len(cases) + len(stores) + len(mails) + len(over) + len(waiting) + await sweep(desk)
 
 
 async def reconcile_for_ever(desk: Desk) -> None:

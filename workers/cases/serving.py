@@ -23,7 +23,7 @@ from schemas.fields import wire_moment
 from schemas.jose import seal, sign
 from schemas.orders import CONTROLLER, MAX_ENTRIES, ORDER, ORDER_LIFETIME
 from schemas.terms import Right
-from workers.cases import disposals
+from workers.cases import canaries, disposals
 from workers.cases.desk import CASE, Desk, open_sealed_json
 from workers.cases.posting import message_id
 from workers.cases.rounds import entries_of, is_of_round, weight
@@ -92,13 +92,18 @@ async def dispatch(desk: Desk, store: str) -> int:
     attempt = max(task["attempt"] for task in due)
     taken = await desk.cases.claim_tasks(due, order, now + _again_after(attempt))
     asked = [
-        *await _entries(desk, [task for task in taken if not (is_of_round(task) or disposals.is_disposal(task))]),
+        *await _entries(desk, list(filter(_is_of_a_case, taken))),
         *await entries_of(desk, [task for task in taken if is_of_round(task)]),
+        *canaries.entries_of([task for task in taken if canaries.is_of_canary(task)]),
         *disposals.entries_of(desk.services.trust.register, [task for task in taken if disposals.is_disposal(task)]),
     ]
     if asked:
         await _post(desk, store, order, asked, now)
     return sum(len(entries) for _, entries in asked)
+
+
+def _is_of_a_case(task: Document) -> bool:
+    return not (is_of_round(task) or disposals.is_disposal(task) or canaries.is_of_canary(task))
 
 
 def _that_fit(due: Sequence[Document]) -> list[Document]:

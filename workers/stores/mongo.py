@@ -203,6 +203,11 @@ INDEXES: Final[dict[str, dict[str, list[IndexModel]]]] = {
         "mails": [_index("case"), _index("send_at", sparse=True)],
         "slips": [_index("facts", unique=True), _index("waiting", sparse=True)],
         "rounds": [_index("look_at", sparse=True)],
+        "canaries": [
+            _index("store", "began"),
+            _index("look_at", sparse=True),
+            _index("forget_at", expireAfterSeconds=0),
+        ],
         "preferences": [_index("expires", expireAfterSeconds=0)],
         "turns": [_index("at", expireAfterSeconds=0)],
         "leases": [_index("until", expireAfterSeconds=0)],

@@ -16,6 +16,7 @@ from datetime import datetime
 import uuid_utils
 from pymongo import DeleteMany
 
+from workers.stores.canaries import canary_references
 from workers.stores.gathering import AT_ONCE, Gathered
 from workers.stores.mongo import Collection, Databases, Document, available, insert_new
 
@@ -24,6 +25,7 @@ class People:
     """Finds and creates persons by reference."""
 
     def __init__(self, databases: Databases) -> None:
+        self._databases = databases
         self._persons: Collection = databases.active["persons"]
         self._gathered = Gathered(self._persons)
 
@@ -35,13 +37,20 @@ class People:
     async def page(self, after: str, size: int, ending: str = "", last: str = "") -> list[Document]:
         """The next persons by id: each with its references, ``after`` where it has one, and what :meth:`tell` noted.
 
+        Canaries are left out: nobody is counted, written to or told who is nobody.
         ``ending``: only those whose id ends with one of these characters; ``last``: none beyond this one.
         """
         of_these = ({"$regex": f"[{ending}]$"} if ending else {}) | ({"$lte": last} if last else {})
         fields = {"refs": 1, "after": 1, "told": 1}
-        beyond = self._persons.find({"_id": {"$gt": after, **of_these}}, fields, batch_size=size)
-        with available():
-            return await beyond.sort("_id", 1).limit(size).to_list(None)
+        known = await canary_references(self._databases)
+        while True:
+            nobody = {"refs": {"$nin": list(known)}} if known else {}
+            beyond = self._persons.find({"_id": {"$gt": after, **of_these}, **nobody}, fields, batch_size=size)
+            with available():
+                page = await beyond.sort("_id", 1).limit(size).to_list(None)
+            before, known = known, await canary_references(self._databases)
+            if known <= before:  # whoever is planted was known first: none of these can be one
+                return page
 
     async def stretches(self, size: int) -> AsyncIterator[tuple[str, str]]:
         """All persons in stretches of ``size`` by id: after whom each begins, and its last one; none for the last."""

@@ -13,6 +13,7 @@ The worker has already opened, verified and checked the order. An adapter finds 
 | ``rectify`` | correct what the person saw, and nothing else that stands; may be left out |
 | ``port`` | give what the person gave, on consent or for a contract; may be left out |
 | ``plan_disposal``, ``dispose`` | count, or do, what the end of the group's periods asks for; may be left out |
+| ``plant`` | put a fictional person there, whom the group then asks about; may be left out |
 | ``plan_all``, ``look_all``, ``erase_all``, ``object_all`` | the same for several people; a store may leave them out |
 
 Errors an adapter may raise: :class:`schemas.errors.StoreUnavailable` (wait: the order goes back and costs no retry)
@@ -255,6 +256,15 @@ SUPPORT: Final[Mapping[Right, type]] = {
     Right.RECTIFICATION: RectifyingAdapter,
 }
 """What a store must be to serve a right; one that is not answers ``refused``, ``not-supported``."""
+
+
+@runtime_checkable
+class PlantingAdapter(StoreAdapter, Protocol):
+    """One that puts a fictional person into its store when asked. Any other answers ``refused``, ``not-supported``."""
+
+    async def plant(self, subject: Subject) -> list[Tally]:
+        """Make the canary's rows unless they stand; what stands of it. Raises StoreRefuses ``no-canary``."""
+        ...
 
 
 Counted = list[Tally] | Exception

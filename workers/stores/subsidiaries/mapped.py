@@ -15,11 +15,11 @@ from typing import Any
 
 from schemas.errors import Fault
 from schemas.terms import Right
-from workers.stores.subsidiaries.adapter import CopyPage, Counted, Subject, Tally, Terms
+from workers.stores.subsidiaries.adapter import CopyPage, Counted, StoreRefuses, Subject, Tally, Terms
 from workers.stores.subsidiaries.disposing import Disposal
 from workers.stores.subsidiaries.erasing import ErasureWalk
 from workers.stores.subsidiaries.finding import Finder, path_of
-from workers.stores.subsidiaries.mapping import Mapping, Mention
+from workers.stores.subsidiaries.mapping import Constant, Mapping, Mention
 from workers.stores.subsidiaries.marking import MarkWalk, of_objection
 from workers.stores.subsidiaries.rectifying import RectificationWalk
 from workers.stores.subsidiaries.rows import Row, Rows, Session
@@ -78,6 +78,19 @@ class MappedStore:
 
     async def dispose(self, terms: Terms) -> list[Tally]:
         return await Disposal(self._mapping, self._rows, terms, self._clock(), act=True).run()
+
+    async def plant(self, subject: Subject) -> list[Tally]:
+        """Rows as ``canary`` says, one in each collection that has it. What is planted already is left as it is."""
+        recipes = {name: entry for name, entry in self._mapping.collections.items() if entry.canary is not None}
+        if not recipes:
+            raise StoreRefuses("no-canary")
+        async with self._rows.writing(at_once=True) as session:
+            standing = {tally.name for tally in await self._plan(session, Right.ACCESS, subject) if tally.matched}
+            for name, entry in recipes.items():
+                if name not in standing:
+                    address = {entry.found_by[0].field: Constant(subject.emails[0])}
+                    await session.insert(name, {**(entry.canary or {}), **address})
+            return await self._plan(session, Right.ACCESS, subject)
 
     # ------------------------------------------------------------------ several people at once
 

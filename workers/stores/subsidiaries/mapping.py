@@ -209,6 +209,8 @@ class Collection(Entry):
     """Field of the group's → the field in which it stands here; empty where none does. Source: R18; GDPR Art. 16."""
     withdrawal: Annotated[Mark | None, BeforeValidator(_delete)] = None
     """Rows that rest on consent for a part of what they serve: what a withdrawal of it sets."""
+    canary: ReadOnly[Name, SetTo] | None = None
+    """What the row of a fictional person says beside the address, in a collection that such a person may stand in."""
     mentions: tuple[Mention, ...] = ()
 
     @property

@@ -14,7 +14,7 @@ from workers.rules.decisions import PORTABLE
 from workers.stores.subsidiaries.mapping import Collection, Keep, Mapping, Mention, Store, StoreKind
 
 _OWNED: Final = (
-    *("fields", "erasure", "retention", "objection", "one_person_by", "fresh_by"),
+    *("fields", "erasure", "retention", "objection", "one_person_by", "fresh_by", "canary"),
     *("basis", "provided", "rectification", "withdrawal"),
 )
 """What is said of rows that belong to a person."""
@@ -84,8 +84,9 @@ def _of_owned(mapping: Mapping, entry: Collection) -> Iterator[tuple[str, str]]:
     unknown = [name for name in entry.provided or () if name not in (entry.fields or {})]
     if unknown:
         yield ".provided", f"names what is not among fields: {', '.join(unknown)}"
-    if entry.one_person_by is not None and not entry.found_by:
-        yield ".one_person_by", "needs found_by"
+    for name in ("one_person_by", "canary"):
+        if getattr(entry, name) is not None and not entry.found_by:
+            yield f".{name}", "needs found_by"
 
 
 def _of_portability(mapping: Mapping) -> Iterator[Fault]:

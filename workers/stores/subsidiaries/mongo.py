@@ -137,6 +137,17 @@ class MongoRows:
             result = await self._database[self._mapping.source(name)].bulk_write(writes, ordered=False)
         return result.matched_count
 
+    async def insert(self, name: str, settings: Mapping[str, Constant]) -> None:
+        now, document = datetime.now(UTC), Document()
+        for path, constant in settings.items():
+            *above, last = path.split(".")
+            inner = document
+            for part in above:
+                inner = inner.setdefault(part, {})
+            inner[last] = decisions.value_of(constant, now)
+        with _answering():
+            await self._database[self._mapping.source(name)].insert_one(document)
+
     async def missed(
         self, name: str, rows: Sequence[Row], settings: Mapping[str, Constant] | None, since: datetime
     ) -> AbstractSet[Hashable]:

@@ -98,6 +98,10 @@ class OpenSession(Session, Protocol):
         """
         ...
 
+    async def insert(self, name: str, settings: Mapping[str, Constant]) -> None:
+        """One new row, of these fields."""
+        ...
+
     def values(self, name: str, path: str) -> AsyncIterator[list[str]]:
         """Every text that stands in a field, in pages."""
         ...

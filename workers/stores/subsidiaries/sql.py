@@ -18,7 +18,7 @@ from datetime import UTC, date, datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, MetaData, Table, bindparam, inspect, text, update
+from sqlalchemy import Connection, MetaData, Table, bindparam, insert, inspect, text, update
 from sqlalchemy.exc import SAWarning
 
 from schemas.errors import Fault
@@ -131,6 +131,11 @@ class SqlSession:
             for row in rows
         ]
         return await self._change(statement, changes)
+
+    async def insert(self, name: str, settings: Mapping[str, Constant]) -> None:
+        table, now = self._tables[name], datetime.now(UTC).astimezone(self._zone)
+        values = {field: _fit(table.c[field], one, now) for field, one in settings.items()}
+        await self._change(insert(table), [values])
 
     async def missed(
         self, name: str, rows: Sequence[Row], settings: Mapping[str, Constant] | None, since: datetime

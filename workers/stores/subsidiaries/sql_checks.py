@@ -58,6 +58,7 @@ def _named_fields(entry: Entry) -> Iterator[tuple[str, str]]:
             yield ".retention.hold", entry.retention.hold
     if entry.objection is not None:
         yield from ((f".objection.set.{name}", name) for name in entry.objection.set or ())
+    yield from ((f".canary.{name}", name) for name in entry.canary or ())
     for place, mention in enumerate(entry.mentions):
         at = f".mentions.{place}"
         yield f"{at}.found_by", mention.found_by.field
