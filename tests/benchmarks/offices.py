@@ -1,7 +1,8 @@
-"""Ten subsidiaries at work beside the system: each a worker process with keys, journal and a store of its own.
+"""Ten subsidiaries at work beside the system: each a process with keys, journal and a store of its own.
 
-Every second one keeps its people in a MongoDB database (of one server that is none of the controller's), the others in
-an SQLite file; each store has the index that ``docs/subsidiary.md`` asks for.
+Those that the register serves over HTTP run the client in Node of ``docs/examples`` on a JSON file, or, on a machine
+without Node 20, the worker as the others do. Of those every second one keeps its people in a MongoDB database (of one
+server that is none of the controller's), the rest in an SQLite file; each has the index ``docs/subsidiary.md`` asks for.
 """
 
 from __future__ import annotations
@@ -22,12 +23,18 @@ from pymongo import MongoClient
 from schemas.party_keys import add_subsidiary
 from schemas.register import SHIPPED, load_register
 from schemas.register_reading import read_mapping
+from schemas.terms import SubsidiaryKind
 from tests.benchmarks.stage import Stage
+from workers import sample_group
 from workers.local import EmbeddedMongo
 from workers.processes import Process, free_port
 from workers.sample_keys import make_keys
+from workers.stores import samples
 
 CODES: Final = tuple(load_register().subsidiaries)[:10]
+OVER_HTTP: Final = tuple(
+    code for code in load_register().served(SubsidiaryKind.HTTP) if code in CODES and sample_group.has_node()
+)
 _STORE_URL: Final = "GREFFIER_STORE_URL"
 _ORDER_DAY: Final = datetime(2026, 4, 9, tzinfo=UTC)
 
@@ -123,6 +130,29 @@ class SqliteStore:
         pass
 
 
+class JsonStore:
+    """The file of the client in Node."""
+
+    mapping = ""
+
+    def __init__(self, file: Path) -> None:
+        self.url = str(file)
+        self._file = file
+        samples.make_contacts(file)
+
+    def fill(self, emails: Sequence[str]) -> None:
+        samples.fill_contacts(self._file, "Ada Sample", *emails)
+
+    def held(self, emails: Sequence[str]) -> int:
+        return samples.contacts_in(self._file, *emails)
+
+    def written_to(self) -> set[str]:
+        return samples.written_to_by(self._file)
+
+    def close(self) -> None:
+        pass
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
     """The offices of a benchmark, before they work."""
@@ -135,14 +165,15 @@ class Group:
         for code in CODES:
             add_subsidiary(data / "keys" / "controller", self.folder / code / "keys", code)
         raw, _ = read_mapping(SHIPPED)
-        raw["subsidiaries"] = {code: {**raw["subsidiaries"][code], "kind": "worker"} for code in CODES}
+        kinds = {code: "http" if code in OVER_HTTP else "worker" for code in CODES}
+        raw["subsidiaries"] = {code: {**raw["subsidiaries"][code], "kind": kinds[code]} for code in CODES}
         register = data / "register.yaml"
         register.write_text(yaml.safe_dump(raw, allow_unicode=True, sort_keys=False), "utf-8")
         return register
 
     @contextmanager
     def at_work(self, stage: Stage) -> Iterator[dict[str, Store]]:
-        """Every office's worker, ready, until the end; the stores by code."""
+        """Every office's worker or client, at work until the end; the stores by code."""
         with ExitStack() as kept:
             server = EmbeddedMongo(self.folder / "mongo").start()
             kept.callback(server.stop)
@@ -150,6 +181,11 @@ class Group:
             ports: dict[int, Process] = {}
             for place, code in enumerate(CODES):
                 folder = self.folder / code
+                if code in OVER_HTTP:
+                    stores[code], client = self._client(code, stage)
+                    client.spawn()
+                    kept.callback(client.stop)
+                    continue
                 stores[code] = MongoStore(server.url, code) if place % 2 else SqliteStore(folder / "store.sqlite")
                 kept.callback(stores[code].close)
                 port = free_port()
@@ -159,6 +195,16 @@ class Group:
                 kept.callback(worker.terminate)
             stage.wait_for(lambda: all(map(_ready, ports)), 120, "offices ready")
             yield stores
+
+    def _client(self, code: str, stage: Stage) -> tuple[Store, Process]:
+        office = sample_group.Office(code, self.folder / code, self.folder / code / "keys", over_http=True)
+        store = JsonStore(office.database)
+        env = {
+            "GREFFIER_COUNTER_URL": stage.counter_url,
+            "GREFFIER_KEYS": str(office.keys),
+            "GREFFIER_JOURNAL": str(office.journal),
+        }
+        return store, Process(f"subsidiary-{code}", office.client, env=env, log=office.folder / "client.log")
 
     def _worker(self, code: str, folder: Path, store: Store, redis_url: str, port: int) -> Process:
         mapping = folder / "mapping.yaml"

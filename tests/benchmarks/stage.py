@@ -42,6 +42,7 @@ class Stage:
         facts = system.facts()
         self.door_url: str = facts["door"]
         self.door_port = system.port
+        self.counter_url: str = facts["counter"]
         self.mongo_url: str = facts["mongo"]
         self.redis_url: str = facts["redis"]
         self.mailbox = Path(facts["mail"])

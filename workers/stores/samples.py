@@ -50,15 +50,25 @@ def make_contacts(file: Path) -> None:
         _write_contacts(file, [])
 
 
-def fill_contacts(file: Path, name: str, email: str) -> None:
-    """One contact of the JSON office, who gets its newsletter."""
+def fill_contacts(file: Path, name: str, *emails: str) -> None:
+    """Contacts of the JSON office, who get its newsletter."""
     contacts = _contacts(file)
-    _write_contacts(file, [*contacts, {"id": len(contacts) + 1, "email": email, "name": name, "newsletter": True}])
+    first = max((one["id"] for one in contacts), default=0) + 1
+    contacts += [
+        {"id": number, "email": email, "name": name, "newsletter": True} for number, email in enumerate(emails, first)
+    ]
+    _write_contacts(file, contacts)
 
 
-def contacts_in(file: Path, email: str) -> int:
-    """How many contacts of the JSON office bear this address."""
-    return sum(one["email"] == email for one in _contacts(file))
+def contacts_in(file: Path, *emails: str) -> int:
+    """How many contacts of the JSON office bear one of these addresses."""
+    wanted = set(emails)
+    return sum(one["email"] in wanted for one in _contacts(file))
+
+
+def written_to_by(file: Path) -> set[str]:
+    """Who gets the newsletter of the JSON office."""
+    return {one["email"] for one in _contacts(file) if one["newsletter"]}
 
 
 def _contacts(file: Path) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ const PART = 768 * 1024;
 
 export class NotAnOrder extends Error {}
 export class StoreRefuses extends Error {} // message: the reason, lower-case words joined by hyphens
-
+const sha256 = (text) => crypto.createHash('sha256').update(text).digest('hex');
 const unb64 = (text) => Buffer.from(text, 'base64url');
 const b64 = (bytes) => Buffer.from(bytes).toString('base64url');
 
@@ -43,7 +43,6 @@ export class Trust {
 }
 
 const publicKey = (jwk) => crypto.createPublicKey({ format: 'jwk', key: jwk });
-
 // ---------------------------------------------------------------------- JWS and JWE: one algorithm each, no choice
 
 export function sign(trust, kind, claims) {
@@ -60,7 +59,7 @@ export function callToken(trust, now = Date.now()) {
 
 // RFC 7518 § 4.6.2, one round: what wraps the content's key.
 function wrappingKey(shared) {
-  const length = (n) => { const four = Buffer.alloc(4); four.writeUInt32BE(n); return four; };
+  const length = (n) => Buffer.from([0, 0, n >> 8, n & 255]);
   const algorithm = Buffer.from('ECDH-ES+A256KW');
   const about = [length(algorithm.length), algorithm, length(0), length(0), length(256)];
   return crypto.createHash('sha256').update(Buffer.concat([length(1), shared, ...about])).digest();
@@ -166,21 +165,12 @@ export class Journal {
     return crypto.createHmac('sha256', this.key).update(`greffier/journal/n1/email:${email}`).digest('hex');
   }
 
-  begin(entry, emails, stood, at) {
-    if (this.begun.has(entry.task)) return;
-    const marks = emails.map((email) => this.mark(email)).sort();
-    const { task, right, received_at } = entry;
-    this.#append({ line: 'begun', task, right, received_at, marks, stood, at });
-  }
-
-  finish(entry) {
-    this.#append({ line: 'done', task: entry.task, attempt: entry.attempt, entry });
-  }
-
-  #append(line) {
-    fs.writeSync(this.file, `${JSON.stringify(line)}\n`);
+  // Lines about what is to be begun, or answered; on disk when it returns.
+  write(lines) {
+    if (!lines.length) return;
+    fs.writeSync(this.file, lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
     fs.fsyncSync(this.file);
-    this.#note(line);
+    for (const line of lines) this.#note(line);
   }
 
   #note(line) {
@@ -212,41 +202,55 @@ export class Office {
       const key = `${entry.task} ${entry.ask}`;
       if (!latest.has(key) || latest.get(key).attempt < entry.attempt) latest.set(key, entry);
     }
-    const answers = [...latest.values()].map((entry) => this.answer(entry));
+    const answers = this.#serveAll([...latest.values()]);
     return answers.length ? this.#messages(jti, answers) : [];
   }
 
-  answer(entry) {
+  // All of an order over one reading of the store, with one wait for the disk each: what was begun is written down, then
+  // the store, then what was done. Killed anywhere, the next delivery completes and counts the whole.
+  #serveAll(entries) {
+    const work = { held: this.store.open(), begun: [], done: [] };
+    const answers = entries.map((entry) => this.#answer(entry, work));
+    this.journal.write(work.begun);
+    work.held.save();
+    this.journal.write(work.done);
+    return answers;
+  }
+
+  #answer(entry, work) {
     const refused = (reason) => ({ entry: { ...this.#head(entry), outcome: 'refused', collections: [], reason } });
     if (entry.ask === 'dispose') return refused('not-supported');
     if (!RIGHTS.includes(entry.right)) return refused('not-understood');
     if (!Array.isArray(entry.person?.emails)) return refused('not-understood');
     try {
       const person = { emails: folded(entry.person.emails), receivedAt: entry.received_at };
-      if (entry.ask === 'look') return { entry: this.#entry(entry, this.store.look(entry.right, person)) };
-      return entry.right === 'access' ? this.#copy(entry, person) : this.#change(entry, person);
+      if (entry.ask === 'look') return { entry: this.#entry(entry, work.held.look(entry.right, person)) };
+      return entry.right === 'access' ? this.#copy(entry, person, work) : this.#change(entry, person, work);
     } catch (error) {
       if (!(error instanceof StoreRefuses)) throw error;
       return refused(error.message);
     }
   }
 
-  // Counted, written down as begun, done, written down as done: killed anywhere, the next delivery completes it. A task
-  // that was answered is not done again at the same attempt; a later attempt is the controller asking anew.
-  #change(entry, person) {
+  // A task that was answered is not done again at the same attempt; a later attempt is the controller asking anew.
+  #change(entry, person, work) {
     const done = this.journal.done.get(entry.task);
     if (done && done.attempt >= entry.attempt) return { entry: { ...done.entry, attempt: entry.attempt } };
-    const planned = this.store.plan(entry.right, person);
+    const planned = work.held.plan(entry.right, person);
     const begun = this.journal.begun.get(entry.task);
     const earlier = done ? done.entry.collections : begun ? lost(begun.stood, planned) : [];
-    this.journal.begin(entry, person.emails, planned, this.#now());
-    const answered = this.#entry(entry, together(earlier, this.store.act(entry.right, person)));
-    this.journal.finish(answered);
+    if (!begun) {
+      const { task, right, received_at } = entry;
+      const marks = person.emails.map((email) => this.journal.mark(email)).sort();
+      work.begun.push({ line: 'begun', task, right, received_at, marks, stood: planned, at: this.#now() });
+    }
+    const answered = this.#entry(entry, together(earlier, work.held.act(entry.right, person)));
+    work.done.push({ line: 'done', task: entry.task, attempt: entry.attempt, entry: answered });
     return { entry: answered };
   }
 
-  #copy(entry, person) {
-    const collections = this.store.copy(person).filter((one) => one.records.length);
+  #copy(entry, person, { held }) {
+    const collections = held.copy(person).filter((one) => one.records.length);
     const counts = collections.map(({ name, records }) => ({ name, matched: records.length }));
     const copy = canonical({ store: this.trust.code, collections });
     if (Buffer.byteLength(copy) > MAX_COPY) throw new StoreRefuses('copy-too-large');
@@ -294,19 +298,19 @@ export class Office {
   // After a restore of the store: whoever was served, and came back with it, is served again.
   replay() {
     let people = 0;
+    const held = this.store.open();
     const told = [...this.journal.begun.values()].filter((line) => line.marks);
-    for (const email of this.store.identifiers()) {
+    for (const email of held.identifiers()) {
       const mark = this.journal.mark(email.trim().toLowerCase());
       for (const line of told.filter((one) => one.marks.includes(mark))) {
-        this.store.act(line.right, { emails: [email.trim().toLowerCase()], receivedAt: line.received_at });
+        held.act(line.right, { emails: [email.trim().toLowerCase()], receivedAt: line.received_at });
         people += 1;
       }
     }
+    held.save();
     return people;
   }
 }
-
-const sha256 = (text) => crypto.createHash('sha256').update(text).digest('hex');
 
 function parts({ task, copy_sha256 }, copy) {
   const of = Math.ceil(copy.length / PART);

@@ -24,27 +24,50 @@ class JsonStore {
     this.file = file;
   }
 
-  #read() {
-    return JSON.parse(fs.readFileSync(this.file, 'utf8'));
+  // The store as it stands, to be looked at and changed in memory; nothing of it lasts before `save`.
+  open() {
+    return new Held(this, JSON.parse(fs.readFileSync(this.file, 'utf8')));
   }
 
   // Whole or not at all: written beside, on disk, moved over.
-  #write(all) {
+  write(all) {
     const beside = `${this.file}.new`;
     const file = fs.openSync(beside, 'w', 0o600);
-    fs.writeFileSync(file, `${JSON.stringify(all, null, 1)}\n`);
+    fs.writeFileSync(file, JSON.stringify(all));
     fs.fsyncSync(file);
     fs.closeSync(file);
     fs.renameSync(beside, this.file);
   }
+}
+
+const folded = (email) => String(email).trim().toLowerCase();
+
+function grouped(records, by) {
+  const groups = new Map();
+  for (const one of records) {
+    if (groups.has(by(one))) groups.get(by(one)).push(one);
+    else groups.set(by(one), [one]);
+  }
+  return groups;
+}
+
+class Held {
+  constructor(store, all) {
+    this.store = store;
+    this.all = all;
+    this.byEmail = grouped(all.contacts, (one) => folded(one.email));
+    this.byContact = grouped(all.invoices, (one) => one.contact);
+    this.gone = new Set();
+    this.changed = false;
+  }
 
   // Everything of the person, and for each record until which day it must be kept, if it must.
-  #find(all, { emails, receivedAt }) {
+  #find({ emails, receivedAt }) {
     const today = new Date().toISOString().slice(0, 10);
-    const contacts = all.contacts.filter((one) => emails.includes(String(one.email).trim().toLowerCase())
-      && !(one.asked_at && Date.parse(one.asked_at) > Date.parse(receivedAt)));
-    const ids = new Set(contacts.map((one) => one.id));
-    const invoices = all.invoices.filter((one) => ids.has(one.contact));
+    const stands = (one) => !this.gone.has(one);
+    const isFresh = (one) => one.asked_at && Date.parse(one.asked_at) > Date.parse(receivedAt);
+    const contacts = emails.flatMap((email) => this.byEmail.get(email) ?? []).filter((one) => stands(one) && !isFresh(one));
+    const invoices = contacts.flatMap((one) => this.byContact.get(one.id) ?? []).filter(stands);
     const until = new Map(); // of invoices by themselves, of contacts by their last invoice
     for (const invoice of invoices) {
       const last = lastDay(invoice.issued_on);
@@ -58,28 +81,23 @@ class JsonStore {
 
   // What acting would do, in counts; it changes nothing.
   plan(right, person) {
-    return tallies(right, this.#find(this.#read(), person));
+    return tallies(right, this.#find(person));
   }
 
   act(right, person) {
-    const all = this.#read();
-    const found = this.#find(all, person);
-    if (!found.contacts.length) return tallies(right, found);
+    const found = this.#find(person);
+    if (found.contacts.length) this.changed = true;
     if (right === 'objection') {
       for (const contact of found.contacts) contact.newsletter = false;
     } else {
-      for (const name of ['contacts', 'invoices']) {
-        const gone = new Set(found[name].filter((one) => !found.until.has(one)));
-        all[name] = all[name].filter((one) => !gone.has(one));
-      }
+      for (const one of [...found.contacts, ...found.invoices]) if (!found.until.has(one)) this.gone.add(one);
     }
-    this.#write(all);
     return tallies(right, found);
   }
 
   // What stands now.
   look(right, person) {
-    const found = this.#find(this.#read(), person);
+    const found = this.#find(person);
     if (right === 'objection') {
       const restricted = found.contacts.filter((one) => one.newsletter === false).length;
       return [{ name: 'contacts', matched: found.contacts.length, ...(restricted && { restricted }) }];
@@ -88,13 +106,21 @@ class JsonStore {
   }
 
   copy(person) {
-    const found = this.#find(this.#read(), person);
+    const found = this.#find(person);
     const shown = (name) => found[name].map((one) => Object.fromEntries(Object.keys(FIELDS[name]).map((field) => [field, one[field] ?? null])));
     return ['contacts', 'invoices'].map((name) => ({ name, fields: FIELDS[name], records: shown(name) }));
   }
 
   identifiers() {
-    return this.#read().contacts.map((one) => String(one.email));
+    return this.all.contacts.map((one) => String(one.email));
+  }
+
+  // Durable when it returns.
+  save() {
+    if (!this.changed) return;
+    const { contacts, invoices } = this.all;
+    const stands = (one) => !this.gone.has(one);
+    this.store.write({ ...this.all, contacts: contacts.filter(stands), invoices: invoices.filter(stands) });
   }
 }
 
