@@ -2,7 +2,8 @@
 
 Those that the register serves over HTTP run the client in Node of ``docs/examples`` on a JSON file, or, on a machine
 without Node 20, the worker as the others do. Of those every second one keeps its people in a MongoDB database (of one
-server that is none of the controller's), the rest in an SQLite file; each has the index ``docs/subsidiary.md`` asks for.
+server that is none of the controller's), the rest in an SQLite file; each has the index that
+``docs/subsidiary.md`` asks for.
 """
 
 from __future__ import annotations
