@@ -265,6 +265,7 @@ SPOILED = [
     spoiled("processors/mailing/contract", None, "missing"),
     spoiled("processors/mailing/contract/security", "false", "must be true"),
     spoiled("processors/mailing/contract/confidentiality", None, "missing"),
+    spoiled("processors/mailing/opendsr", "https://mailing.example", "should match pattern"),
     spoiled("processors/mailing/country", "US", "US is outside the EEA", "processors.mailing.transfer"),
     spoiled("subsidiaries/gb/transfer", None, "missing"),
     spoiled("subsidiaries/gb/transfer", {"basis": "not-needed"}, "GB is outside the EEA"),

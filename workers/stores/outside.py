@@ -27,13 +27,15 @@ class Outside(Versioned):
 
     async def keep(self, request: Document) -> Document:
         """Insert a request, or find the one of that ``key`` which was there before; what stands."""
-        with available():
-            try:
-                await self.collection.insert_one({**request, "version": 1})
-            except DuplicateKeyError:
-                found = await self.collection.find_one({"key": request["key"]})
-                return found or request  # dropped this very moment: what was said first no longer binds
-        return {**request, "version": 1}
+        while True:
+            with available():
+                try:
+                    await self.collection.insert_one({**request, "version": 1})
+                    return {**request, "version": 1}
+                except DuplicateKeyError:
+                    found = await self.collection.find_one({"key": request["key"]})
+            if found is not None:  # else it was dropped this very moment, and what was said first no longer binds
+                return found
 
     async def find(self, key: str) -> Document | None:
         """One request by who asked and their own id."""
