@@ -26,6 +26,7 @@ doubt_settled             a person decided on a store whose answers contradict: 
 extended                  the date was put off, with a ground
 answered                  the answer left; ``silent``: stores that had not answered by then
 hold_set, hold_lifted     a legal hold
+restriction_lifted        the person was told that a restriction ends; with ``store``: that one was asked to end it
 package_fetched           the access package was downloaded, once
 processor_asked           an external processor took a request; by which protocol it is asked, the register says
 processor_answered        it signed that the request is done, or that it will not be; the digest of what it signed;
@@ -116,6 +117,7 @@ _DETAILS: Final[Mapping[str, tuple[Mapping[str, FieldType], Mapping[str, FieldTy
     "answered": ({}, {"silent": _STORES, "digest": SHA256_HEX}),
     "hold_set": ({"ground": GROUND}, {"until": DAY, "by": ACTOR}),
     "hold_lifted": ({}, {"ground": GROUND, "by": ACTOR, "store": STORE}),
+    "restriction_lifted": ({}, {"by": ACTOR, "store": STORE}),
     "package_fetched": ({}, {}),
     "processor_asked": ({"processor": CODE}, {}),
     "processor_answered": (

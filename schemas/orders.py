@@ -71,12 +71,13 @@ PERSON: Final = Shape("person", required={"emails": listed(EMAIL, 1, MAX_ADDRESS
 
 DISPOSE: Final = "dispose"
 PLANT: Final = "plant"
-_OF_A_PERSON: Final = ("serve", "look")
+LIFT: Final = "lift"
+_OF_A_PERSON: Final = ("serve", "look", LIFT)
 ASKED: Final = (*_OF_A_PERSON, DISPOSE, PLANT)
 """``serve``: act. ``look``: say what stands now, and change nothing; the second statement of P6.
 
-``dispose``: of what is over by the register's retention periods; the one that is about nobody. ``plant``: put the
-store's canary there, a fictional person at this address.
+``lift``: end a restriction that was served. ``dispose``: of what is over by the register's retention periods; the one
+that is about nobody. ``plant``: put the store's canary there, a fictional person at this address.
 """
 
 ORDER_ENTRY: Final = Shape(

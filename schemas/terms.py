@@ -140,7 +140,7 @@ class TransferBasis(StrEnum):
 
 
 class Right(StrEnum):
-    """What a data subject may ask for. Source: R14, R17 to R20; GDPR Arts 7(3), 15 to 17, 20, 21."""
+    """What a data subject may ask for. Source: R14, R17 to R20; GDPR Arts 7(3), 15 to 18, 20, 21."""
 
     ACCESS = "access"
     ERASURE = "erasure"
@@ -148,6 +148,7 @@ class Right(StrEnum):
     WITHDRAWAL = "withdrawal"
     PORTABILITY = "portability"
     RECTIFICATION = "rectification"
+    RESTRICTION = "restriction"
 
     @property
     def gives_a_copy(self) -> bool:
@@ -157,7 +158,7 @@ class Right(StrEnum):
     @property
     def ends_a_use(self) -> bool:
         """Whether it ends a use of data: such an order always goes, with identifiers only. Source: P8."""
-        return self in (Right.ERASURE, Right.OBJECTION, Right.WITHDRAWAL)
+        return self in (Right.ERASURE, Right.OBJECTION, Right.WITHDRAWAL, Right.RESTRICTION)
 
 
 class SuppressionGround(StrEnum):

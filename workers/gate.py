@@ -21,7 +21,7 @@ from schemas.consent import Choice
 from schemas.errors import GreffierError
 from schemas.register import Register
 from schemas.subject import ReferenceUse, clean_email
-from schemas.terms import Case, Department, Purpose
+from schemas.terms import Case, Department, Purpose, Right
 from workers.preferences import no_of
 from workers.rules.consent import agreed
 from workers.rules.erasure import Verdict, judge
@@ -97,12 +97,14 @@ class Asked:
         return link["case"] in self.lent and not self.served_by(link)
 
     def ended(self, link: Document, no: Noes, *, lent: bool = False) -> bool:
-        """Whether its person has said no to what a record serves by this link, or to this purpose.
+        """Whether its person has said no to what a record serves by this link, to this purpose, or to any use for now.
 
         ``lent``: it is read by an express agreement, any "no" to the purpose that stands ends that.
         """
         if not no:
             return False
+        if Right.RESTRICTION in no:  # stored, and on no read path (Art. 18(2))
+            return True
         served = Rests.of(link)
         if ended(self.register, served, Purpose(link["purpose"]), no):
             return True

@@ -14,7 +14,7 @@ from datetime import datetime
 
 from schemas.routes import PREFERENCES_SOURCE
 from schemas.subject import ReferenceUse
-from schemas.terms import LawfulBasis, Purpose
+from schemas.terms import LawfulBasis, Purpose, Right
 from workers.rules.objections import Noes, standing
 from workers.services import Services
 
@@ -27,7 +27,7 @@ async def no_of(services: Services, emails: Iterable[str]) -> Mapping[str, Noes]
     """
     said = await services.suppressions.of_all(emails)
     refs = {email: services.trust.references.of_email(ReferenceUse.LOOKUP, email) for email in said}
-    accepted: defaultdict[bytes, dict[Purpose | LawfulBasis, datetime]] = defaultdict(dict)
+    accepted: defaultdict[bytes, dict[Purpose | LawfulBasis | Right, datetime]] = defaultdict(dict)
     # After the list: a "yes" that is missed leaves the "no", which the next look sees lifted.
     for one in await services.submissions.agreements.about(refs.values()):
         if one["given"] and one["source"] == PREFERENCES_SOURCE:

@@ -23,6 +23,7 @@ from workers.office import Trust
 from workers.stores.subsidiaries.adapter import (
     DisposingAdapter,
     Period,
+    RestrictingAdapter,
     StoreAdapter,
     StoreRefuses,
     Subject,
@@ -127,6 +128,8 @@ async def _serve_again(store: StoreAdapter, right: Right, subject: Subject, repl
             replayed.add(await store.object(subject))
         elif right is Right.RECTIFICATION:
             replayed.refused["corrections"] += 1  # what was corrected, and to what, the journal does not know
+        elif isinstance(store, RestrictingAdapter) and right is Right.RESTRICTION:
+            replayed.add(await store.restrict(subject))
         elif isinstance(store, WithdrawingAdapter) and right is Right.WITHDRAWAL:
             replayed.add(await store.withdraw(subject))
     except StoreRefuses as error:

@@ -150,7 +150,7 @@ def hold(
 
 @rights_app.command()
 def lift(reference: Reference, by: By, as_json: AsJson = False) -> None:
-    """End the hold; an erasure that waited for it is done now."""
+    """End the hold; an erasure that waited for it is done now. A restriction ends when the person has been told."""
     from workers.cases import deciding
 
     _decide(reference, lambda docket: deciding.lift(docket, reference, by), as_json)
@@ -266,7 +266,8 @@ def _show(case: dict[str, Any], as_json: bool) -> None:
     print(f"answer {case['answer']}, due on {case['due_on']} ({case['standing'] or 'final'}); proof {case['proof']}")
     print(f"extension or refusal to be told by {dates['notice_by']}; paused {dates['paused_days']} day(s)")
     if case["hold"]:
-        print(f"held until {case['hold']['until']}: {case['hold']['ground']}")
+        until = f" until {case['hold']['until']}" if case["hold"]["until"] else ""
+        print(f"held{until}: {case['hold']['ground']}")
     if "withdrawal" in case:
         print(_withdrawal(case["withdrawal"]))
     table = Table("store", "country", "state", "outcome", "proof", "answered", "due", "standing", "why")

@@ -41,6 +41,7 @@ collections:
   kontakte:
     found_by: [{field: mail}]
     fields: {vorname: first name, nachname: last name, mail: e-mail address, stadt: town}
+    restriction: {set: {gesperrt: true}, lift: {gesperrt: false}}
     rectification: {first_name: vorname, last_name: nachname, postal_address.city: stadt}
     basis: legitimate-interests
     erasure: delete
@@ -60,6 +61,7 @@ collections:
     found_by: [{field: email_address}]
     fields: {full_name: name, email_address: e-mail address, company: employer}
     rectification: {last_name: full_name}
+    restriction: {set: {restricted: true}, lift: {restricted: false}}
     basis: legitimate-interests
     erasure: delete
   mailing_list:
@@ -68,6 +70,7 @@ collections:
     rectification: {}
     basis: consent
     provided: [email, topic]
+    restriction: {set: {restricted: true}, lift: {restricted: false}}
     erasure: delete
     objection: delete
 """
@@ -77,6 +80,7 @@ collections:
   leads:
     found_by: [{field: mail}]
     fields: {mail: e-mail address, note: what was noted}
+    restriction: {set: {restricted: true}, lift: {restricted: false}}
     rectification: {}
     basis: legitimate-interests
     erasure: delete
@@ -87,10 +91,11 @@ NODE_MAJOR: Final = 20
 _MAPPINGS: Final = {"de": _DE, "us": _US, "jp": _JP}
 _SCHEMAS: Final = {
     "us": (
-        "CREATE TABLE IF NOT EXISTS people (id INTEGER PRIMARY KEY, full_name TEXT, email_address TEXT, company TEXT)",
-        "CREATE TABLE IF NOT EXISTS mailing_list (id INTEGER PRIMARY KEY, email TEXT, topic TEXT)",
+        "CREATE TABLE IF NOT EXISTS people (id INTEGER PRIMARY KEY, full_name TEXT, email_address TEXT, company TEXT, "
+        "restricted INTEGER)",
+        "CREATE TABLE IF NOT EXISTS mailing_list (id INTEGER PRIMARY KEY, email TEXT, topic TEXT, restricted INTEGER)",
     ),
-    "jp": ("CREATE TABLE IF NOT EXISTS leads (id INTEGER PRIMARY KEY, mail TEXT, note TEXT)",),
+    "jp": ("CREATE TABLE IF NOT EXISTS leads (id INTEGER PRIMARY KEY, mail TEXT, note TEXT, restricted INTEGER)",),
 }
 
 OFFICES: Final = tuple(_MAPPINGS)
@@ -177,4 +182,13 @@ def _make_tables(office: Office) -> None:
         with sqlite3.connect(office.database) as store:
             for statement in _SCHEMAS[office.code]:
                 store.execute(statement)
+            _mark_old_tables(store)
         store.close()
+
+
+def _mark_old_tables(store: sqlite3.Connection) -> None:
+    """Stores made before the use of a row could be restricted have no column for it."""
+    tables = [name for (name,) in store.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    for table in tables:
+        if "restricted" not in [column[1] for column in store.execute(f"PRAGMA table_info({table})")]:
+            store.execute(f"ALTER TABLE {table} ADD COLUMN restricted INTEGER")

@@ -19,6 +19,7 @@ import structlog
 
 from schemas.errors import StoreUnavailable, Temporary
 from schemas.fields import read_moment, wire_moment
+from schemas.orders import LIFT
 from schemas.terms import Right, StoreOutcome
 from workers.actors.answers import Answer
 from workers.office import Office
@@ -30,6 +31,7 @@ from workers.stores.subsidiaries.adapter import (
     GroupAdapter,
     PortingAdapter,
     RectifyingAdapter,
+    RestrictingAdapter,
     StoreRefuses,
     Subject,
     Tally,
@@ -74,7 +76,7 @@ class Serving:
 
     @property
     def changes_the_store(self) -> bool:
-        return self.entry["ask"] == "serve" and not self.right.gives_a_copy
+        return self.entry["ask"] in ("serve", LIFT) and not self.right.gives_a_copy
 
     @property
     def rows(self) -> int:
@@ -150,6 +152,10 @@ class _Acting:
                 self.take(serving, await store.object(serving.subject))
             case Right.RECTIFICATION:
                 self.take(serving, await cast(RectifyingAdapter, store).rectify(serving.subject))
+            case Right.RESTRICTION:
+                restricting = cast(RestrictingAdapter, store)
+                act = restricting.lift if serving.entry["ask"] == LIFT else restricting.restrict
+                self.take(serving, await act(serving.subject))
             case Right.WITHDRAWAL:
                 self.take(serving, await cast(WithdrawingAdapter, store).withdraw(serving.subject))
 
@@ -162,7 +168,8 @@ class _Acting:
         return store.object_all(subjects)
 
     def take(self, serving: Serving, tallies: list[Tally]) -> None:
-        counted = together(serving.earlier, tallies) if serving.changes_the_store else tallies
+        adds = serving.changes_the_store and serving.entry["ask"] != LIFT  # what was marked is marked no more
+        counted = together(serving.earlier, tallies) if adds else tallies
         serving.answer = Answer(receipt_entry(self._office, serving.entry, counted))
 
 

@@ -40,6 +40,7 @@ _STILL_HELD: Final = {
     Right.WITHDRAWAL: (StillHeld.WITHDRAWN, StillHeld.CASE_EVIDENCE),
     Right.PORTABILITY: (StillHeld.CASE_EVIDENCE,),
     Right.RECTIFICATION: (StillHeld.CASE_EVIDENCE,),
+    Right.RESTRICTION: (StillHeld.RESTRICTION, StillHeld.CASE_EVIDENCE),
 }
 
 _BY_BASIS: Final = frozenset({Right.WITHDRAWAL, Right.PORTABILITY})

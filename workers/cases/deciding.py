@@ -12,6 +12,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 from typing import Any, Final
 
 from schemas.calendar import civil_day
@@ -30,6 +31,7 @@ from workers.correspondence.facts import (
     ExtensionReason,
     IdentityRequest,
     Letter,
+    LiftingNotice,
     RefusalLetter,
 )
 from workers.rules.cases import Answer, ProofState, TaskState
@@ -54,6 +56,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "unknown_store": "the case has no such store",
     "not_doubtful": "nothing is in doubt about this store's answer",
     "not_held": "no hold was set in this case",
+    "not_answered": "the person has no answer yet: a restriction is lifted after it",
     "in_the_past": "the day must be in the future",
     "changed_meanwhile": "the case keeps changing under our hands; try again",
 }
@@ -194,9 +197,14 @@ async def hold(docket: Docket, reference: str, ground: str, until: date, by: str
 
 
 async def lift(docket: Docket, reference: str, by: str) -> Document:
-    """End the hold; an erasure that it kept from being done is done now, and told. Raises :class:`CannotDecide`."""
+    """End the hold; an erasure that it kept from being done is done now, and told. Raises :class:`CannotDecide`.
+
+    A restriction is ended when the person has been told: the letter leaves first (Art. 18(3)).
+    """
     check_name(by)
     case = await get_case(docket, reference)
+    if case["right"] == Right.RESTRICTION:
+        return await _decide(docket, reference, by, partial(_announced, docket, by))
     held = case.get("hold") or case.get("lifted")
     if held is None:
         raise CannotDecide("not_held")
@@ -216,6 +224,17 @@ async def lift(docket: Docket, reference: str, by: str) -> Document:
     await _decide(docket, reference, by, weigh)
     await reopen_what_was_held(docket, held["keys"], held["ground"], by)
     return await get_case(docket, reference)
+
+
+async def _announced(docket: Docket, by: str, case: Document) -> _Step | None:
+    """The end of a restriction, told before it comes."""
+    if "lifting_at" in case:
+        return None
+    if case["answer"] != Answer.ANSWERED:
+        raise CannotDecide("not_answered")
+    letter = LiftingNotice(**await about(docket, case))
+    changes = {"lifting_at": docket.services.clock(), "lifted_by": by}
+    return _Step(changes, ("restriction_lifted", f"told/{by}", {"by": by}), letter=letter)
 
 
 # ---------------------------------------------------------------------- doubt

@@ -17,7 +17,7 @@ import structlog
 from schemas.errors import GreffierError
 from schemas.orders import CONTROLLER
 from schemas.terms import Right, SuppressionGround
-from workers.cases import answering, errands, eyes, own_store, packaging, serving
+from workers.cases import answering, errands, eyes, own_store, packaging, restricting, serving
 from workers.cases.consent import took_ms, withdrawn_at
 from workers.cases.desk import CASE, Desk
 from workers.cases.pacing import objection_turn
@@ -65,7 +65,8 @@ async def with_a_step(desk: Desk, references: Collection[str]) -> list[str]:
 def _may_end(case: Document) -> bool:
     """Whether only a letter that has not left, or a processor outside, may still keep the case open."""
     told = case["answer"] == Answer.ANSWERED and case["proof"] == ProofState.VERIFIED
-    return told or (case["answer"] in (Answer.REFUSED, Answer.WITHDRAWN) and not case.get("ended"))
+    final = case["answer"] in (Answer.REFUSED, Answer.WITHDRAWN) and not case.get("ended")
+    return told or final or "lifting_at" in case
 
 
 async def _owed(desk: Desk, case: Document) -> bool:
@@ -92,6 +93,8 @@ def case_of(case: Document, *, owed: bool = False) -> Case:
         unacknowledged="acknowledge" in case,
         promised=frozenset(case.get("promised", ())),
         mail_owed=owed,
+        restricts=case["right"] == Right.RESTRICTION and "lifted_at" not in case,
+        lifting="lifting_at" in case,
     )
 
 
@@ -210,6 +213,19 @@ async def _letter(desk: Desk, case: Document, tasks: list[Document], part: int) 
     return True
 
 
+async def _lift(desk: Desk, case: Document, tasks: list[Document]) -> None:
+    await restricting.ask_to_lift(desk, case, tasks)
+    now, asked = desk.services.clock(), await desk.cases.tasks_of(case["_id"])
+    if not all(map(restricting.is_asked, asked)):
+        return  # somebody changed one meanwhile: once more
+    for task in asked:
+        if "send_at" in task:
+            await desk.wake_store(task["store"])
+        elif task["store"] == CONTROLLER:
+            await own_store.serve(desk, case, task, await _person(desk, case))
+    await desk.cases.step(case, {"proof": ProofState.SERVED.value, "lifted_at": now}, "hold")
+
+
 async def _close(desk: Desk, case: Document, _: list[Document]) -> None:
     await desk.evidence.note("closed", case["_id"], "closed")
     await _let_go(desk, case)
@@ -253,6 +269,7 @@ _PERFORM: Final[Mapping[Step, Perform]] = {
     Step.NOTE_VERIFIED: _note_verified,
     Step.ANSWER: _answer,
     Step.TELL: _tell,
+    Step.LIFT: _lift,
     Step.CLOSE: _close,
     Step.LAPSE: _lapse,
     Step.END: _end,

@@ -21,9 +21,9 @@ import uuid_utils
 from schemas.calendar import civil_day
 from schemas.fields import wire_moment
 from schemas.jose import Peer, sign
-from schemas.orders import CONTROLLER, RECEIPT, RECEIPT_LIFETIME
+from schemas.orders import CONTROLLER, LIFT, RECEIPT, RECEIPT_LIFETIME
 from schemas.terms import Proof, Right, StoreOutcome, SuppressionGround
-from workers.cases import consent, rectifying
+from workers.cases import consent, rectifying, restricting
 from workers.cases.desk import Desk
 from workers.cases.held import active_keys, hold_on, partly, told
 from workers.cases.receiving import accept
@@ -65,6 +65,10 @@ async def serve(desk: Desk, case: Document, task: Document, person: Mapping[str,
             ended = {"restricted": await _prospecting(desk, person)}
             collections = [one | ended if one["name"] == "links" else one for one in task["found"]]
             await _file(desk, task, collections, {}, "serve")
+        case Right.RESTRICTION if task["ask"] == LIFT:
+            await _file(desk, task, await restricting.lift(desk, case, person, await _standing(desk, person)), {}, LIFT)
+        case Right.RESTRICTION:
+            await _file(desk, task, await restricting.restrict(desk, case, task, person), {}, "serve")
         case Right.RECTIFICATION:
             await _file(desk, task, await rectifying.rectify(desk, case, person), {}, "serve")
         case Right.WITHDRAWAL:
@@ -79,6 +83,8 @@ async def look(desk: Desk, case: Document, task: Document, person: Mapping[str, 
         collections = [{"name": "links", "matched": reached, **ended}] if reached else []
     elif task["right"] == Right.WITHDRAWAL:
         collections = await consent.left(desk, case, person)
+    elif task["right"] == Right.RESTRICTION:
+        collections = await restricting.standing(desk, person, await _standing(desk, person))
     elif task["right"] == Right.RECTIFICATION:
         collections = await rectifying.standing(desk, case, person)
     elif task["right"] == Right.PORTABILITY:

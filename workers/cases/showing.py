@@ -108,7 +108,9 @@ async def whole(docket: Docket, reference: str) -> dict[str, Any]:
     }
 
 
-_MOMENTS: Final[tuple[str, ...]] = ("received_at", "opened_at", "answered_at", "refused_at", "closed_at")
+_MOMENTS: Final[tuple[str, ...]] = (
+    *("received_at", "opened_at", "answered_at", "refused_at", "lifting_at", "lifted_at", "closed_at"),
+)
 _CODES: Final[tuple[str, ...]] = ("ground", "reason", "extension", "refusal", "confirmed", "peer")
 
 

@@ -8,6 +8,7 @@ letter                       when                                              m
 :class:`IdentityRequest`     staff have a reasonable doubt                     why, and that the clock stands still
 :class:`ExtensionNotice`     within the first month, Art. 12(3)                the reasons, the new date
 :class:`RefusalLetter`       within the first month, Art. 12(4)                reasons, complaint, judicial remedy
+:class:`LiftingNotice`       before a restriction is lifted, Art. 18(3)         that it ends, and what then
 :class:`AnswerLetter`        by the due date                                   every store, what is kept, what is owed
 ============================ ================================================= =====================================
 """
@@ -78,6 +79,7 @@ class StillHeld(StrEnum):
     """What stays about a person once all is done, and only for that. Source: design § 5.7."""
 
     SUPPRESSION = "suppression"
+    RESTRICTION = "restriction"
     WITHDRAWN = "withdrawn"
     TOMBSTONE = "tombstone"
     CASE_EVIDENCE = "case-evidence"
@@ -176,6 +178,13 @@ class RefusalLetter(NamedLetter):
 
     def __post_init__(self) -> None:
         _demand_words(self.text, "/text")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiftingNotice(NamedLetter):
+    """A restriction ends: the person is told before it does. Source: GDPR Art. 18(3)."""
+
+    kind: ClassVar[str] = "lifting"
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,6 +116,7 @@ EN: Final = Words(
         Right.WITHDRAWAL: "withdrawal of consent",
         Right.PORTABILITY: "portability of the data you gave us",
         Right.RECTIFICATION: "rectification of personal data",
+        Right.RESTRICTION: "restriction of the use of personal data",
     },
     channels={
         Channel.WEBSITE: "on our website",
@@ -181,6 +182,12 @@ EN: Final = Words(
             conflict="holds something else than what you told us was wrong, and left it; somebody is looking at it",
             **_EN_SHARED | {"nothing": "holds none of the fields you asked to have corrected"},
         ),
+        Right.RESTRICTION: _states(
+            "stores what it holds about you and uses it for nothing else",
+            partly="uses a part of what it holds about you for nothing any more",
+            refused="refused to restrict the use",
+            **_EN_SHARED,
+        ),
     },
     proofs={
         None: "signed receipt; it will be checked once more",
@@ -224,6 +231,8 @@ EN: Final = Words(
     still_held={
         StillHeld.SUPPRESSION: "a code made from your address (not the address itself), so that nobody in the group "
         "writes to you again for prospecting",
+        StillHeld.RESTRICTION: "what was held, stored and used for nothing, and a code made from your address that "
+        "sees to it; we will tell you before this ends",
         StillHeld.WITHDRAWN: "a code made from your address (not the address itself), so that nothing which rested on "
         "your consent is used or comes back",
         StillHeld.TOMBSTONE: "a code made from your address (not the address itself), so that what was erased does not "
@@ -241,6 +250,7 @@ FR: Final = Words(
         Right.WITHDRAWAL: "retrait du consentement",
         Right.PORTABILITY: "portabilité des données que vous nous avez fournies",
         Right.RECTIFICATION: "rectification des données personnelles",
+        Right.RESTRICTION: "limitation de l'utilisation des données personnelles",
     },
     channels={
         Channel.WEBSITE: "sur notre site",
@@ -306,6 +316,12 @@ FR: Final = Words(
             conflict="détient autre chose que ce que vous nous avez signalé et l'a laissé ; quelqu'un l'examine",
             **_FR_SHARED | {"nothing": "ne détient aucun des champs dont vous demandez la rectification"},
         ),
+        Right.RESTRICTION: _states(
+            "conserve ce qu'elle détient à votre sujet sans l'utiliser",
+            partly="conserve une partie de ce qu'elle détient à votre sujet sans l'utiliser",
+            refused="a refusé de limiter l'utilisation",
+            **_FR_SHARED,
+        ),
     },
     proofs={
         None: "reçu signé ; il sera vérifié une nouvelle fois",
@@ -353,6 +369,8 @@ FR: Final = Words(
     still_held={
         StillHeld.SUPPRESSION: "un code tiré de votre adresse (non l'adresse elle-même), pour que personne dans le "
         "groupe ne vous démarche à nouveau",
+        StillHeld.RESTRICTION: "ce qui était détenu, conservé sans être utilisé, et un code tiré de votre adresse qui "
+        "y veille ; nous vous préviendrons avant que cela prenne fin",
         StillHeld.WITHDRAWN: "un code tiré de votre adresse (non l'adresse elle-même), pour que rien de ce qui "
         "reposait sur votre consentement ne soit utilisé ni ne revienne",
         StillHeld.TOMBSTONE: "un code tiré de votre adresse (non l'adresse elle-même), pour que ce qui a été effacé ne "

@@ -67,9 +67,9 @@ class Part:
 def since_asked_again(about: Sequence[Leaf], answers: Iterable[Statement], looks: Iterable[Statement]) -> Part:
     """What counts: once staff have asked a store again, nothing from before, nor late answers to orders from before.
 
-    The end of a hold asks our own store again.
+    The end of a hold asks our own store again, that of a restriction every store.
     """
-    lifted = [leaf for leaf in about if leaf["kind"] == "hold_lifted"]
+    lifted = [leaf for leaf in about if leaf["kind"] in ("hold_lifted", "restriction_lifted")]
     again = sorted(leaf["seq"] for leaf in [*_decided(about, "again"), *lifted])
     if not again:
         return Part(list(answers), list(looks))

@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from joserfc.jwk import OKPKey
 
 from schemas.errors import InvalidMessage
 from schemas.jose import verify as verify_token
-from schemas.orders import CONTROLLER, RECEIPT, RECEIPT_CLAIMS, is_consistent
+from schemas.orders import CONTROLLER, LIFT, RECEIPT, RECEIPT_CLAIMS, is_consistent
 from schemas.signed import read_key
 from schemas.terms import Right
 from workers.evidence.findings import SETTLED, Report, StoreStory
@@ -24,6 +24,10 @@ from workers.evidence.standing import Statement, since_asked_again
 
 Leaf = Mapping[str, Any]
 Entry = Mapping[str, Any]
+
+
+_ASKS: Final = {"receipt_accepted": ("serve", LIFT), "looked": ("look",)}
+"""Kind of leaf → what may have been asked of whoever signed the receipt that it names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,19 +120,18 @@ def _entries_of_case(entries: Iterable[Entry], store: str, reference: str, where
 
 
 def _check_entries_have_receipts(mine: Iterable[Leaf], signed: _Signed, report: Report) -> None:
-    asks = {"receipt_accepted": "serve", "looked": "look"}
     for leaf in mine:
-        if leaf["kind"] not in asks:
+        if leaf["kind"] not in _ASKS:
             continue
         store, digest = leaf["details"]["store"], leaf["details"]["digest"]
         if digest not in signed.entries:
             report.fault("receipt_missing", leaf["where"])
-        elif not any(_is_of(entry, store, asks[leaf["kind"]]) for entry in signed.entries[digest]):
+        elif not any(_is_of(entry, store, leaf["kind"]) for entry in signed.entries[digest]):
             report.fault("entry_says_more_than_receipt", leaf["where"])
 
 
-def _is_of(entry: Entry, store: str, ask: str) -> bool:
-    return (entry["task"].partition("/")[2], entry["ask"]) == (store, ask)
+def _is_of(entry: Entry, store: str, kind: str) -> bool:
+    return entry["task"].partition("/")[2] == store and entry["ask"] in _ASKS[kind]
 
 
 # ---------------------------------------------------------------------- stores
@@ -169,13 +172,12 @@ def _story(store: Mapping[str, Any], case: Mapping[str, Any], mine: Sequence[Lea
 
 
 def _said(about: Iterable[Leaf], kind: str, store: str, signed: _Signed) -> list[Statement]:
-    ask = "serve" if kind == "receipt_accepted" else "look"
     return [
         Statement(leaf["at"], leaf["seq"], entry, signed.signers[leaf["details"]["digest"]])
         for leaf in about
         if leaf["kind"] == kind
         for entry in signed.entries.get(leaf["details"]["digest"], ())
-        if _is_of(entry, store, ask)
+        if _is_of(entry, store, kind)
     ]
 
 

@@ -126,7 +126,8 @@ class Evidence:
 async def read_archive(services: Services, reader: Reader, email: str, reason: str) -> list[Evidence]:
     """What the archive keeps of this address for what the reader's department may read. Nothing is no error.
 
-    Raises :class:`ReadRefused` for a department that may read nothing of what an archive is for,
+    Raises :class:`ReadRefused` for a department that may read nothing of what an archive is for, and where the use of
+    somebody's data is restricted,
     :class:`schemas.errors.InvalidMessage` for what is no address or no reason (1 to 120 plain letters, digits or
     ``().,:/-``, kept for ever and so without a word about the person), and :class:`schemas.errors.StoreUnavailable`.
     """
@@ -142,8 +143,11 @@ async def read_archive(services: Services, reader: Reader, email: str, reason: s
         for one in await archived(services, [address])
         if (purposes := tuple(use.purpose for use in one.uses if (one.document["case"], use.purpose) in readable))
     ]
-    await _record(services, reader, reason, [one for one, _ in found], "shown" if found else "nothing held")
     data = await opened(services, [one for one, _ in found])
+    if Right.RESTRICTION in await services.suppressions.of(address):  # after it was read: one of this moment is seen
+        await _record(services, reader, reason, [], "restricted")
+        raise ReadRefused("its use is restricted")
+    await _record(services, reader, reason, [one for one, _ in found], "shown" if found else "nothing held")
     return [
         Evidence(Case(one.document["case"]), one.document["received"], one.last_day, purposes, data[one.event])
         for one, purposes in found

@@ -62,6 +62,7 @@ class Step(StrEnum):
     NOTE_VERIFIED = "note_verified"
     ANSWER = "answer"
     TELL = "tell"
+    LIFT = "lift"
     CLOSE = "close"
     LAPSE = "lapse"
     END = "end"
@@ -113,6 +114,7 @@ class Case:
     an external processor has not said that it is done.
     ``serve_from``: an objection that follows another one is not served before. ``promised``: the stores of which the
     person was told that word will follow. ``unacknowledged``: staff entered it, and the person has no word of that yet.
+    ``restricts``: a restriction that was not lifted; ``lifting``: staff have decided to, and the person is told first.
     """
 
     right: Right
@@ -129,6 +131,8 @@ class Case:
     serve_from: datetime | None = None
     promised: frozenset[str] = frozenset()
     unacknowledged: bool = False
+    restricts: bool = False
+    lifting: bool = False
 
 
 _OPEN: Final = (Answer.RECEIVED, Answer.IDENTITY_PENDING, Answer.ACCEPTED)
@@ -149,6 +153,8 @@ def next_step(case: Case, tasks: Sequence[Task], now: datetime) -> Step:
         return Step.NOTHING if case.ended or case.mail_owed else Step.END
     if case.answer is Answer.IDENTITY_PENDING:
         return Step.NOTHING
+    if case.lifting and case.restricts:
+        return Step.NOTHING if case.mail_owed else Step.LIFT
     proving = _proving(case, tasks, now)
     if proving is not Step.NOTHING:
         return proving
@@ -209,8 +215,9 @@ def _is_proved(task: Task) -> bool:
 
 
 def _may_close(case: Case, tasks: Sequence[Task]) -> bool:
-    """Whether nothing is owed any more. A store may have contradicted itself since all were found proved."""
-    return case.proof is ProofState.VERIFIED and not case.mail_owed and all(_is_proved(task) for task in tasks)
+    """Whether nothing is owed or restricted any more. A store may have contradicted itself since all were proved."""
+    over = case.proof is ProofState.VERIFIED and not case.mail_owed and not case.restricts
+    return over and all(_is_proved(task) for task in tasks)
 
 
 def _may_answer(case: Case, tasks: Sequence[Task], now: datetime) -> bool:

@@ -26,18 +26,6 @@ from typing import Final
 from schemas.terms import FieldName, LawfulBasis, Purpose, Right
 
 
-class LegalRight(StrEnum):
-    """The rights the table speaks of; those of :class:`schemas.terms.Right` are served, under the same word."""
-
-    ACCESS = "access"
-    RECTIFICATION = "rectification"
-    ERASURE = "erasure"
-    RESTRICTION = "restriction"
-    PORTABILITY = "portability"
-    OBJECTION = "objection"
-    WITHDRAWAL = "withdrawal"
-
-
 class Verdict(StrEnum):
     """What becomes of a right for one purpose; see the module."""
 
@@ -141,6 +129,10 @@ _BY_TASK: Final = Cell(Verdict.UNAVAILABLE, "17(3)(b)", Reason.PUBLIC_TASK)
 _NO_PORT: Final = Cell(Verdict.UNAVAILABLE, "20(1)(a)", Reason.NOT_CONSENT_OR_CONTRACT)
 _NO_OBJECT: Final = Cell(Verdict.UNAVAILABLE, "21(1)", Reason.NOT_INTEREST_OR_TASK)
 
+_COLUMNS: Final = (
+    *(Right.ACCESS, Right.RECTIFICATION, Right.ERASURE, Right.RESTRICTION, Right.PORTABILITY),
+    *(Right.OBJECTION, Right.WITHDRAWAL),
+)
 # fmt: off
 _ROWS: Final[Mapping[LawfulBasis, tuple[Cell, ...]]] = {
     #                                  access   rectification erasure restriction portability objection   withdrawal
@@ -152,15 +144,13 @@ _ROWS: Final[Mapping[LawfulBasis, tuple[Cell, ...]]] = {
     LawfulBasis.LEGITIMATE_INTERESTS: (_ACCESS, _RECTIFY,     _ERASE,   _RESTRICT, _NO_PORT,  _WEIGH,     _NO_CONSENT),
 }
 # fmt: on
-TABLE: Final[Mapping[LawfulBasis, Mapping[LegalRight, Cell]]] = {
-    basis: dict(zip(LegalRight, row, strict=True)) for basis, row in _ROWS.items()
+TABLE: Final[Mapping[LawfulBasis, Mapping[Right, Cell]]] = {
+    basis: dict(zip(_COLUMNS, row, strict=True)) for basis, row in _ROWS.items()
 }
 """Which basis gives which right. Source: CNIL developer guide, sheet 15; for a withdrawal GDPR Art. 7(3)."""
 
 
-PORTABLE: Final = frozenset(
-    basis for basis, row in TABLE.items() if row[LegalRight.PORTABILITY].verdict is Verdict.GRANTED
-)
+PORTABLE: Final = frozenset(basis for basis, row in TABLE.items() if row[Right.PORTABILITY].verdict is Verdict.GRANTED)
 """What data must rest on to be the person's to take elsewhere. Source: GDPR Art. 20(1)(a)."""
 
 
@@ -234,7 +224,7 @@ class Outcome(StrEnum):
 class Decision:
     """A right, decided for each purpose apart."""
 
-    right: LegalRight
+    right: Right
     purposes: tuple[PurposeDecision, ...]
 
     @property
@@ -262,11 +252,11 @@ class Decision:
     def may_erase(self, record: Collection[Use]) -> bool:
         """Whether a record that serves these purposes goes: only when each of them was given up whole."""
         given_up = {(one.use.purpose, one.use.basis) for one in self.purposes if one.verdict is Verdict.GRANTED}
-        return self.right is LegalRight.ERASURE and all((use.purpose, use.basis) in given_up for use in record)
+        return self.right is Right.ERASURE and all((use.purpose, use.basis) in given_up for use in record)
 
 
 def decide(
-    right: Right | LegalRight,
+    right: Right,
     uses: Sequence[Use],
     keepings: Sequence[Keeping] = (),
     *,
@@ -278,15 +268,14 @@ def decide(
     ``ground``: from staff, where an erasure rests on more than the wish (unlawful, legal duty, child). ``on``: the
     day of the decision. Source: R17 to R20.
     """
-    legal = LegalRight(right.value)
-    if legal is LegalRight.ERASURE:
-        return Decision(legal, tuple(_erasure(use, keepings, on, ground) for use in uses))
-    if legal is LegalRight.OBJECTION:
-        return Decision(legal, tuple(map(_objection, uses)))
-    return Decision(legal, tuple(_from_table(use, legal) for use in uses))
+    if right is Right.ERASURE:
+        return Decision(right, tuple(_erasure(use, keepings, on, ground) for use in uses))
+    if right is Right.OBJECTION:
+        return Decision(right, tuple(map(_objection, uses)))
+    return Decision(right, tuple(_from_table(use, right) for use in uses))
 
 
-def _from_table(use: Use, right: LegalRight) -> PurposeDecision:
+def _from_table(use: Use, right: Right) -> PurposeDecision:
     cell = TABLE[use.basis][right]
     return PurposeDecision(use, cell.verdict, cell.article, cell.reason)
 
@@ -295,13 +284,13 @@ def _objection(use: Use) -> PurposeDecision:
     """Against prospecting no basis, hold or interest stands: Art. 21(2) and (3)."""
     if use.prospecting:
         return PurposeDecision(use, Verdict.GRANTED, "21(3)")
-    return _from_table(use, LegalRight.OBJECTION)
+    return _from_table(use, Right.OBJECTION)
 
 
 def _erasure(use: Use, keepings: Sequence[Keeping], on: date, ground: ErasureGround | None) -> PurposeDecision:
-    if not use.prospecting and TABLE[use.basis][LegalRight.ERASURE].verdict is Verdict.UNAVAILABLE:
+    if not use.prospecting and TABLE[use.basis][Right.ERASURE].verdict is Verdict.UNAVAILABLE:
         if ground is None:
-            return _from_table(use, LegalRight.ERASURE)
+            return _from_table(use, Right.ERASURE)
         return PurposeDecision(use, Verdict.PERSON, ground.article, Reason.LAWFULNESS_IN_DOUBT, ground)
     ground = ground or _own_ground(use)
     if ground in (ErasureGround.NO_LONGER_NEEDED, ErasureGround.OBJECTED) and use.still_needed and not use.prospecting:

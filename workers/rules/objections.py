@@ -18,10 +18,13 @@ from datetime import datetime
 from typing import Any, Self
 
 from schemas.register import Register
-from schemas.terms import Case, LawfulBasis, Purpose
+from schemas.terms import Case, LawfulBasis, Purpose, Right
 
-Noes = Mapping[Purpose | LawfulBasis, datetime]
-"""What somebody said no to, a purpose or whatever rests on a basis → the latest "no" to it."""
+Noes = Mapping[Purpose | LawfulBasis | Right, datetime]
+"""What somebody said no to, a purpose or whatever rests on a basis → the latest "no" to it.
+
+Under :attr:`Right.RESTRICTION`: since when nothing of theirs is used. That ends no purpose: the data stays.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +50,12 @@ def ended(register: Register, served: Rests, purpose: Purpose, no: Noes) -> bool
     if served.case is not Case.NEWSLETTER:
         withdrawn = no.get(served.basis)
         return purpose in no or (withdrawn is not None and served.since <= withdrawn)
-    ends = {purpose, served.basis, *register.newsletter_ends}
+    ends: set[Purpose | LawfulBasis | Right] = {purpose, served.basis, *register.newsletter_ends}
     latest = max((at for what, at in no.items() if what in ends), default=None)
     return latest is not None and (served.confirmed is None or served.confirmed <= latest)
 
 
-def standing(no: Noes, accepted: Noes) -> dict[Purpose | LawfulBasis, datetime]:
+def standing(no: Noes, accepted: Noes) -> dict[Purpose | LawfulBasis | Right, datetime]:
     """What is left of each "no" once its person has accepted purposes by the mailed link: ``accepted``, the latest."""
     withdrawn = no.get(LawfulBasis.CONSENT)
     lifts = {what: at for what, at in accepted.items() if withdrawn is None or at > withdrawn}

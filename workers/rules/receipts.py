@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from schemas.fields import read_moment
+from schemas.orders import LIFT
 from schemas.terms import Right, StoreOutcome
 
 Entry = Mapping[str, Any]
@@ -43,7 +44,9 @@ def look_agrees(right: Right, served: Entry, look: Entry) -> bool:
     match right:
         case Right.ERASURE:
             return _nothing_but_retained(served, look)
-        case Right.OBJECTION:
+        case Right.RESTRICTION if served["ask"] == LIFT:
+            return not any(one.get("restricted") for one in look["collections"])
+        case Right.OBJECTION | Right.RESTRICTION:
             return all(one.get("restricted", 0) == one["matched"] for one in look["collections"])
         case Right.RECTIFICATION:
             return _corrected(served, look)

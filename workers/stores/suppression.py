@@ -3,13 +3,13 @@
 An entry holds, for each purpose, and for what rests on consent, the latest "no" by the person's own clock and its
 ground. Entries only ever move forward, so that neither order nor repetition matters; nothing here is taken away, for
 what lifts a "no" is a record of its own (:mod:`workers.rules.objections`). An address has an entry under each key that
-the list had.
+the list had. Beside it stands by which cases the use of all data is restricted: that alone ends, by being lifted.
 Source: R20, R24; P10; retention-defaults § 4; design § 4 "Suppression entries do not expire".
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -17,14 +17,12 @@ from typing import Final
 from pymongo import UpdateOne
 
 from schemas.subject import References
-from schemas.terms import LawfulBasis, Purpose, SuppressionGround
+from schemas.terms import LawfulBasis, Purpose, Right, SuppressionGround
 from workers.rules.objections import Noes
 from workers.stores.gathering import Gathered
-from workers.stores.mongo import Databases
+from workers.stores.mongo import Databases, Document
 
 _BASES: Final = frozenset(LawfulBasis)
-
-_Entry = Mapping[str, Mapping[str, datetime]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +64,17 @@ class Suppressions:
             )
         )
 
+    async def restrict(self, email: str, case: str, at: datetime) -> None:
+        """Let nothing of whoever has this address be used, by this case, until :meth:`lift`. Repeatable."""
+        refs = self._references.suppression(email)
+        restricted = {"$set": {f"restricted.{case}": at}}
+        await self._gathered.write(*(UpdateOne({"_id": ref}, restricted, upsert=True) for ref in refs))
+
+    async def lift(self, email: str, case: str) -> None:
+        """End the restriction of this case; another's stands."""
+        ended = {"$unset": {f"restricted.{case}": ""}}
+        await self._gathered.write(*(UpdateOne({"_id": ref}, ended) for ref in self._references.suppression(email)))
+
     async def of(self, email: str) -> Noes:
         """What whoever has this address said no to → the latest "no" to it; empty where they never said one."""
         return (await self.of_all([email])).get(email, {})
@@ -74,18 +83,20 @@ class Suppressions:
         """Address → the same, of each of these that ever said one."""
         asked = [(ref, email) for email in emails for ref in self._references.suppression(email)]
         found = await self._gathered.having("_id", [ref for ref, _ in asked])
-        entries = {bytes(one["_id"]): one["no"] for one in found}
-        under: dict[str, list[_Entry]] = {}
+        entries = {bytes(one["_id"]): one for one in found}
+        under: dict[str, list[Document]] = {}
         for ref, email in asked if entries else ():
             if ref in entries:
                 under.setdefault(email, []).append(entries[ref])
         return {email: _latest(theirs) for email, theirs in under.items()}
 
 
-def _latest(entries: Iterable[_Entry]) -> Noes:
-    latest: dict[Purpose | LawfulBasis, datetime] = {}
+def _latest(entries: Iterable[Document]) -> Noes:
+    latest: dict[Purpose | LawfulBasis | Right, datetime] = {}
     for entry in entries:
-        for name, said in entry.items():
+        if entry.get("restricted"):
+            latest[Right.RESTRICTION] = min(entry["restricted"].values())
+        for name, said in entry.get("no", {}).items():
             what = LawfulBasis(name) if name in _BASES else Purpose(name)
             latest[what] = max(said["at"], latest.get(what, said["at"]))
     return latest

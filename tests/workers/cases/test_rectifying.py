@@ -245,7 +245,7 @@ async def test_the_answer_in_french(bench: Bench, court: Court) -> None:
     await court.run(reference)
     answer = (await letters(court, reference))["answer-1"]
     assert "détient désormais ce que vous nous avez indiqué" in answer
-    assert "1 désormais exacts" in answer
+    assert "désormais exacts : 1" in answer
 
 
 async def test_what_was_said_stands_in_the_clear_nowhere(bench: Bench, court: Court) -> None:

@@ -16,7 +16,6 @@ from workers.rules.decisions import (
     ErasureGround,
     Keeping,
     KeepingGround,
-    LegalRight,
     Outcome,
     Reason,
     Refusal,
@@ -47,10 +46,10 @@ MEANS = {
 }
 
 
-def cells() -> list[tuple[LawfulBasis, LegalRight, Verdict]]:
+def cells() -> list[tuple[LawfulBasis, Right, Verdict]]:
     head, *rows = [line.split() for line in SHEET_15.strip().splitlines()]
     return [
-        (LawfulBasis(basis), LegalRight(right), MEANS[word])
+        (LawfulBasis(basis), Right(right), MEANS[word])
         for basis, *words in rows
         for right, word in zip(head, words, strict=True)
     ]
@@ -78,7 +77,7 @@ def test_the_sheet_has_42_cells() -> None:
 
 
 @pytest.mark.parametrize(("basis", "right", "expected"), cells())
-def test_cell(basis: LawfulBasis, right: LegalRight, expected: Verdict) -> None:
+def test_cell(basis: LawfulBasis, right: Right, expected: Verdict) -> None:
     decided = decide(right, [service(basis)], on=TODAY).purposes[0]
     assert decided.verdict is expected is TABLE[basis][right].verdict
     assert (decided.reason is None) is (expected is Verdict.GRANTED)
@@ -188,7 +187,7 @@ def test_a_child_is_erased_and_what_the_law_keeps_goes_to_a_person() -> None:
 
 
 def test_a_right_that_no_purpose_gives_is_refused_whole() -> None:
-    decision = decide(LegalRight.PORTABILITY, [service(DUTY), prospecting()], on=TODAY)
+    decision = decide(Right.PORTABILITY, [service(DUTY), prospecting()], on=TODAY)
     assert decision.outcome is Outcome.REFUSED
     assert len(decision.refusals) == 2
 
@@ -205,8 +204,8 @@ PROPERTIES = st.lists(
 KEEPINGS = st.lists(st.sampled_from([CLAIM, HOLD]), max_size=2)
 
 
-@given(right=st.sampled_from(LegalRight), uses=PROPERTIES, keepings=KEEPINGS)
-def test_every_decision_is_whole_and_explained(right: LegalRight, uses: list[Use], keepings: list[Keeping]) -> None:
+@given(right=st.sampled_from(Right), uses=PROPERTIES, keepings=KEEPINGS)
+def test_every_decision_is_whole_and_explained(right: Right, uses: list[Use], keepings: list[Keeping]) -> None:
     """One verdict per use; a refusal always has its reason; nothing under a hold may be erased."""
     decision = decide(right, uses, keepings, on=TODAY)
     assert [one.use for one in decision.purposes] == uses

@@ -29,6 +29,7 @@ collections:
     fresh_by: registered_at
     fields: {email: E-mail address, name: Full name, registered_at: Day of registration}
     rectification: {last_name: name}
+    restriction: {set: {on_hold: true}, lift: {on_hold: false}}
     erasure: delete
     objection: {set: {newsletter: false, opted_out_at: now}}
     basis: contract
@@ -52,6 +53,7 @@ collections:
     fields: {email: E-mail address, name: Full name}
     rectification: {last_name: name}
     erasure: {anonymise: {email: random, name: null}}
+    restriction: {set: {restricted: true}, lift: {restricted: null}}
     basis: legitimate-interests
   subscribers:
     found_by: [{field: address, letters: folded}]
@@ -61,6 +63,7 @@ collections:
     objection: delete
     basis: consent
     provided: [address]
+    restriction: {set: {restricted: true}, lift: {restricted: null}}
   meetings:
     mentions:
       - {found_by: guest, fields: {guest: Your address}, anonymise: {guest: null, guest_name: "text:somebody"}}
@@ -83,8 +86,8 @@ COLUMNS: dict[str, dict[str, str]] = {
     },
     "invoices": {"customer_id": "integer REFERENCES customers (id)", "number": "text", "issued_on": "date"},
     "visits": {"customer_id": "integer REFERENCES customers (id)", "at": "timestamp"},
-    "leads": {"email": "text NOT NULL UNIQUE", "name": "text", "asked_at": "timestamp"},
-    "subscribers": {"address": "text"},
+    "leads": {"email": "text NOT NULL UNIQUE", "name": "text", "asked_at": "timestamp", "restricted": "boolean"},
+    "subscribers": {"address": "text", "restricted": "boolean"},
     "meetings": {"guest": "text", "guest_name": "text", "title": "text"},
     "contracts": {"signatory": "text", "title": "text"},
 }

@@ -28,7 +28,7 @@ def test_the_examples_show_every_key_of_a_collection() -> None:
             shown |= entry.model_fields_set
     assert shown >= {
         *("found_by", "owned_by", "one_person_by", "fresh_by", "fields", "erasure", "retention", "objection"),
-        *("mentions", "basis", "provided", "withdrawal", "rectification"),
+        *("mentions", "basis", "provided", "withdrawal", "rectification", "restriction"),
     }
 
 
@@ -48,6 +48,6 @@ def test_the_manual_names_every_reason_of_a_refusal() -> None:
     for reason in ("copy-too-large", "not-understood", "store-error", "no-retention", "unknown-rule", "not-supported"):
         assert reason in said
         assert reason in MANUAL
-    for reason in ("day-to-come", "no-basis", "no-rectification"):
+    for reason in ("day-to-come", "no-basis", "no-rectification", "no-restriction"):
         assert reason in said
         assert reason in MANUAL

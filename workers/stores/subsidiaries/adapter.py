@@ -10,6 +10,7 @@ The worker has already opened, verified and checked the order. An adapter finds 
 | ``access`` | give every record of the person, other people's data left out |
 | ``identifiers`` | give every identifier in the store, for the replay after a restore |
 | ``withdraw`` | do what the withdrawal of every consent asks for; may be left out |
+| ``restrict``, ``lift`` | keep from any use, and end that; may be left out |
 | ``rectify`` | correct what the person saw, and nothing else that stands; may be left out |
 | ``port`` | give what the person gave, on consent or for a contract; may be left out |
 | ``plan_disposal``, ``dispose`` | count, or do, what the end of the group's periods asks for; may be left out |
@@ -250,10 +251,24 @@ class RectifyingAdapter(StoreAdapter, Protocol):
         ...
 
 
+@runtime_checkable
+class RestrictingAdapter(StoreAdapter, Protocol):
+    """One that keeps a person's data from any use but storage; ``plan`` and ``look`` know the right too."""
+
+    async def restrict(self, subject: Subject) -> list[Tally]:
+        """Mark what is held, so that nobody reads it. ``restricted``: rows that are marked when this returns."""
+        ...
+
+    async def lift(self, subject: Subject) -> list[Tally]:
+        """Take the mark away. ``restricted``: rows that are marked all the same."""
+        ...
+
+
 SUPPORT: Final[Mapping[Right, type]] = {
     Right.WITHDRAWAL: WithdrawingAdapter,
     Right.PORTABILITY: PortingAdapter,
     Right.RECTIFICATION: RectifyingAdapter,
+    Right.RESTRICTION: RestrictingAdapter,
 }
 """What a store must be to serve a right; one that is not answers ``refused``, ``not-supported``."""
 

@@ -31,6 +31,7 @@ from typing import Any, Final
 
 from schemas.errors import ConfigurationError, Fault, StoreUnavailable
 from schemas.fields import read_moment, wire_moment
+from schemas.orders import LIFT
 from schemas.terms import Right
 from workers.stores.subsidiaries.adapter import Subject
 
@@ -128,7 +129,7 @@ class Journal:
             if places.begun is None:
                 continue
             begun = _begun(self._line_at(places.begun))
-            if begun.right is None:
+            if begun.right is None or (places.done is not None and self._line_at(places.done)["entry"]["ask"] == LIFT):
                 continue
             for mark in begun.marks:
                 moments = found.setdefault(mark, Tombstone()).received_at

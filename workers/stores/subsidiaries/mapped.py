@@ -20,7 +20,7 @@ from workers.stores.subsidiaries.disposing import Disposal
 from workers.stores.subsidiaries.erasing import ErasureWalk
 from workers.stores.subsidiaries.finding import Finder, path_of
 from workers.stores.subsidiaries.mapping import Constant, Mapping, Mention
-from workers.stores.subsidiaries.marking import MarkWalk, of_objection
+from workers.stores.subsidiaries.marking import Marks, MarkWalk, of_lifting, of_objection, of_restriction
 from workers.stores.subsidiaries.rectifying import RectificationWalk
 from workers.stores.subsidiaries.rows import Row, Rows, Session
 from workers.stores.subsidiaries.together import Together, Walk
@@ -72,6 +72,22 @@ class MappedStore:
     async def rectify(self, subject: Subject) -> list[Tally]:
         async with self._rows.writing() as session:
             return await RectificationWalk(self._finder(session, subject), act=True).run()
+
+    async def restrict(self, subject: Subject) -> list[Tally]:
+        async with self._rows.writing() as session:
+            return await self._marked(session, subject, of_restriction(self._mapping), act=True)
+
+    async def lift(self, subject: Subject) -> list[Tally]:
+        async with self._rows.writing() as session:
+            tallies = await self._marked(session, subject, of_lifting(self._mapping), act=True)
+        for tally in tallies:
+            tally.restricted = 0  # the mark was taken away
+        return tallies
+
+    async def _marked(self, session: Session, subject: Subject, rules: Marks, *, act: bool) -> list[Tally]:
+        finder = self._finder(session, subject)
+        await finder.refuse_unstated(self._mapping.without_restriction(), "no-restriction")
+        return await MarkWalk(finder, rules, act=act).run()
 
     async def plan_disposal(self, terms: Terms) -> list[Tally]:
         return await Disposal(self._mapping, self._rows, terms, self._clock(), act=False).run()
@@ -133,6 +149,8 @@ class MappedStore:
                 return await self._count(self._copy(finder))
             case Right.RECTIFICATION:
                 return await RectificationWalk(finder).run()
+            case Right.RESTRICTION:
+                return await self._marked(session, subject, of_restriction(self._mapping), act=False)
             case Right.PORTABILITY:
                 return await self._count(self._portable(finder))
 
@@ -141,6 +159,8 @@ class MappedStore:
             return await MarkWalk(self._finder(session, subject), of_objection(self._mapping)).standing()
         if right is Right.WITHDRAWAL:
             return await WithdrawalWalk(self._finder(session, subject)).standing()
+        if right is Right.RESTRICTION:
+            return await MarkWalk(self._finder(session, subject), of_restriction(self._mapping)).standing()
         if right is Right.RECTIFICATION:
             return await RectificationWalk(self._finder(session, subject), looks=True).run()
         tallies = await self._plan(session, right, subject)

@@ -174,6 +174,13 @@ class Mark(Entry):
     set: Settings | None = None
 
 
+class Restriction(Entry):
+    """What marks a row whose use is restricted, and what takes the mark away. Source: GDPR Art. 18."""
+
+    set: Settings
+    lift: Settings
+
+
 class Mention(Entry):
     """A row of somebody else's that names the person: the mention goes or is kept with a ground, never the row."""
 
@@ -207,6 +214,8 @@ class Collection(Entry):
     """What its rows rest on; those of a child on what their parent's do, where it says nothing. Source: Art. 6(1)."""
     rectification: ReadOnly[Correctable, Name] | None = None
     """Field of the group's → the field in which it stands here; empty where none does. Source: R18; GDPR Art. 16."""
+    restriction: Restriction | None = None
+    """Rows of a child are reached through their parent, unless they have a mark of their own."""
     withdrawal: Annotated[Mark | None, BeforeValidator(_delete)] = None
     """Rows that rest on consent for a part of what they serve: what a withdrawal of it sets."""
     canary: ReadOnly[Name, SetTo] | None = None
@@ -251,6 +260,16 @@ class Mapping(Entry):
     def without_rectification(self) -> list[str]:
         """The collections of which nobody says in which fields they hold what can be corrected."""
         return [name for name, entry in self.collections.items() if entry.is_owned and entry.rectification is None]
+
+    def without_restriction(self) -> list[str]:
+        """The collections of which no mark keeps their rows, or those above them, from use."""
+        return [name for name, entry in self.collections.items() if entry.is_owned and not self._is_restricted(name)]
+
+    def _is_restricted(self, name: str) -> bool:
+        entry = self.collections[name]
+        return entry.restriction is not None or (
+            entry.owned_by is not None and self._is_restricted(entry.owned_by.collection)
+        )
 
     def without_basis(self) -> list[str]:
         """The collections of which nobody says whether their rows rest on a consent."""

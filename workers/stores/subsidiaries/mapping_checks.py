@@ -15,7 +15,7 @@ from workers.stores.subsidiaries.mapping import Collection, Keep, Mapping, Menti
 
 _OWNED: Final = (
     *("fields", "erasure", "retention", "objection", "one_person_by", "fresh_by", "canary"),
-    *("basis", "provided", "rectification", "withdrawal"),
+    *("basis", "provided", "rectification", "restriction", "withdrawal"),
 )
 """What is said of rows that belong to a person."""
 
@@ -81,6 +81,8 @@ def _of_owned(mapping: Mapping, entry: Collection) -> Iterator[tuple[str, str]]:
     elif owner is not None and not mapping.collections[owner.collection].is_owned:
         yield ".owned_by.collection", f"{owner.collection} belongs to nobody itself"
     yield from _of_consent(mapping, entry)
+    if entry.restriction is not None and set(entry.restriction.set) - set(entry.restriction.lift):
+        yield ".restriction.lift", "leaves set what the restriction sets"
     unknown = [name for name in entry.provided or () if name not in (entry.fields or {})]
     if unknown:
         yield ".provided", f"names what is not among fields: {', '.join(unknown)}"

@@ -1,4 +1,4 @@
-"""What an objection, or a withdrawal of consent, sets in a mapped store; what it would, or whether it stands.
+"""What an objection, a restriction or a withdrawal sets in a mapped store; what it would, or whether it stands.
 
 Only collections that have a rule for it: nobody is written to from the others. A later act of the person, such as a new
 subscription, is no part of it.
@@ -14,17 +14,28 @@ from workers.stores.subsidiaries import decisions
 from workers.stores.subsidiaries.adapter import Tally
 from workers.stores.subsidiaries.erasing import PASSES
 from workers.stores.subsidiaries.finding import Finder
+from workers.stores.subsidiaries.mapping import Constant
 from workers.stores.subsidiaries.mapping import Mapping as OfficeMapping
-from workers.stores.subsidiaries.mapping import Mark
 from workers.stores.subsidiaries.rows import ByAddress, Row
 
-Marks = Mapping[str, Mark]
-"""Collection → what is set in the person's rows of it."""
+Settings = Mapping[str, Constant]
+Marks = Mapping[str, Settings | None]
+"""Collection → what is set in the person's rows of it; None takes them off."""
 
 
 def of_objection(mapping: OfficeMapping) -> Marks:
     """What an objection sets."""
-    return {name: one.objection for name, one in mapping.collections.items() if one.objection is not None}
+    return {name: one.objection.set for name, one in mapping.collections.items() if one.objection is not None}
+
+
+def of_restriction(mapping: OfficeMapping) -> Marks:
+    """What a restriction sets."""
+    return {name: one.restriction.set for name, one in mapping.collections.items() if one.restriction is not None}
+
+
+def of_lifting(mapping: OfficeMapping) -> Marks:
+    """What the end of a restriction sets."""
+    return {name: one.restriction.lift for name, one in mapping.collections.items() if one.restriction is not None}
 
 
 class MarkWalk:
@@ -46,12 +57,12 @@ class MarkWalk:
             tally = Tally(name)
             async for rows in self._rows(name, rule):
                 tally.matched += len(rows)
-                if rule.set is not None:
-                    tally.restricted += sum(decisions.stands(rule.set, row.values) for row in rows)
+                if rule is not None:
+                    tally.restricted += sum(decisions.stands(rule, row.values) for row in rows)
             tallies.append(tally)
         return tallies
 
-    async def _settle(self, name: str, rule: Mark) -> Tally:
+    async def _settle(self, name: str, rule: Settings | None) -> Tally:
         erased = 0
         for _ in range(PASSES):
             tally = Tally(name, matched=erased, erased=erased)
@@ -64,24 +75,24 @@ class MarkWalk:
             self._finder.forget(name)
         raise StoreUnavailable("rows keep changing")
 
-    async def _page(self, name: str, rule: Mark, rows: Sequence[Row], tally: Tally) -> int:
+    async def _page(self, name: str, rule: Settings | None, rows: Sequence[Row], tally: Tally) -> int:
         """Rows missed because somebody changed them after they were read."""
         session = self._finder.session
-        if rule.set is None:
+        if rule is None:
             done = await session.delete(name, rows) if self._act and rows else len(rows)
             tally.matched += done
             tally.erased += done
             return len(rows) - done
-        changing = [row for row in rows if not decisions.stands(rule.set, row.values)]
+        changing = [row for row in rows if not decisions.stands(rule, row.values)]
         missed = 0
         if self._act and changing:
             where = ByAddress(self._finder.mapping.collections[name].found_by, self._finder.written)
-            missed = len(changing) - await session.update(name, changing, rule.set, where)
+            missed = len(changing) - await session.update(name, changing, rule, where)
         tally.matched += len(rows)
         tally.restricted += len(rows) - missed
         return missed
 
-    async def _rows(self, name: str, rule: Mark) -> AsyncIterator[list[Row]]:
+    async def _rows(self, name: str, rule: Settings | None) -> AsyncIterator[list[Row]]:
         entry = self._finder.mapping.collections[name]
-        async for page in self._finder.own_rows(name, rule.set or ()):
+        async for page in self._finder.own_rows(name, rule or ()):
             yield [row for row in page if not self._finder.is_fresh(entry, row)]

@@ -41,4 +41,4 @@ class WithdrawalWalk:
     @property
     def _marks(self) -> Marks:
         every = self._mapping.collections.items()
-        return {name: one.withdrawal for name, one in every if one.withdrawal is not None}
+        return {name: one.withdrawal.set for name, one in every if one.withdrawal is not None}
