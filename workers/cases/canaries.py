@@ -46,6 +46,7 @@ log = structlog.get_logger("greffier.cases")
 LOOK_AGAIN: Final = timedelta(seconds=30)
 OVERDUE: Final = timedelta(hours=2)
 """How long a drill may take before somebody looks: a store that is merely restarted is back by then."""
+SETTLING: Final = timedelta(hours=1)
 SOUND: Final = "sound"
 UNPLANTED: Final = "unplanted"
 """Every answer agreed, that nothing is held: the store has no canary of its own (its mapping names none)."""
@@ -58,8 +59,13 @@ _AT_ONCE: Final = 100
 
 
 async def open_drills(services: Services) -> int:
-    """Begin a drill for every store that is in none, our own included; how many were begun."""
-    now = services.clock()
+    """Begin a drill for every store that is in none, our own included; how many were begun.
+
+    None in the first hour of an installation: who sets it up starts one office after the other.
+    """
+    now, since = services.clock(), await services.bookkeeping.working_since()
+    if since is None or now - since < SETTLING:
+        return 0
     reference = f"canary-{now:%Y%m%dT%H%M%S}"
     busy = await services.canaries.in_drill()
     stores = [one for one in (CONTROLLER, *services.trust.register.subsidiaries) if one not in busy]

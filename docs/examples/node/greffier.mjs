@@ -183,7 +183,7 @@ export class Journal {
 
 const isOurs = (entry, code) => typeof entry?.task === 'string' && /^[A-Za-z0-9-]{1,64}\/[a-z]{2,16}$/.test(entry.task)
   && entry.task.endsWith(`/${code}`) && Number.isInteger(entry.attempt) && entry.attempt >= 1
-  && ['serve', 'look', 'dispose'].includes(entry.ask);
+  && ['serve', 'look', 'dispose', 'plant'].includes(entry.ask);
 
 const RIGHTS = ['access', 'erasure', 'objection'];
 const folded = (emails) => [...new Set(emails.map((email) => email.toLowerCase()))];
@@ -219,7 +219,7 @@ export class Office {
 
   #answer(entry, work) {
     const refused = (reason) => ({ entry: { ...this.#head(entry), outcome: 'refused', collections: [], reason } });
-    if (entry.ask === 'dispose') return refused('not-supported');
+    if (entry.ask === 'dispose' || entry.ask === 'plant') return refused('not-supported');
     if (!RIGHTS.includes(entry.right)) return refused('not-understood');
     if (!Array.isArray(entry.person?.emails)) return refused('not-understood');
     try {

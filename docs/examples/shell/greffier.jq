@@ -7,7 +7,7 @@ def rights: ["access", "erasure", "objection"];
 def ours($code):
   [.entries[] | select(type == "object" and (.task | type) == "string" and (.task | test("^[A-Za-z0-9-]{1,64}/[a-z]{2,16}$"))
     and (.task | endswith("/" + $code)) and (.attempt | type) == "number" and .attempt >= 1
-    and ([.ask] | inside(["serve", "look", "dispose"])))]
+    and ([.ask] | inside(["serve", "look", "dispose", "plant"])))]
   | group_by([.task, .ask]) | map(max_by(.attempt));
 
 def understood:

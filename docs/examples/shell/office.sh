@@ -60,7 +60,7 @@ answer() {  # $1: an entry of the order. Leaves the receipt's entry in $work/ans
   printf %s "$1" > "$work/entry"
   today=$(date -u +%Y-%m-%d)
   ask=$(jq -r .ask "$work/entry") right=$(jq -r .right "$work/entry")
-  if [ "$ask" = dispose ]; then refuse not-supported; return; fi
+  if [ "$ask" = dispose ] || [ "$ask" = plant ]; then refuse not-supported; return; fi
   if [ "$(jq_with 'include "greffier"; understood' "$work/entry")" != true ]; then refuse not-understood; return; fi
   jq_with -c 'include "greffier"; person' "$work/entry" > "$work/person"
   if [ "$ask" = look ]; then

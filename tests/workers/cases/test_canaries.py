@@ -29,7 +29,7 @@ from tests.workers.cases.court import Court
 from workers.actors.subsidiary import serve_order
 from workers.audience import Audience
 from workers.cases import canaries as canary_rules
-from workers.cases.canaries import OVERDUE, go_on, go_on_with_all, open_drills
+from workers.cases.canaries import OVERDUE, SETTLING, go_on, go_on_with_all, open_drills
 from workers.cases.receiving import receive
 from workers.gate import Reader
 from workers.office import Office, RefusedLog, Trust
@@ -189,6 +189,8 @@ async def aviary(court: Court, bench: Bench, subsidiary_keys: Path, tmp_path: Pa
         nest.make()
     found = Aviary(court, bench, nests)
     await bench.send(form(Case.CONTACT, someone()), contact(Case.CLIENT, someone()))
+    assert await open_drills(found.services) == 0, "not while everything is being started"
+    found.tick(SETTLING)
     yield found
     for nest in nests.values():
         await nest.stop()
