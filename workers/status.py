@@ -174,6 +174,7 @@ async def look_around(services: Services, redis: Redis) -> Status:
     ]
     alarms += _withdrawal_alarms(services, withdrawals) if withdrawals is not None else []
     alarms += _owing_alarms(owing, services.clock())
+    alarms += _consent_alarms(withdrawn, services.clock()) if withdrawn is not None else []
     if notices is not None and notices.overdue:
         alarms.append(f"notices: {notices.overdue} contact(s) not told in time of their data: greffier notices")
     alarms += [f"policy: nobody was told of version {unknown}: greffier policy"] if unknown else []
@@ -229,6 +230,14 @@ def _owing_alarms(owing: Iterable[Owing], now: datetime) -> list[str]:
         for one in owing
         if now - read_moment(one.since) > SILENT
     ]
+
+
+def _consent_alarms(withdrawn: Withdrawn, now: datetime) -> list[str]:
+    """Withdrawals of consent that a store has not answered for too long. Source: R14, R25."""
+    since = withdrawn.waiting_since
+    if since is None or now - read_moment(since) <= SILENT:
+        return []
+    return [f"consents: {withdrawn.waiting} withdrawal(s) not answered by every store, the oldest of {since}"]
 
 
 def _withdrawal_alarms(services: Services, withdrawals: Withdrawals) -> list[str]:

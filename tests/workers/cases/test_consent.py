@@ -101,6 +101,9 @@ async def test_a_silent_store_is_timed_while_it_is_silent(bench: Bench, court: C
     state = (await look_around(court.desk.services, bench.redis)).consent_withdrawals
     assert state is not None
     assert (state.waiting, state.waiting_since) == (1, shown["since"])
+    bench.clock.at += timedelta(days=1)
+    alarms = (await look_around(court.desk.services, bench.redis)).alarms
+    assert any(one.startswith("consents: 1 withdrawal(s) not answered by every store") for one in alarms)
 
 
 async def test_nothing_is_done_before_the_link_was_used_and_all_at_once_after(bench: Bench, court: Court) -> None:
