@@ -8,7 +8,8 @@ Source: R9, R17; GDPR Arts 15, 20.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from itertools import product
 from typing import Any, Final
 
 from schemas.fields import wire_moment
@@ -20,7 +21,7 @@ from workers.gate import purpose_end
 from workers.retention.evidence import archived, opened
 from workers.rules.decisions import PORTABLE
 from workers.services import Services
-from workers.stores.keys import ACTIVE, key_id
+from workers.stores.keys import ACTIVE, ARCHIVE, key_id
 from workers.stores.mongo import Document
 
 _MEANINGS: Final = {
@@ -80,6 +81,28 @@ async def portable_copy_of(services: Services, emails: Iterable[str]) -> dict[st
 
 def _given(data: Mapping[str, Any]) -> dict[str, Any]:
     return {name.value: data[name] for name in FieldName if name in data}
+
+
+async def files_of(services: Services, emails: Iterable[str], copy: Mapping[str, Any]) -> AsyncIterator[bytes]:
+    """The content of each file that a copy of our own store names, in use or in the archive."""
+    named = {file["file"] for one in copy["collections"] for record in one["records"] for file in files_in(record)}
+    if not named:
+        return
+    addresses = [clean_email(email) for email in emails]
+    persons = set((await services.people.find(_ref(services, email) for email in addresses)).values())
+    persons |= {one.document["person"] for one in await archived(services, addresses)}
+    keys = await services.keys.read(key_id(person, use) for person in persons for use in (ACTIVE, ARCHIVE))
+    for use, files in ((ACTIVE, services.files), (ARCHIVE, services.archive.files)):
+        for person, file in product(sorted(persons), sorted(named)):
+            key = keys.get(key_id(person, use))
+            content = await files.read(file, person, key) if key is not None else None
+            if content is not None:
+                yield content
+
+
+def files_in(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What a record of our own store says of files, see :data:`schemas.submissions.STORED_FILE`."""
+    return [value for value in record.values() if isinstance(value, Mapping) and {"file", "sha256"} <= value.keys()]
 
 
 async def _agreements(services: Services, email: str) -> list[dict[str, Any]]:

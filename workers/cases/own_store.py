@@ -24,6 +24,7 @@ from schemas.jose import Peer, sign
 from schemas.orders import CONTROLLER, LIFT, RECEIPT, RECEIPT_LIFETIME
 from schemas.terms import Proof, Right, StoreOutcome, SuppressionGround
 from workers.cases import consent, rectifying, restricting
+from workers.cases.copies import keep_copy
 from workers.cases.desk import Desk
 from workers.cases.held import active_keys, hold_on, partly, told
 from workers.cases.receiving import accept
@@ -33,7 +34,7 @@ from workers.rules.cases import TaskState
 from workers.stores.forgetting import Kept
 from workers.stores.keys import ACTIVE, Hold, KeyHeld, key_id
 from workers.stores.mongo import Document
-from workers.subject_access import copy_of, portable_copy_of
+from workers.subject_access import copy_of, files_of, portable_copy_of
 from workers.suppressing import suppress
 
 
@@ -51,11 +52,13 @@ async def serve(desk: Desk, case: Document, task: Document, person: Mapping[str,
         case Right.ACCESS:
             async with desk.copying:
                 copy = await copy_of(desk.services, person["emails"])
+                await _keep_files(desk, task, person, copy)
                 copies = {task["_id"]: copy} if copy["collections"] else {}
                 await _file(desk, task, [dict(one) for one in task["found"]], copies, "serve")
         case Right.PORTABILITY:
             async with desk.copying:
                 copy = await portable_copy_of(desk.services, person["emails"])
+                await _keep_files(desk, task, person, copy)
                 copies = {task["_id"]: copy} if copy["collections"] else {}
                 await _file(desk, task, _copied(copy), copies, "serve")
         case Right.ERASURE:
@@ -107,6 +110,12 @@ async def _all_of_it(desk: Desk, _: Document, person: Mapping[str, Any]) -> dict
 async def _portable(desk: Desk, _: Document, person: Mapping[str, Any]) -> dict[str, int]:
     copy = await portable_copy_of(desk.services, person["emails"])
     return {one["name"]: one["matched"] for one in _copied(copy)}
+
+
+async def _keep_files(desk: Desk, task: Document, person: Mapping[str, Any], copy: Mapping[str, Any]) -> None:
+    """Keep what the copy's records only name beside it, each file under its own digest."""
+    async for content in files_of(desk.services, person["emails"], copy):
+        await keep_copy(desk, task, content)
 
 
 def _copied(copy: Mapping[str, Any]) -> list[dict[str, Any]]:

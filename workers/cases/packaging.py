@@ -22,11 +22,12 @@ from workers.cases.desk import Desk
 from workers.correspondence.facts import Package
 from workers.correspondence.words import Language
 from workers.package.archive import write_package
-from workers.package.content import AccessPackage, StorePart, collections_of
+from workers.package.content import AccessPackage, Attached, StorePart, collections_of
 from workers.package.sources import processings, recipients, safeguard
 from workers.rules.tokens import expires_at, make_token
 from workers.stores.keys import DataKey
 from workers.stores.mongo import Document
+from workers.subject_access import files_in
 
 
 class CopyLost(GreffierError):
@@ -73,7 +74,9 @@ async def put_together(desk: Desk, case: Document, tasks: Sequence[Document]) ->
 
 async def _store(desk: Desk, case: Document, tasks: Sequence[Document], key: DataKey, emails: tuple[str, ...]) -> None:
     copies = {task["store"]: await _copy(desk, key, task) for task in tasks}
-    archive = await asyncio.to_thread(lambda: _written(_content(desk, case, tasks, copies, emails)))
+    own = next(task for task in tasks if task["store"] == CONTROLLER)
+    files = await _files(desk, key, own, copies.get(CONTROLLER))
+    archive = await asyncio.to_thread(lambda: _written(_content(desk, case, tasks, copies, emails, files)))
     await desk.packages.put(package_id(case), archive)
 
 
@@ -91,6 +94,16 @@ async def _copy(desk: Desk, key: DataKey, task: Document) -> bytes | None:
     return copy
 
 
+async def _files(desk: Desk, key: DataKey, task: Document, copy: bytes | None) -> tuple[Attached, ...]:
+    """The files that our own copy names, as they were kept beside it; one that was gone by then is named only."""
+    named = [file for one in collections_of(CONTROLLER, copy) for record in one.records for file in files_in(record)]
+    found = []
+    for file in named:
+        content = await copy_in_parts(desk, key, task["_id"], file["sha256"])
+        found += [Attached(CONTROLLER, file["name"], file["media_type"], content)] if content is not None else []
+    return tuple(found)
+
+
 def _written(content: AccessPackage) -> bytes:
     out = io.BytesIO()  # in memory: a package in the clear never touches a disk
     write_package(content, out)
@@ -98,7 +111,12 @@ def _written(content: AccessPackage) -> bytes:
 
 
 def _content(
-    desk: Desk, case: Document, tasks: Sequence[Document], copies: Mapping[str, bytes | None], emails: tuple[str, ...]
+    desk: Desk,
+    case: Document,
+    tasks: Sequence[Document],
+    copies: Mapping[str, bytes | None],
+    emails: tuple[str, ...],
+    files: tuple[Attached, ...],
 ) -> AccessPackage:
     register, language = desk.services.trust.register, Language(case["language"])
     right = Right(case["right"])
@@ -114,6 +132,7 @@ def _content(
         head=desk.letterhead,
         stores=tuple(_part(desk, task, copies.get(task["store"]), language) for task in tasks),
         processings=told,
+        files=files,
         recipients=recipients(register, {one.purpose for one in told}, language),
     )
 

@@ -131,6 +131,7 @@ Keep this archive in a safe place: whoever opens it reads your data.
 data.json    whole, for other programs (JSON, UTF-8); "fields" says in words what each member is
 csv/         one table for each collection (CSV, UTF-8, comma).
              An apostrophe at the start of a cell keeps spreadsheets from running it; it is not part of your data.
+files/       the files you sent us
 
 In it is what you gave us yourself, as far as it is held on your consent or for a contract with you.
 Keep this archive in a safe place: whoever opens it reads your data.
@@ -227,6 +228,7 @@ Gardez cette archive en lieu sûr : qui l'ouvre lit vos données.
 data.json    entier, pour d'autres logiciels (JSON, UTF-8) ; « fields » dit en mots ce qu'est chaque membre
 csv/         un tableau par collection (CSV, UTF-8, virgule).
              Une apostrophe en tête de cellule empêche un tableur de l'exécuter ; elle n'est pas dans vos données.
+files/       les fichiers que vous nous avez envoyés
 
 S'y trouve ce que vous nous avez fourni vous-même, pour autant que c'est détenu avec votre consentement ou pour un
 contrat avec vous.

@@ -12,7 +12,7 @@ import pytest
 
 from schemas.ledger_keys import LedgerKeys
 from schemas.terms import Case, LawfulBasis
-from tests.factories import contact, form, someone
+from tests.factories import contact, file, form, someone
 from tests.workers.bench import Bench
 from tests.workers.cases.court import Court, Entry, letters, mails_leave, settled
 from tests.workers.cases.test_consent import HOUR, served, subscribed
@@ -105,6 +105,23 @@ async def test_what_is_held_on_legitimate_interests_is_refused_with_its_reason(
     assert "cnil.fr" in answer
     await mails_leave(court, reference)
     assert (await settled(court, reference))["proof"] == "closed"
+
+
+@pytest.mark.parametrize("right", ["portability", "access"])
+async def test_the_files_that_came_with_an_application_are_in_the_package(
+    bench: Bench, court: Court, right: str
+) -> None:
+    ada, cv = someone(), file()
+    applied = form(Case.JOB_APPLICATION, ada, received=bench.clock() - HOUR, cv=cv.field)
+    await bench.upload(cv, applied)
+    await bench.send(applied)
+    reference = await served(court, ada, right)
+    archive = await court.desk.packages.get(reference)
+    assert archive is not None
+    with zipfile.ZipFile(io.BytesIO(archive)) as opened:
+        assert opened.read("files/001-cv.pdf") == cv.content
+        assert json.loads(opened.read("data.json"))["files"][0]["sha256"] == cv.field["sha256"]
+    assert cv.content not in [bytes(one["sealed"]) for one in bench.collection("copies", "evidence")]
 
 
 async def test_nothing_crosses_a_border_without_a_basis(bench: Bench, court: Court) -> None:
