@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
 from schemas.by_hand import read_tokens, write_tokens
-from schemas.errors import GreffierError, QueueUnavailable, Temporary
+from schemas.errors import GreffierError, QueueUnavailable, StoreUnavailable, Temporary
 from workers.actors.subsidiary import serve_order
 from workers.by_hand import Tray, office_without_line
 from workers.conform.dying import Death, Fate, Mortal
@@ -26,6 +26,8 @@ from workers.stores.subsidiaries.adapter import StoreAdapter
 from workers.subsidiary_settings import SubsidiarySettings
 
 _TRIES: Final = 5
+_TROUBLES: Final = 6
+"""Calls of its store after which it goes away, one after the other, before it stays."""
 
 
 class Unanswered(GreffierError):
@@ -40,7 +42,7 @@ class Carrier(Protocol):
         ...
 
     async def deliver_with_trouble(self, order: str) -> list[str]:
-        """The same while what carries its receipts is away for a moment."""
+        """The same while its store goes away in the middle, where it can be made to, and then what carries receipts."""
         ...
 
     async def die_at(self, order: str, step: int) -> bool:
@@ -80,13 +82,17 @@ class InProcess:
         raise Unanswered("its store does not answer")
 
     async def deliver_with_trouble(self, order: str) -> list[str]:
-        office = replace(await self._at_work(), outbox=_Away())
+        office = await self._at_work()
+        for step in range(_TROUBLES):
+            store = Mortal(office.store, Fate(step, StoreUnavailable("away")))
+            with suppress(Temporary):
+                await serve_order(replace(office, store=cast(StoreAdapter, store)), order)
         with suppress(Temporary):
-            await serve_order(office, order)
+            await serve_order(replace(office, outbox=_Away()), order)
         return await self.deliver(order)
 
     async def die_at(self, order: str, step: int) -> bool:
-        office, fate = await self._at_work(), Fate(step)
+        office, fate = await self._at_work(), Fate(step, Death())
         mortal = replace(
             office,
             store=cast(StoreAdapter, Mortal(office.store, fate)),

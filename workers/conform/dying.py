@@ -15,16 +15,17 @@ class Death(BaseException):
 
 
 class Fate:
-    """How many steps are lived through."""
+    """How many steps go well, and what comes at every step after."""
 
-    def __init__(self, steps: int) -> None:
+    def __init__(self, steps: int, end: BaseException) -> None:
         self._left = steps
+        self._end = end
 
     def step(self) -> None:
-        """Raises :class:`Death` once they are over, and at every step after."""
+        """Raises the end once they are over."""
         self._left -= 1
         if self._left < 0:
-            raise Death
+            raise self._end
 
 
 class Mortal:

@@ -49,8 +49,8 @@ MAX_WAITING: Final = 64
 """Receipts of one subsidiary that no controller has worked off."""
 _AT_ONCE: Final = 4
 """Calls of one kind and one subsidiary."""
-_BURST: Final = 200
-_PER_S: Final = 10.0
+_BURST: Final = 300
+_PER_S: Final = 30.0
 
 _SEALED: Final = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+){4}", re.ASCII)
 
@@ -145,12 +145,12 @@ class Offices:
         code = self._callers.code_of(request)
         line = self._lines[code]
         with line.quota.one("tasks"):
-            order = await self._order(code, line, wait_of(request))
+            order = await self._order(code, line, request)
         return web.Response(status=204) if order is None else answer(order)
 
-    async def _order(self, code: str, line: Line, wait_s: int) -> dict[str, str] | None:
-        ends = time.monotonic() + wait_s
-        while True:
+    async def _order(self, code: str, line: Line, request: web.Request) -> dict[str, str] | None:
+        ends = time.monotonic() + wait_of(request)
+        while not has_gone(request):
             line.bell.clear()
             now = self._clock()
             token = await self._leases.take(code, now, now + self._lease)
@@ -161,6 +161,7 @@ class Offices:
                 return None
             with suppress(TimeoutError):
                 await asyncio.wait_for(line.bell.wait(), min(left, _LOOK_S))
+        return None
 
     async def receipts(self, request: web.Request) -> web.StreamResponse:
         """A receipt on its way to the controller: 202 once Redis has it."""
@@ -181,6 +182,11 @@ class Offices:
     async def close(self) -> None:
         """Let go of Redis."""
         await asyncio.gather(*(asyncio.to_thread(line.close) for line in self._lines.values()))
+
+
+def has_gone(request: web.Request) -> bool:
+    """Whether who called has hung up: an order lent to nobody would be missed until its lease lapses."""
+    return request.transport is None or request.transport.is_closing()
 
 
 def wait_of(request: web.Request) -> int:

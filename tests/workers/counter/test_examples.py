@@ -186,6 +186,20 @@ async def test_the_shell_serves_too(counters: Counters, tmp_path: Path) -> None:
     await test_access_brings_everything_and_nobody_elses(client)
 
 
+async def test_a_large_copy_leaves_in_parts_or_is_refused(client: Client) -> None:
+    """Above a megabyte: in Node in parts, which the controller joins; the client in shell says that it cannot."""
+    invoices = [invoice(number, 1, 1) for number in range(1, 26_000)]
+    client.fill(contacts=[contact(1, ADA)], invoices=invoices)
+    reference = await client.counters.served("access", ADA)
+    await client.answer()
+    task = await client.task(reference)
+    assert task["state"] == "receipted"
+    if client.command[0] == "sh":
+        assert task["entry"]["reason"] == "copy-too-large"
+    else:
+        assert [one["matched"] for one in task["entry"]["collections"]] == [1, len(invoices)]
+
+
 async def test_an_objection_ends_the_newsletter_and_nothing_else(client: Client) -> None:
     client.fill(contacts=[contact(1, ADA), contact(2, BOB)])
     reference = await client.counters.served("objection", ADA)

@@ -8,21 +8,28 @@ from __future__ import annotations
 import asyncio
 import io
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
+from aiohttp import web
 from joserfc import jws
 from joserfc.jwk import OctKey
+from pydantic import SecretStr
 
 from schemas.errors import InvalidMessage
 from schemas.orders import RECEIPT
 from schemas.party_keys import new_party, read_party
 from tests.waiting import until
 from tests.workers.cases.court import erased
-from tests.workers.counter.offices import Counters
+from tests.workers.counter.offices import OVER_HTTP, Counters, register_file
 from workers.cases.posting import Posting
 from workers.counter import offices
+from workers.counter.app import open_counter
+from workers.counter.settings import CounterSettings
 from workers.stores.leases import Leases
 
 # ---------------------------------------------------------------------- the way there and back
@@ -77,6 +84,47 @@ async def test_the_variant_that_only_looks_lends_twice(counters: Counters, monke
     await counters.served()
     found = await asyncio.gather(*(counters.fetch("us") for _ in range(4)))
     assert [status for status, _ in found] == [200] * 4
+
+
+async def test_who_hangs_up_while_waiting_takes_no_order_along(
+    counters: Counters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has_gone, seen = offices.has_gone, []
+
+    def looked(request: web.Request) -> bool:
+        seen.append(has_gone(request))
+        return seen[-1]
+
+    monkeypatch.setattr(offices, "has_gone", looked)
+    waiting = asyncio.create_task(counters.fetch("us", wait=50))
+    await until(lambda: seen, what="the call is looked at")
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    await counters.served()
+    counters.redis.publish("to.us:wake", "orders")
+    await until(lambda: any(seen), what="it is found out to have hung up")
+    assert (await counters.fetch("us"))[0] == 200
+
+
+async def test_without_redis_orders_are_handed_out_and_receipts_come_back_later(
+    counters: Counters, mongo_url: str, tmp_path: Path
+) -> None:
+    settings = CounterSettings(
+        mongo_url=SecretStr(mongo_url),
+        mongo_prefix=counters.bench.prefix,
+        keys=counters.keys / "counter",
+        counter_port=0,
+        redis_url=SecretStr("redis://127.0.0.1:1/0"),
+        register_file=register_file(tmp_path, *OVER_HTTP),
+    )
+    await counters.served()
+    async with (
+        open_counter(settings, counters.bench.clock) as port,
+        aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http,
+    ):
+        away = replace(counters, http=http)
+        assert (await away.fetch("us"))[0] == 200
+        assert await away.bring("us", "a.b.c.d.e") == 503
 
 
 # ---------------------------------------------------------------------- bad peers
