@@ -43,8 +43,12 @@ CHOSEN: Final = Shape(
         "notice_sha256": SHA256_HEX,
         "language": LANGUAGE,
     },
+    optional={"withdraw": pattern("^yes$", 3)},
 )
-"""Purposes were accepted or refused by a mailed link, with what was shown. When, its event says."""
+"""Purposes were accepted or refused by a mailed link, with what was shown. When, its event says.
+
+``withdraw``: every consent was withdrawn with it, the newsletter's and any other.
+"""
 
 
 class Addressee(NamedTuple):

@@ -5,6 +5,7 @@ Source: R17, R19, R20, R22; design § 5, § 6 ``POST /rights``.
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Mapping
 from typing import Any, Final
@@ -30,6 +31,13 @@ def new_reference() -> str:
     """A case's reference: 60 random bits, so that nobody finds a case by trying."""
     groups = ("".join(secrets.choice(_ALPHABET) for _ in range(4)) for _ in range(3))
     return "-".join(("R", *groups))
+
+
+def reference_from(event: str) -> str:
+    """A case's reference made from the key of the event that opens it: the same whenever that comes again."""
+    digest = hashlib.sha256(event.encode()).digest()
+    text = "".join(_ALPHABET[byte % len(_ALPHABET)] for byte in digest[:12])
+    return "-".join(("R", text[:4], text[4:8], text[8:]))
 
 
 def _one_of(*words: str) -> FieldType:

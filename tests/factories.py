@@ -255,12 +255,14 @@ def chosen(
     *,
     person: str | None = None,
     reference: str | None = None,
+    withdraw: bool = False,
 ) -> Event:
     """Purposes were accepted or refused by the mailed link to somebody's preferences; ``reference``: of this link."""
     addressee = Addressee(references.suppression(clean_email(whom.email))[0], person)
     sealed = reference or seal_addressee(references, PREFERENCES, addressee)
     shown = {"policy_version": "1", "notice_sha256": NOTICE, "language": "fr"}
     data = {"list": PREFERENCES, "reference": sealed, "choices": dict(choices), **shown}
+    data |= {"withdraw": "yes"} if withdraw else {}
     return event(PREFERENCE_CHANGED, PREFERENCES_SOURCE, data, received=at)
 
 

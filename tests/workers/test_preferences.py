@@ -18,12 +18,17 @@ from schemas.terms import Case, Department, Purpose
 from tests import factories
 from tests.factories import NOON, Someone
 from tests.workers.bench import Bench
+from tests.workers.cases.conftest import court, subsidiary_keys
+from tests.workers.cases.court import Court
 from tests.workers.test_unsubscribe import at, change_trust, may_be_written_to, one_click, subscribed
 from workers import preferences
 from workers.letters import replay
 from workers.preferences import no_of
 from workers.retention.sweep import look_at_due
+from workers.services import utc_now
 from workers.subject_access import copy_of
+
+__all__ = ["court", "subsidiary_keys"]
 
 INFORMATION, INVITATIONS, PROSPECTING = (
     Purpose.SALES_INFORMATION,
@@ -157,6 +162,17 @@ async def test_what_a_refusal_had_deleted_is_not_brought_back(bench: Bench) -> N
     await bench.send(factories.chosen(references, whom, {INVITATIONS: True}, at(3), person=person))
     assert not [one for one in bench.collection("agreements") if one["given"]], "of nobody held nothing is kept"
     assert INVITATIONS in (await no_of(bench.services, [whom.email]))[whom.email], "the refusal stands"
+
+
+async def test_who_withdraws_everything_has_a_case_that_every_store_answers(bench: Bench, court: Court) -> None:
+    whom = await client(bench)
+    event = await choice(bench, whom, {INVITATIONS: False}, utc_now() - timedelta(minutes=1), withdraw=True)
+    for _ in range(2):
+        await bench.send(event)
+    [case] = bench.collection("cases", "evidence")
+    case = await court.run(case["_id"])
+    assert (case["right"], case["answer"], case["proof"]) == ("withdrawal", "answered", "receipted")
+    assert set(await court.tasks(case["_id"])) == {"controller", *court.stores}
 
 
 async def test_who_was_erased_refuses_still_and_accepts_nothing(bench: Bench) -> None:

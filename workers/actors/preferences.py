@@ -1,7 +1,7 @@
 """Choices by the mailed link to somebody's preferences: each purpose refused or accepted, in the queue ``newsletter``.
 
 A refusal needs nobody to be known: it is entered under what the link bears. An acceptance is kept of whoever is held;
-of anybody else nothing is held that could be used.
+of anybody else nothing is held that could be used. Who withdraws every consent gets a case, like any withdrawal.
 Source: R8, R16, R20, R21; P2, P10; docs/decisions/0018.
 """
 
@@ -11,13 +11,18 @@ from collections.abc import Mapping, Sequence
 
 from schemas.errors import InvalidMessage
 from schemas.newsletter import Addressee, open_addressee
-from schemas.terms import Purpose, SuppressionGround
+from schemas.rights import LANGUAGES, reference_from
+from schemas.terms import Channel, Purpose, Right, SuppressionGround
 from schemas.tokens import TokenKind
 from workers.actors.batches import Arrived, letter_of, park
 from workers.actors.remarks import keep_remarks, remark
+from workers.cases.desk import Docket
+from workers.cases.opening import open_case
+from workers.correspondence.compose import Letterhead, letterhead
 from workers.rules.tokens import LIFETIMES
 from workers.services import Services
 from workers.slips import addresses_of
+from workers.stores.cases import Cases
 from workers.stores.mongo import Document
 from workers.suppressing import Said, suppress_on_record
 
@@ -38,6 +43,9 @@ async def keep_choices(services: Services, arrived: Sequence[Arrived]) -> None:
     agreements = [said for one, _ in chosen if one.key in known for said in _each(one, known[one.key])]
     await keep_remarks(services, services.submissions.agreements, agreements, _agreement, own_act=True)
     for one, _ in chosen:
+        if "withdraw" in one.data and one.key in known:
+            await _withdraw(services, one, known[one.key])
+    for one, _ in chosen:
         expires = one.happened + LIFETIMES[TokenKind.PREFERENCES]
         await services.preferences.note(one.data["reference"], one.data["choices"], one.happened, expires)
     await park(services, forged)
@@ -57,6 +65,25 @@ async def _refuse(services: Services, chosen: Sequence[tuple[Arrived, Addressee]
     ]
     if said:
         await suppress_on_record(services, SuppressionGround.PREFERENCE, said)
+
+
+async def _withdraw(services: Services, one: Arrived, email: str) -> None:
+    """A case of its own, everywhere: what rests on consent alone goes. The mailed link has proved the address."""
+    reference = reference_from(one.key)
+    docket = Docket(services, Cases(services.databases), services.notes, _wakes_by_itself, _letterhead(services))
+    asked = {"right": Right.WITHDRAWAL.value, "email": email, "channel": Channel.WEBSITE.value, "confirmed": "yes"}
+    language = {"language": one.data["language"]} if one.data["language"] in LANGUAGES else {}
+    opened = await open_case(docket, {"reference": reference, **asked, **language}, one.happened)
+    await services.notes.note("request_confirmed", opened, f"preferences/{reference}")
+
+
+def _letterhead(services: Services) -> Letterhead:
+    controller = services.trust.register.controller
+    return letterhead(controller, controller.email)
+
+
+async def _wakes_by_itself(_: str) -> None:
+    """The reconciler of whoever keeps cases finds it within seconds."""
 
 
 def _each(one: Arrived, email: str) -> list[Arrived]:

@@ -78,7 +78,7 @@ class PreferencesPage:
         choices = _choices(said, shown)
         if not choices:
             return self._page(request, shown, stands, "nothing", 422)
-        if not await self._hand_on(request.match_info["token"], shown, choices):
+        if not await self._hand_on(request.match_info["token"], shown, choices, withdraw=said.get(ALL) == "no"):
             raise Refused(503, "door_unavailable", "Try again later.", _AGAIN)
         return self._page(request, shown, {**stands, **choices}, "kept", 202)
 
@@ -92,7 +92,7 @@ class PreferencesPage:
                 return None
             raise Refused(404, "unknown_token", "There is nothing here.") from None
 
-    async def _hand_on(self, token: str, shown: Shown, choices: Mapping[Purpose, bool]) -> bool:
+    async def _hand_on(self, token: str, shown: Shown, choices: Mapping[Purpose, bool], *, withdraw: bool) -> bool:
         """Whether the door has it on disk. Raises :class:`Refused` for what it will never take."""
         body = {
             "choices": {purpose.value: yes for purpose, yes in choices.items()},
@@ -100,6 +100,7 @@ class PreferencesPage:
             "notice_sha256": shown.sha256,
             "language": shown.language,
         }
+        body |= {"withdraw": "yes"} if withdraw else {}
         url = f"{self.door}/preferences/{token}"
         try:
             async with self.http.post(url, json=body, allow_redirects=False) as answered:

@@ -148,12 +148,18 @@ async def test_a_choice_goes_by_the_door_and_the_page_shows_it_next_time(page: P
 
 
 async def test_one_button_refuses_everything(page: Page, bench: Bench) -> None:
-    """And so withdraws every consent: refusing is as easy as accepting."""
+    """And withdraws every consent, which is a case like any withdrawal: refusing is as easy as accepting."""
     whom = await held(bench)
     link = await page.link(whom)
     _, text = await page.get(link)
     assert (await page.post(link, fields_of(text) | {ALL: "no"}))[0] == 202
-    await page.worked_off()
+    [message] = page.waiting()
+    for _ in range(2):
+        await bench.deliver(message["kwargs"]["batch"], NEWSLETTER)
+    [case] = bench.collection("cases", "evidence")
+    assert (case["right"], case["confirmed"], case["language"]) == ("withdrawal", True, "fr")
+    noted = sorted(one["body"]["kind"] for one in bench.collection("ledger_pending", "evidence"))
+    assert noted == ["request_confirmed", "request_received", "suppressed"]
     assert (await no_of(bench.services, [whom.email]))[whom.email].keys() == REGISTER.prospecting
 
 
