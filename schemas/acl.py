@@ -125,7 +125,7 @@ def _desk() -> str:
 
 
 def _counter(codes: Iterable[str]) -> str:
-    own = f"resetkeys resetchannels -@all {_HANDSHAKE} +subscribe +unsubscribe"
+    own = f"resetkeys resetchannels -@all {_HANDSHAKE} +subscribe +unsubscribe +publish"
     return " ".join([own, *(f"&{order_namespace(code)}:wake {_receipts(code, '+hlen')}" for code in codes)])
 
 

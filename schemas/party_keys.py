@@ -108,6 +108,13 @@ def read_peer(path: Path) -> Peer:
         return _peer(read_json(path))
 
 
+def read_peers(path: Path) -> list[Peer]:
+    """One party, or all subsidiaries: whatever file of public keys it is. Raises like :func:`read_peer`."""
+    with naming(path.name):
+        found = read_json(path)
+        return [_peer(one) for one in found.get("subsidiaries", {"": found}).values()]
+
+
 def read_journal_key(subsidiary: Path) -> bytes:
     """Raises :class:`schemas.errors.ConfigurationError`."""
     with naming("journal.key"):

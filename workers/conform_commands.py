@@ -33,7 +33,7 @@ def conform(
     only: Annotated[list[str] | None, typer.Option("--only", help="one trial by its name; may be repeated")] = None,
     verify: Annotated[Path | None, typer.Option("--verify", help="try nothing: check this certificate for it")] = None,
     by: Annotated[
-        Path | None, typer.Option("--by", help="with --verify: controller.public.json, or one party's public keys")
+        Path | None, typer.Option("--by", help="with --verify: subsidiaries.public.json or controller.public.json")
     ] = None,
 ) -> None:
     """Try what serves a subsidiary, on a scratch store; print a graded report."""
@@ -87,15 +87,20 @@ def _sign(report: Report, certificate: Path, keys: Path) -> None:
 
 
 def _verify(description: Description, certificate: Path, by: Path) -> None:
-    from schemas.party_keys import read_peer
+    from schemas.jose import key_id
+    from schemas.party_keys import read_peers
     from workers.conform.report import check_certificate
 
     try:
         token = certificate.read_text("ascii").strip()
-        claims = check_certificate(token, read_peer(by), description, datetime.now(UTC))
+        kid = key_id(token)
+        signatory = next((peer for peer in read_peers(by) if kid in peer.verifying), None)
+        if signatory is None:
+            raise InvalidMessage("unknown_key")
+        claims = check_certificate(token, signatory, description, datetime.now(UTC))
     except (OSError, UnicodeDecodeError, InvalidMessage) as fault:
         print(f"greffier: not good for {description.name}: {getattr(fault, 'code', 'unreadable')}", file=sys.stderr)
         raise typer.Exit(1) from None
     issued = datetime.fromtimestamp(claims["iat"], UTC).date()
     told = f"{claims['marks']} marks on {issued}, greffier {claims['greffier']}"
-    print(f"{description.name} {description.version}: {told}")
+    print(f"{description.name} {description.version}: {told}, signed by {signatory.party}")

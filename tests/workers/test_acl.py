@@ -5,6 +5,7 @@ Source: R25, R28; design § 3; reliability § 8.4 (E13).
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -21,13 +22,24 @@ from typer.testing import CliRunner
 
 from producers.clock import Lease, Timekeeper
 from producers.publisher import FileContent, Letterbox, connect
-from schemas.acl import CLOCK, CONTROLLER, DESK, DOOR, OPERATOR, RedisUser, acl_file, redis_users, subsidiary_user
+from schemas.acl import (
+    CLOCK,
+    CONTROLLER,
+    COUNTER,
+    DESK,
+    DOOR,
+    OPERATOR,
+    RedisUser,
+    acl_file,
+    redis_users,
+    subsidiary_user,
+)
 from schemas.errors import StoreUnavailable
 from schemas.keyring import generate_keys, read_sealer
 from schemas.orders import ORDER_QUEUE, RECEIPT_QUEUE, order_namespace, receipt_namespace
 from schemas.register_commands import register_app
 from schemas.routes import CLOCK_LEASE, NEWSLETTER, NOT_YET_CHOSEN, NOT_YET_NO, RETENTION, RIGHTS, SUBMISSIONS
-from schemas.terms import Case
+from schemas.terms import Case, SubsidiaryKind
 from schemas.ticks import SCHEDULE
 from tests.factories import REGISTER, form, someone
 from tests.waiting import until, until_blocking
@@ -39,6 +51,7 @@ from workers.arrivals import stored_so_far
 from workers.broker import Hooks, Tuning, build_broker
 from workers.broker.scripts import load_scripts
 from workers.cases.posting import Posting, message_id
+from workers.counter.offices import Line
 from workers.local import HOST, find_valkey
 from workers.processes import Process, free_port
 
@@ -72,6 +85,19 @@ def may_desk(command: str, key: str) -> bool:
     if command == "hkeys":
         return key in {name for queue in (*NOT_YET_NO, *NOT_YET_CHOSEN) for name in queue}
     return command in ALWAYS - {"unsubscribe"} | {"multi", "exec"}
+
+
+def may_counter(command: str, key: str) -> bool:
+    """What the counter's user may: hear and ring the bell of an office over HTTP, leave and count its receipts."""
+    over_http = REGISTER.served(SubsidiaryKind.HTTP)
+    if command in ALWAYS:
+        return True
+    if command in ("publish", "subscribe"):
+        bells = {f"to.{code}:wake" for code in over_http}
+        return key in bells or (command == "publish" and key in {f"from.{code}:wake" for code in over_http})
+    if key in {f"from.{code}" for code in over_http}:
+        return command in PUT | {"evalsha", "hlen"}
+    return any(key.startswith(f"from.{code}:") for code in over_http) and command in PUT | {"hlen"}
 
 
 def may(command: str, key: str) -> bool:
@@ -213,8 +239,32 @@ def test_a_desk_that_may_read_messages_is_noticed(fast_path: Path) -> None:
         assert surprises(loose, (f"dramatiq:{NEWSLETTER}.msgs",), DESK, may_desk)
 
 
+async def test_the_counter_leaves_receipts_as_its_user_and_may_do_no_more(server: Server) -> None:
+    load_scripts(server.client(CONTROLLER))
+    line, posting = Line(server.url(COUNTER), "nl", Tuning()), Posting(server.url(CONTROLLER), fetched=["nl"])
+    await asyncio.to_thread(line.receipts.post, "sealed")
+    assert await asyncio.to_thread(line.receipts.waiting) == 1
+    with server.client(OPERATOR) as operator:
+        await until(lambda: operator.pubsub_numsub("to.nl:wake")[0][1], what="it listens")
+        line.bell.clear()
+        posting.post("nl", "order")
+        await until(line.bell.is_set, what="the bell")
+        await asyncio.to_thread(line.close)
+        posting.close()
+        assert operator.acl_log() == []
+    keys = ("to.nl:orders", "to.nl:wake", "from.nl", "from.nl:receipts.msgs", "from.nl:wake", *KEYS)
+    assert surprises(server, keys, COUNTER, may_counter) == []
+
+
+def test_a_counter_that_may_read_receipts_is_noticed(fast_path: Path) -> None:
+    others = [user for user in USERS if user.name != COUNTER]
+    [counter] = [user for user in USERS if user.name == COUNTER]
+    with serving(fast_path, *others, replace(counter, rules=f"{counter.rules} (~from.* +hget)")) as loose:
+        assert surprises(loose, ("from.nl:receipts.msgs",), COUNTER, may_counter)
+
+
 def test_nobody_but_the_operator_empties_or_sets_anything(server: Server) -> None:
-    for user in (CONTROLLER, DOOR, CLOCK, DESK, OWN):
+    for user in (CONTROLLER, DOOR, CLOCK, DESK, COUNTER, OWN):
         with server.client(user) as client:
             for words in (("FLUSHALL",), ("CONFIG", "SET", "save", ""), ("ACL", "LIST"), ("EVAL", "return 1", "0")):
                 with pytest.raises(redis.exceptions.NoPermissionError):

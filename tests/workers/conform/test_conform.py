@@ -185,6 +185,10 @@ async def test_the_command_prints_signs_and_verifies(
     write_json(tmp_path / "by.json", as_peer(read_party(parties / CODE)))
     good = await typed(sql, "--verify", certificate, "--by", tmp_path / "by.json")
     assert (good.exit_code, "12 marks" in good.output) == (0, True)
+    everybody = parties / "controller" / "subsidiaries.public.json"
+    assert f"signed by {CODE}" in (await typed(sql, "--verify", certificate, "--by", everybody)).output
+    controller = parties / CODE / "controller.public.json"
+    assert "unknown_key" in (await typed(sql, "--verify", certificate, "--by", controller)).output
     other = await typed(EXAMPLES / "conform" / "node.yaml", "--verify", certificate, "--by", tmp_path / "by.json")
     assert (other.exit_code, "another_adapter" in other.output) == (1, True)
     assert (await typed(sql, "--certificate", certificate)).exit_code == 2
