@@ -6,16 +6,19 @@ receipts. Only Redis is left out in between.
 
 from __future__ import annotations
 
+import pkgutil
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
+from schemas.errors import StoreUnavailable
 from schemas.ledger_keys import LedgerKeys
 from schemas.rights import new_reference
 from schemas.routes import RIGHTS, RIGHTS_REQUESTED, RIGHTS_SOURCE
@@ -220,3 +223,55 @@ async def _restriction(bench: Bench, group: Group, whom: Someone, keys: LedgerKe
         assert [bool(row["on_hold"]) for row in await group.rows(code, "customers", whom)] == [False]
     assert len(await bench.read(whom.email)) == 2
     await closes(group, keys, reference)
+
+
+BREAKS = {
+    "before the list": ("workers.cases.consent.withdraw_consent", False),
+    "after the list": ("workers.cases.consent.withdraw_consent", True),
+    "after the records": ("workers.stores.forgetting.Forgetting.forget_events", True),
+    "before a record": ("workers.cases.rectifying._correct", False),
+    "after a record": ("workers.cases.rectifying._correct", True),
+    "after the mark": ("workers.stores.suppression.Suppressions.restrict", True),
+    "before the lift": ("workers.cases.restricting.ask_to_lift", False),
+    "after the lift is asked": ("workers.cases.restricting.ask_to_lift", True),
+    "after our own lift": ("workers.stores.suppression.Suppressions.lift", True),
+    "before a receipt is filed": ("workers.cases.own_store.accept", False),
+    "after a receipt is filed": ("workers.cases.own_store.accept", True),
+}
+"""Where a worker of the controller dies → before or after the call."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", BREAKS)
+async def test_a_worker_that_dies_in_between_is_followed_by_one_that_ends_it(
+    bench: Bench,
+    group: Group,
+    people: dict[Right, Someone],
+    ledger_keys: LedgerKeys,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+) -> None:
+    """It dies at every other call, so every step is begun twice."""
+    place, after = BREAKS[where]
+    module, _, name = place.rpartition(".")
+    owner: Any = pkgutil.resolve_name(module)
+    real, calls = getattr(owner, name), count(1)
+
+    async def dies(*args: Any, **named: Any) -> Any:
+        dying = next(calls) % 2
+        given = await real(*args, **named) if after or not dying else None
+        if dying:
+            raise StoreUnavailable("died")
+        return given
+
+    async def followed(desk: Any, reference: str, once: Any = advance) -> None:
+        with suppress(StoreUnavailable):
+            await once(desk, reference)
+            return
+        await once(desk, reference)
+
+    monkeypatch.setattr(owner, name, dies)
+    for user in ("tests.workers.cases.test_every_right", "tests.workers.cases.court"):
+        monkeypatch.setattr(f"{user}.advance", followed)
+    await test_each_right_in_every_store(bench, group, people, ledger_keys)
+    assert next(calls) > 1
