@@ -96,6 +96,43 @@ async def test_a_hold_is_set_and_lifted_by_name(bench: Bench, staff: Staff) -> N
     assert by == {"dpo.sample"}
 
 
+async def test_a_correction_is_entered_from_a_file(bench: Bench, staff: Staff, court: Court, tmp_path: Path) -> None:
+    ada = someone()
+    await bench.send(form(Case.CONTACT, ada))
+    said = tmp_path / "said.json"
+    said.write_text(json.dumps({"last_name": {"was": ada.last_name, "to": "Newname"}}))
+    reference = await entered(bench, staff, ada.email, "rectification", "--confirmed", "--corrections", str(said))
+    bench.clock.at = bench.services.clock() + timedelta(minutes=1)
+    await advance(court.desk, reference)
+    shown = json.loads((await staff("show", reference, "--json")).stdout)
+    own = next(one for one in shown["stores"] if one["store"] == "controller")
+    assert own["collections"] == [{"name": "submissions", "matched": 1, "corrected": 1}]
+    day = str(civil_day(bench.services.clock()))
+    for wrong in (("--corrections", str(tmp_path / "nowhere.json")), ()):
+        asked = ("record", "rectification", "--email", ada.email, "--channel", "letter", "--received", day, *wrong)
+        assert (await staff(*asked, "--by", "dpo.sample")).exit_code == (2 if wrong else 1)
+
+
+async def test_a_withdrawal_shows_how_long_it_takes(bench: Bench, staff: Staff, court: Court) -> None:
+    reference = await entered(bench, staff, someone().email, "withdrawal", "--confirmed")
+    await advance(court.desk, reference)
+    assert "3 store(s) silent for" in (await staff("show", reference)).stdout
+    await court.run(reference)
+    assert "the last receipt came after" in (await staff("show", reference)).stdout
+
+
+async def test_a_restriction_is_lifted_by_name(bench: Bench, staff: Staff, court: Court) -> None:
+    ada = someone()
+    await bench.send(form(Case.CONTACT, ada))
+    reference = await entered(bench, staff, ada.email, "restriction", "--confirmed")
+    said = await staff("lift", reference, "--by", "dpo.sample")
+    assert (said.exit_code, "the person has no answer yet" in said.stderr) == (1, True)
+    await court.run(reference)
+    assert "held: restriction, GDPR Art. 18" in (await staff("show", reference)).stdout
+    said = await staff("lift", reference, "--by", "dpo.sample")
+    assert (said.exit_code, "mail lifting: waiting" in said.stdout) == (0, True)
+
+
 async def test_what_the_case_does_not_allow_is_said_and_exits_with_1(bench: Bench, staff: Staff) -> None:
     reference = await entered(bench, staff, someone().email)
     for words, sentence in (
