@@ -5,7 +5,7 @@ Source: R25, R26; P2, P5, P6, P7; reliability §§ 7, 8; the issue's list.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -74,6 +74,12 @@ class Bout:
     async def ask(self, trial: Trial, entry: Entry) -> Entry:
         """One entry's answer. Raises :class:`Unanswered` where there is not exactly one."""
         return self.only(trial, await self.send(entry), entry)
+
+    async def ask_all(self, trial: Trial, emails: Sequence[str]) -> list[Entry]:
+        """Erasures of several people in one order; their answers."""
+        asked = [self.group.entry(email) for email in emails]
+        answers = await self.send(*asked)
+        return [self.only(trial, answers, entry) for entry in asked]
 
     def only(self, trial: Trial, answers: Answers, entry: Entry) -> Entry:
         found = answers.of(entry)
@@ -218,19 +224,20 @@ async def many_rows(bout: Bout, trial: Trial) -> None:
 async def hostile_identifiers(bout: Bout, trial: Trial) -> None:
     """An address is an address: no pattern, no statement, no path."""
     neighbour, beside = await bout.person()
-    for email in _HOSTILE:
-        answer = await bout.ask(trial, bout.group.entry(email))
+    for answer in await bout.ask_all(trial, _HOSTILE):
         trial.check(answer["outcome"] == StoreOutcome.NOTHING_HELD, "an address is taken for a pattern or a statement")
-    trial.check(
-        await bout.standing(neighbour) == beside, "an address is taken for a pattern, and others for its person"
-    )
+    trial.check(await bout.standing(neighbour) == beside, "others are taken for whom a strange address names")
     await bout.bench.fill(*(Person(email, 1) for email in _HOSTILE))
-    for place, email in enumerate(_HOSTILE):
-        answer = await bout.ask(trial, bout.group.entry(email))
-        trial.check(gone(answer) == 1, "a person with a strange address is not served, or others with them")
-        left = await bout.bench.count(*_HOSTILE)
-        trial.check(not any(one.goes for one in left[: place + 1]), "a person with a strange address still stands")
-        trial.check(all(one.goes for one in left[place + 1 :]), "others went with a person with a strange address")
+    for served, left in ((_HOSTILE[::2], _HOSTILE[1::2]), (_HOSTILE[1::2], ())):
+        for answer in await bout.ask_all(trial, served):
+            trial.check(gone(answer) == 1, "a person with a strange address is not served, or others with them")
+        standing = await bout.bench.count(*served, *left)
+        trial.check(
+            not any(one.goes for one in standing[: len(served)]), "a person with a strange address still stands"
+        )
+        trial.check(
+            all(one.goes for one in standing[len(served) :]), "others went with a person with a strange address"
+        )
     trial.check(await bout.standing(neighbour) == beside, "others went with a person with a strange address")
 
 

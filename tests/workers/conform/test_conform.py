@@ -34,6 +34,10 @@ __all__ = ["all_parties", "parties"]
 EXAMPLES = Path(__file__).parents[3] / "docs" / "examples"
 
 
+AT_LENGTH = [pytest.mark.slow, pytest.mark.timeout(900)]
+"""What starts a program, or a hundred, for each order."""
+
+
 async def tried(path: str, *only: str) -> Report:
     return await conform(read_description(EXAMPLES / path), only)
 
@@ -50,7 +54,7 @@ def faults(report: Report) -> dict[str, list[str]]:
     [
         "conform/sql.yaml",
         "conform/adapter.yaml",
-        *(pytest.param(f"conform/{name}.yaml", marks=pytest.mark.slow) for name in ("node", "shell", "by-hand")),
+        *(pytest.param(f"conform/{name}.yaml", marks=AT_LENGTH) for name in ("node", "shell", "by-hand")),
     ],
 )
 async def test_what_is_shipped_gets_full_marks(path: str) -> None:
