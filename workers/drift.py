@@ -7,7 +7,7 @@ Source: R12, R25; docs/subsidiary.md "Drift".
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,10 +23,8 @@ _IN_CLEAR: Final[Mapping[tuple[str, str], Collection[str]]] = {
     ("active", "visits"): ("url", "network", "user_agent"),  # decisions/0007: a visit is not sealed
     ("evidence", "policies"): ("notices",),
     ("evidence", "mails"): ("message_id",),  # made by us, at our own domain
-    # of collections, as receipts call them; and of canaries, who are nobody
-    ("evidence", "tasks"): ("found.name", "entry.collections.name", "canary"),
+    ("evidence", "tasks"): ("canary",),  # who is nobody
     ("evidence", "canaries"): ("email",),
-    ("keys", "keys"): ("hold.name",),  # a case's reference
 }
 
 
@@ -45,7 +43,9 @@ class Looked:
 
 async def look_at_own(databases: Databases, size: int = SAMPLE) -> Looked:
     """The controller's four databases. Raises :class:`schemas.errors.StoreUnavailable`."""
-    return await _look(own_samples(databases, size), lambda one: _IN_CLEAR.get((one.store, one.collection), ()))
+    return await _look(
+        own_samples(databases, size), lambda one: _IN_CLEAR.get((one.store, one.collection), ()), lone=False
+    )
 
 
 async def look_at_office(code: str, mapping: OfficeMapping, url: str, size: int = SAMPLE) -> Looked:
@@ -53,15 +53,15 @@ async def look_at_office(code: str, mapping: OfficeMapping, url: str, size: int 
     known: dict[str, set[str]] = {}
     for name, entry in mapping.collections.items():
         known.setdefault(mapping.source(name), set()).update(_named(entry))
-    return await _look(office_samples(code, mapping, url, size), lambda one: known.get(one.collection, ()))
+    return await _look(office_samples(code, mapping, url, size), lambda one: known.get(one.collection, ()), lone=True)
 
 
-async def _look(samples: AsyncIterator[Sample], known: Any) -> Looked:
+async def _look(samples: AsyncIterator[Sample], known: Callable[[Sample], Collection[str]], *, lone: bool) -> Looked:
     drifts: list[Drift] = []
     first_rows, collections = [], 0
     async for sample in samples:
         collections += 1
-        seen = Sampled(sample.store, sample.collection, known(sample))
+        seen = Sampled(sample.store, sample.collection, known(sample), lone)
         seen.name(sample.columns)
         for row in sample.rows:
             seen.add(row)
@@ -80,6 +80,9 @@ def _named(entry: Mapped) -> Iterator[str]:
         yield from (mark.set or ()) if mark else ()
     if entry.erasure is not None:
         yield from entry.erasure.anonymise or ()
+    yield from (entry.rectification or {}).values()
+    if entry.restriction is not None:
+        yield from (*entry.restriction.set, *entry.restriction.lift)
     if entry.retention is not None:
         yield from filter(None, (entry.retention.counted_from, entry.retention.hold))
     for mention in entry.mentions:

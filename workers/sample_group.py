@@ -46,6 +46,7 @@ collections:
     basis: legitimate-interests
     erasure: delete
     objection: {set: {werbung: false}}
+    canary: {vorname: Canary, nachname: Nobody, werbung: false}
   bestellungen:
     owned_by: {collection: kontakte, field: kontakt, parent_field: _id}
     fields: {nummer: number of the order, datum: day of the order, betrag: amount in cents}
@@ -63,6 +64,7 @@ collections:
     rectification: {last_name: full_name}
     restriction: {set: {restricted: true}, lift: {restricted: false}}
     basis: legitimate-interests
+    canary: {full_name: Canary}
     erasure: delete
   mailing_list:
     found_by: [{field: email}]

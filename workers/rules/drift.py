@@ -53,11 +53,15 @@ class Drift:
 
 @dataclass
 class Sampled:
-    """What a sample of one collection has shown so far. ``known``: fields that somebody has accounted for."""
+    """What a sample of one collection has shown so far. ``known``: fields that somebody has accounted for.
+
+    ``lone``: whether a field that is called no more than ``name`` counts; it does where others name the fields.
+    """
 
     store: str
     collection: str
     known: Collection[str] = ()
+    lone: bool = True
     rows: int = 0
     _reasons: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     _seen: Counter[str] = field(default_factory=Counter)
@@ -69,7 +73,7 @@ class Sampled:
         for path, value in _leaves(row):
             if self._is_known(path):
                 continue
-            why = {reason for reason in (of_name(path), of_value(value)) if reason}
+            why = {reason for reason in (self._of_name(path), of_value(value)) if reason}
             if why:
                 self._reasons[path] |= why
                 marked.add(path)
@@ -78,7 +82,7 @@ class Sampled:
     def name(self, fields: Iterable[str]) -> None:
         """Look at the names of columns, of which no row need exist."""
         for one in fields:
-            reason = None if self._is_known(one) else of_name(one)
+            reason = None if self._is_known(one) else self._of_name(one)
             if reason:
                 self._reasons[one].add(reason)
 
@@ -88,6 +92,9 @@ class Sampled:
             Drift(self.store, self.collection, path, tuple(sorted(why)), self._seen[path], self.rows)
             for path, why in sorted(self._reasons.items())
         ]
+
+    def _of_name(self, path: str) -> str | None:
+        return None if not self.lone and path.rpartition(".")[2] in _LONE else of_name(path)
 
     def _is_known(self, path: str) -> bool:
         return any(path == one or path.startswith(one + ".") for one in self.known)
