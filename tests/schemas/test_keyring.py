@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from schemas import keyring
 from schemas.commands import keys_app
 from schemas.errors import ConfigurationError
+from schemas.party_keys import read_party, read_subsidiaries
 from schemas.subject import References, ReferenceUse
 
 TODAY = date(2026, 11, 22)
@@ -114,6 +115,18 @@ def test_the_commands_make_add_and_revoke(tmp_path: Path) -> None:
     assert found.types == ("greffier.contact.client",)
     assert run(keys_app, ["revoke", str(tmp_path / "k/door"), found.id]).exit_code == 0
     assert run(keys_app, ["revoke", str(tmp_path / "k/door"), "nobody"]).exit_code == 1
+
+
+def test_a_subsidiary_is_made_known_to_controller_and_counter(folder: Path, tmp_path: Path) -> None:
+    run, office = CliRunner().invoke, tmp_path / "office"
+    assert run(keys_app, ["subsidiary", str(folder), "gb", "-o", str(office)]).exit_code == 0
+    own = read_party(office).signing.kid
+    for place in ("controller", "counter"):
+        known = read_subsidiaries(folder / place)
+        assert list(known) == ["gb"]
+        assert set(known["gb"].verifying) == {own}
+    assert run(keys_app, ["subsidiary", str(folder), "gb", "-o", str(office)]).exit_code == 1
+    assert read_party(office).signing.kid == own, "keys are never overwritten"
 
 
 def test_one_address_has_another_reference_for_each_use(folder: Path) -> None:
