@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from schemas.errors import StoreUnavailable
@@ -30,10 +30,10 @@ _IN_CLEAR: Final = ("country", "language")
 class _Open:
     """A record, opened, under the patches that its case has fields for."""
 
-    document: Document
-    data: dict[str, Any]
+    document: Document = field(repr=False)
+    data: dict[str, Any] = field(repr=False)
     judged: Judged
-    key: DataKey
+    key: DataKey = field(repr=False)
 
 
 async def concerned(desk: Desk, case: Document, person: Mapping[str, Any]) -> dict[str, int]:
