@@ -186,6 +186,7 @@ async def test_the_shell_serves_too(counters: Counters, tmp_path: Path) -> None:
     await test_access_brings_everything_and_nobody_elses(client)
 
 
+@pytest.mark.slow
 async def test_a_large_copy_leaves_in_parts_or_is_refused(client: Client) -> None:
     """Above a megabyte: in Node in parts, which the controller joins; the client in shell says that it cannot."""
     invoices = [invoice(number, 1, 1) for number in range(1, 26_000)]
