@@ -179,7 +179,8 @@ EN: Final = Words(
             "holds what you told us, from now on",
             partly="corrected a part of what it holds about you",
             refused="did not correct what it holds",
-            conflict="holds something else than what you told us was wrong, and left it; somebody is looking at it",
+            conflict="holds something else than what you told us was wrong, and left it; somebody is looking at it "
+            "and we will write to you again",
             **_EN_SHARED | {"nothing": "holds none of the fields you asked to have corrected"},
         ),
         Right.RESTRICTION: _states(
@@ -313,7 +314,8 @@ FR: Final = Words(
             "détient désormais ce que vous nous avez indiqué",
             partly="a rectifié une partie de ce qu'elle détient à votre sujet",
             refused="n'a pas rectifié ce qu'elle détient",
-            conflict="détient autre chose que ce que vous nous avez signalé et l'a laissé ; quelqu'un l'examine",
+            conflict="détient autre chose que ce que vous nous avez signalé et l'a laissé ; quelqu'un l'examine et nous "
+            "vous écrirons à nouveau",
             **_FR_SHARED | {"nothing": "ne détient aucun des champs dont vous demandez la rectification"},
         ),
         Right.RESTRICTION: _states(
