@@ -93,6 +93,9 @@ async def test_our_own_stores_hold_nobody_in_the_clear(bench: Bench, court: Cour
     assert whom.email not in json.dumps(found.as_json())
 
 
+@pytest.mark.parametrize(
+    "kit", ["mongodb", "sqlite", pytest.param("postgres", marks=pytest.mark.distro)], indirect=True
+)
 async def test_a_mapped_store_has_no_drift_and_what_grows_beside_it_is_named(kit: Kit) -> None:
     await fill(kit)
     assert (await look_at_office("gb", mapping_of(kit), kit.url)).drifts == []

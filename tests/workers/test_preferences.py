@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from itertools import permutations
 from typing import Any
 
 import pytest
@@ -108,7 +107,7 @@ async def test_no_import_accepts_anything(bench: Bench, monkeypatch: pytest.Monk
     assert await may_be_written_to(bench, INVITATIONS) == [whom.email]
 
 
-@pytest.mark.parametrize("order", list(permutations(range(3))))
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
 async def test_whatever_order_they_arrive_in_the_last_word_counts(bench: Bench, order: tuple[int, ...]) -> None:
     whom = await client(bench)
     said = [await choice(bench, whom, {INVITATIONS: yes}, at(n)) for n, yes in enumerate((False, True, False))]

@@ -219,6 +219,7 @@ async def test_every_store_is_asked_served_and_looked_at_and_the_time_is_measure
     assert aviary.bench.collection("mails", "evidence") == []
 
 
+@pytest.mark.slow
 async def test_a_second_round_begins_only_where_the_first_has_ended(aviary: Aviary) -> None:
     aviary.nests["gb"].dead = True
     await open_drills(aviary.services)
@@ -279,8 +280,8 @@ async def cannot(self: Any, subject: Any, planned: Any = ()) -> list[Tally]:
     ("name", "broken", "outcome"),
     [
         ("erase", lies_about_erasing, "erased-and-still-there"),
-        ("erase", forgets_a_table, "erasure-left-something-out"),
-        ("erase", cannot, "erasure-refused-constraint"),
+        pytest.param("erase", forgets_a_table, "erasure-left-something-out", marks=pytest.mark.slow),
+        pytest.param("erase", cannot, "erasure-refused-constraint", marks=pytest.mark.slow),
         ("access", shows_nothing, "access-left-something-out"),
     ],
 )
@@ -431,7 +432,7 @@ async def drills_with_kills(aviary: Aviary, rounds: int, seed: int) -> int:
 
 
 async def test_a_handful_of_drills_with_kills(aviary: Aviary) -> None:
-    assert await drills_with_kills(aviary, 2, seed=5) >= 8
+    assert await drills_with_kills(aviary, 1, seed=5) >= 4
 
 
 @pytest.mark.slow

@@ -22,10 +22,12 @@ import pytest
 from schemas.jose import seal, sign
 from schemas.orders import ORDER, ORDER_LIFETIME
 from schemas.party_keys import new_party, read_party, read_subsidiaries
-from schemas.terms import Right
+from schemas.terms import Case, Right
+from tests.factories import form, someone
 from tests.waiting import until
 from tests.workers.counter.offices import Counters
 from tests.workers.subsidiary.controller import entry
+from workers.cases import canaries
 from workers.services import utc_now
 
 EXAMPLES = Path(__file__).parents[3] / "docs" / "examples"
@@ -147,6 +149,24 @@ async def test_an_erasure_is_served_attested_and_closed(client: Client) -> None:
     await other_answers(client.counters)
     assert (await client.task(reference))["proof"] == "attested"
     assert (await client.counters.closed(reference))["proof"] == "closed"
+
+
+@pytest.mark.slow
+async def test_it_says_that_it_plants_no_canary_and_is_asked_all_the_same(client: Client, monkeypatch: Any) -> None:
+    monkeypatch.setattr(canaries, "SETTLING", timedelta())
+    desk = client.counters.court.desk
+    client.fill(contacts=[contact(1, ADA)])
+    await client.counters.bench.send(form(Case.CONTACT, someone()))
+    await canaries.open_drills(desk.services)
+    [drill] = [one for one in await desk.services.canaries.latest() if one["store"] == client.code]
+    for _ in range(4):  # plant, access, erasure, look
+        await canaries.go_on(desk, drill["_id"])
+        await client.counters.court.post()
+        await client.answer()
+    await canaries.go_on(desk, drill["_id"])
+    [drill] = [one for one in await desk.services.canaries.latest() if one["store"] == client.code]
+    assert (drill["outcome"], drill["unplanted_for"]) == ("unplanted", "not-supported")
+    assert client.rows()["contacts"] == [contact(1, ADA)]
 
 
 async def other_answers(counters: Counters) -> None:

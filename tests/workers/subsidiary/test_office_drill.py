@@ -23,17 +23,22 @@ from workers.stores.subsidiaries.journal import Journal
 KEY = b"k" * 32
 
 
+@pytest.mark.parametrize("kit", ["mongodb", "sqlite"], indirect=True)
 async def test_nobody_is_left_and_the_real_store_is_as_it_was(kit: Kit) -> None:
-    if "postgres" in kit.url:
-        with pytest.raises(ConfigurationError, match="SQLite and MongoDB"):
-            await drill("gb", mapping_of(kit), kit.url, KEY)
-        return
     await fill(kit)
     before = await everything(kit)
     drilled = await drill("gb", mapping_of(kit), kit.url, KEY)
     assert drilled.people > 1
     assert (drilled.back, drilled.left, drilled.passed) == (drilled.people, 0, True)
     assert await everything(kit) == before
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://crm.example.com/crm", "mysql://crm.example.com/crm", "sqlite://", "no URL"]
+)
+def test_what_cannot_be_copied_from_here_says_so(sqlite_kit: SqliteKit, tmp_path: Path, url: str) -> None:
+    with pytest.raises(ConfigurationError, match="SQLite and MongoDB"):
+        copy_of(mapping_of(sqlite_kit), url, tmp_path)
 
 
 async def test_without_the_replay_it_fails(sqlite_kit: SqliteKit) -> None:
