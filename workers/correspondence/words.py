@@ -314,8 +314,8 @@ FR: Final = Words(
             "détient désormais ce que vous nous avez indiqué",
             partly="a rectifié une partie de ce qu'elle détient à votre sujet",
             refused="n'a pas rectifié ce qu'elle détient",
-            conflict="détient autre chose que ce que vous nous avez signalé et l'a laissé ; quelqu'un l'examine et nous "
-            "vous écrirons à nouveau",
+            conflict="détient autre chose que ce que vous nous avez signalé et l'a laissé ; quelqu'un l'examine et "
+            "nous vous écrirons à nouveau",
             **_FR_SHARED | {"nothing": "ne détient aucun des champs dont vous demandez la rectification"},
         ),
         Right.RESTRICTION: _states(
