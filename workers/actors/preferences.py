@@ -31,6 +31,8 @@ _SHOWN = ("policy_version", "notice_sha256", "language")
 
 async def keep_choices(services: Services, arrived: Sequence[Arrived]) -> None:
     """Refuse, then accept; what a link that we did not make says is parked, its neighbours go on. Repeatable."""
+    if not arrived:
+        return
     chosen, forged = [], []
     for one in arrived:
         try:
