@@ -35,6 +35,7 @@ from schemas.orders import (
     RECEIPT_ENTRY,
 )
 from schemas.shapes import Shape
+from schemas.terms import Right
 from workers import subsidiary_metrics as metrics
 from workers.actors.answers import Answer, send_answers
 from workers.actors.disposals import dispose
@@ -115,6 +116,7 @@ def _sorted_out(office: Office, jti: str, entries: Sequence[object]) -> Order:
         try:
             ask = str(found.get("ask")) if isinstance(found, dict) else ""
             entry = _OF_NOBODY.get(ask, ORDER_ENTRY).check(found)
+            _check_patches(entry)
         except InvalidMessage:
             answer = _not_understood(office, found)
             if answer is None:
@@ -126,6 +128,12 @@ def _sorted_out(office: Office, jti: str, entries: Sequence[object]) -> Order:
         if key not in latest or entry["attempt"] > latest[key]["attempt"]:
             latest[key] = entry
     return Order(jti, list(latest.values()), answers)
+
+
+def _check_patches(entry: Entry) -> None:
+    """A correction says of what; nothing else corrects anything. Raises :class:`InvalidMessage`."""
+    if (entry.get("right") == Right.RECTIFICATION) is not ("patches" in entry):
+        raise InvalidMessage("not_in_normal_form", "/patches")
 
 
 def _not_understood(office: Office, entry: Any) -> Answer | None:

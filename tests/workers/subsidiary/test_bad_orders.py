@@ -18,6 +18,7 @@ from schemas.jose import Keys, seal
 from schemas.keyfiles import read_json, write_json
 from schemas.orders import ORDER_LIFETIME, RECEIPT
 from schemas.party_keys import as_peer, new_party, read_party, read_subsidiaries
+from schemas.terms import Right
 from tests.workers.subsidiary.conftest import OpenOffice
 from tests.workers.subsidiary.controller import CODE, ControllerSide, entry
 from tests.workers.subsidiary.kits import SqliteKit
@@ -183,16 +184,18 @@ async def test_one_bad_entry_harms_no_neighbour(
 ) -> None:
     await sqlite_kit.insert("leads", {"id": 1, "email": ANNA, "name": "Anna"})
     good = entry(ANNA)
-    unknown_right = {**entry("bob@example.org"), "right": "rectification"}
+    unknown_right = {**entry("bob@example.org"), "right": "oblivion"}
+    of_nothing = entry("bob@example.org", right=Right.RECTIFICATION)
     foreign = entry("bob@example.org", code="us")
     nameless = {"task": f"R-1/{CODE}", "attempt": "one"}
     await serve_order(
         await open_office(sqlite_kit),
-        controller.token(unknown_right, foreign, nameless, good, {**entry(ANNA), "person": {"emails": []}}),
+        controller.token(unknown_right, of_nothing, foreign, nameless, good, {**entry(ANNA), "person": {"emails": []}}),
     )
     receipts = controller.receipts()
     assert receipts.of(good["task"])[0]["outcome"] == "done"
     assert receipts.of(unknown_right["task"])[0]["reason"] == "not-understood"
+    assert receipts.of(of_nothing["task"])[0]["reason"] == "not-understood", "a correction says of what"
     assert not receipts.of(foreign["task"])
     reasons = [json.loads(line)["reason"] for line in (tmp_path / "refused").read_text().splitlines()]
     assert reasons == ["not_ours", "malformed_entry"]

@@ -154,7 +154,10 @@ async def test_an_access_copy_holds_every_record_with_its_meaning_and_nobody_els
 
 
 async def test_nothing_held_is_an_answer(kit: Kit, open_office: OpenOffice, controller: ControllerSide) -> None:
-    asked = [entry("nobody@example.com", right=right) for right in Right]
+    patches = {"patches": [{"field": "last_name", "to": "Nobody"}]}
+    asked = [
+        entry("nobody@example.com", right=right) | (patches if right is Right.RECTIFICATION else {}) for right in Right
+    ]
     receipts = await serve(open_office, controller, kit, *asked)
     assert [one["outcome"] for one in receipts.entries] == ["nothing-held"] * len(Right)
     assert not receipts.copies
