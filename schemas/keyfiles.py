@@ -8,18 +8,12 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Generic, TypeVar
-
-import structlog
+from typing import Any
 
 from schemas.errors import ConfigurationError, Fault
-
-T = TypeVar("T")
-
-log = structlog.get_logger("greffier.keys")
 
 
 @contextmanager
@@ -64,32 +58,3 @@ def write_text(path: Path, content: str) -> None:
     with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400), "w") as file:
         file.write(content)
     beside.replace(path)
-
-
-class Replaceable(Generic[T]):
-    """What a file says, read again whenever the file was replaced: keys are rotated while a process runs."""
-
-    def __init__(self, path: Path, read: Callable[[], T]) -> None:
-        """``read``: raises :class:`ConfigurationError`, and so does this."""
-        self._path = path
-        self._read = read
-        self._version = self._look()
-        self._found = read()
-
-    @property
-    def now(self) -> T:
-        """As it stands now; as it stood while the file cannot be read."""
-        version = self._look()
-        if version != self._version:
-            try:
-                self._found, self._version = self._read(), version
-            except ConfigurationError as error:
-                log.error("keys unreadable", faults=[str(fault) for fault in error.faults])
-        return self._found
-
-    def _look(self) -> tuple[int, int] | None:
-        try:
-            found = self._path.stat()
-        except OSError:
-            return None
-        return found.st_mtime_ns, found.st_ino

@@ -24,9 +24,9 @@ from dramatiq.errors import BrokerConnectionError
 from schemas.errors import ConfigurationError, Fault, QueueUnavailable
 from schemas.fields import wire_moment
 from schemas.jose import Keys, Peer
-from schemas.keyfiles import Replaceable
 from schemas.orders import RECEIPT_QUEUE, receipt_namespace
 from schemas.party_keys import read_controller, read_journal_key, read_party
+from schemas.replaceable import Replaceable
 from workers import subsidiary_metrics as metrics
 from workers.broker import Hooks, Tuning, build_broker
 from workers.broker.errors import redis_errors_as_closed

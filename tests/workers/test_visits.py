@@ -56,7 +56,7 @@ def audience(bench: Bench, purpose: Purpose = FOLLOW_UP, reader: Reader = MARKET
 async def read_ahead(wanted: Audience) -> Any:
     """As the walk reads a page while it uses the one before."""
     persons = await wanted.services.people.page("", 1_000)
-    return await wanted._read(await wanted._asked(), persons)
+    return await wanted._read(await wanted.asked(), persons)
 
 
 async def shown(bench: Bench, purpose: Purpose = FOLLOW_UP) -> tuple[dict[str, list[str]], Counter[LeftOut]]:

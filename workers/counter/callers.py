@@ -17,9 +17,9 @@ from aiohttp import web
 
 from schemas.errors import InvalidMessage
 from schemas.jose import key_id, verify
-from schemas.keyfiles import Replaceable
 from schemas.orders import CALL, CALL_LIFETIME, COUNTER
 from schemas.party_keys import read_subsidiaries
+from schemas.replaceable import Replaceable
 from workers.web import Refused
 
 log = structlog.get_logger("greffier.counter")
