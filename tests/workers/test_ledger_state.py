@@ -6,7 +6,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -107,6 +107,7 @@ async def test_a_ledger_that_is_not_what_was_signed_is_an_alarm(
 async def test_a_worker_whose_ledger_broke_is_alive_and_not_ready(
     bench: Bench, rig: LedgerRig, keys: Path, redis_url: str, mongo_url: str, tmp_path: Path, broken: bool
 ) -> None:
+    rig.clock.at = datetime.now(UTC)  # the worker's keys are of today, and sign nothing older
     await rig.grow(3)
     if broken:
         truncated(bench)
