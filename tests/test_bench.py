@@ -22,7 +22,7 @@ KEYS = {
     "latency": {"bench", "n", "p50_ms", "p99_ms", "lone_p50_ms", "offered_per_s"},
     "idle": {"bench", "n", "core_percent"},
 }
-ALIKE = {"submissions", "latency", "idle"}
+ALIKE = {"submissions", "door", "latency", "idle"}
 """Their stage is that of the others."""
 
 

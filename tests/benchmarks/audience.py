@@ -18,6 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
+from pydantic import SecretStr
 from pymongo import MongoClient
 from pymongo.database import Database
 from uuid_utils import uuid7
@@ -68,7 +69,7 @@ def audience(people: int, rounds: int) -> Figures:
 async def _measured(
     keys: Path, mongo_url: str, redis_url: str, people: int, rounds: int
 ) -> tuple[list[float], list[float]]:
-    settings = settings_for(mongo_url, _PREFIX, keys)
+    settings = settings_for(mongo_url, _PREFIX, keys).model_copy(update={"redis_url": SecretStr(redis_url)})
     ours, raw = [], []
     collect_seldom()
     with MongoClient[Document](mongo_url, tz_aware=True) as reader:

@@ -38,6 +38,7 @@ async def test_sixty_kills(fast_path: Path) -> None:
     is_kept(await run(fast_path, faults, seed=SEED + 1), LONG_KILLS)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 async def test_the_stock_broker_loses_what_was_accepted_and_is_caught(fast_path: Path) -> None:
     report = await run(fast_path, aimed(1), seed=SEED, controller=command("stock"))
