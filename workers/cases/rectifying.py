@@ -93,13 +93,10 @@ def _stands(
 
 
 async def _correct(services: Services, one: _Open) -> None:
-    data = json.loads(json.dumps(one.data))
+    data = dict(one.data)
     for patch in one.judged.sets:
         field, _, part = patch.name.partition(".")
-        if part:
-            data.setdefault(field, {})[part] = patch.to
-        else:
-            data[field] = patch.to
+        data[field] = {**(data.get(field) or {}), part: patch.to} if part else patch.to
     names = [patch.name for patch in one.judged.sets]
     event = one.document["_id"]
     body = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
