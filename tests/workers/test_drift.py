@@ -110,7 +110,9 @@ async def test_a_mapped_store_has_no_drift_and_what_grows_beside_it_is_named(kit
             store.execute("CREATE TABLE export_2025 (who TEXT, picture BLOB)")
             store.execute("INSERT INTO export_2025 VALUES ('ada@example.com', x'00')")
             store.execute("CREATE TABLE loose (code TEXT PRIMARY KEY, note TEXT) WITHOUT ROWID")
-        expected = {("customers", "mobile"), ("export_2025", "who")}
+            store.execute('CREATE TABLE "calls :2025" ("who :at" TEXT)')
+            store.execute("""INSERT INTO "calls :2025" VALUES ('ada@example.com')""")
+        expected = {("customers", "mobile"), ("export_2025", "who"), ("calls :2025", "who :at")}
     else:
         return
     looked = await look_at_office("gb", mapping_of(kit), kit.url)

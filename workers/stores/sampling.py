@@ -88,7 +88,7 @@ def _of_table(store: str, table: str, schema: str | None, size: int, connection:
     columns = inspector.get_columns(table, schema=schema)
     shown = [one["name"] for one in columns if not isinstance(one["type"], LargeBinary)]
     names = [one["name"] for one in columns]
-    quote = connection.dialect.identifier_preparer.quote
+    quote = partial(_quoted, connection)
     source = quote(table) if schema is None else f"{quote(schema)}.{quote(table)}"
     what = f"SELECT {', '.join(map(quote, shown))} FROM {source}"  # noqa: S608  # names of the live store, quoted
     if not shown:
@@ -102,12 +102,17 @@ def _of_table(store: str, table: str, schema: str | None, size: int, connection:
     return Sample(store, table, _by_places(connection, what, source, key, size), names)
 
 
+def _quoted(connection: Connection, name: str) -> str:
+    """A name of the live store for a statement: a colon in it begins no parameter."""
+    return str(connection.dialect.identifier_preparer.quote(name)).replace(":", r"\:")
+
+
 def _key(connection: Connection, inspector: Any, table: str, schema: str | None) -> str | None:
     """An integer by which the rows of a table are ordered; ``None`` where there is none."""
     keys = inspector.get_pk_constraint(table, schema=schema)["constrained_columns"]
     types = {one["name"]: one["type"] for one in inspector.get_columns(table, schema=schema)}
     if len(keys) == 1 and isinstance(types[keys[0]], Integer):
-        return str(connection.dialect.identifier_preparer.quote(keys[0]))
+        return _quoted(connection, keys[0])
     if connection.dialect.name != "sqlite":
         return None
     made = connection.execute(text("SELECT sql FROM sqlite_master WHERE name = :name"), {"name": table}).scalar()
@@ -128,7 +133,8 @@ def _by_places(connection: Connection, what: str, source: str, key: str, size: i
 
 
 def _by_pages(connection: Connection, what: str, source: str, size: int) -> list[dict[str, Any]]:
-    known = connection.execute(text("SELECT reltuples FROM pg_class WHERE oid = CAST(:t AS regclass)"), {"t": source})
+    named = {"t": source.replace(r"\:", ":")}  # as a value it is no part of the statement
+    known = connection.execute(text("SELECT reltuples FROM pg_class WHERE oid = CAST(:t AS regclass)"), named)
     rows = float(known.scalar() or 0)
     share = 100.0 if rows < 20 * size else 100.0 * 5 * size / rows
     sampled = text(f"{what} TABLESAMPLE SYSTEM ({share:.6f}) LIMIT {size:d}")
