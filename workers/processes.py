@@ -31,14 +31,19 @@ os.execv(sys.argv[2], sys.argv[2:])
 # free when its server comes back after a kill.
 _PORTS = range(20_000, 32_000)
 
+_given: set[int] = set()
+"""The ports that this process has chosen: one chosen for a child that is not up yet looks free."""
+
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on at this moment.
+    """A TCP port of 127.0.0.1 that nobody listens on at this moment, and none that was returned before.
 
     Another process may take it before the caller does; whoever binds it must be ready to ask again.
     """
     for _ in range(200):
         port = random.choice(_PORTS)
+        if port in _given:
+            continue
         with socket.socket() as probe:
             if os.name == "posix":  # elsewhere this option would allow a port that is in use
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -46,6 +51,7 @@ def free_port() -> int:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
+        _given.add(port)
         return port
     raise OSError(f"no free port between {_PORTS.start} and {_PORTS.stop}")
 

@@ -127,3 +127,8 @@ def test_a_free_port_is_free_and_lies_below_those_lent_to_connections() -> None:
     assert 20_000 <= port < 32_000
     with socket.socket() as server:
         server.bind(("127.0.0.1", port))
+
+
+def test_a_port_is_given_once_for_what_it_is_chosen_for_may_not_be_up_yet() -> None:
+    chosen = [free_port() for _ in range(500)]
+    assert len(set(chosen)) == len(chosen)
