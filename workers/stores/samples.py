@@ -68,7 +68,7 @@ def contacts_in(file: Path, *emails: str) -> int:
 
 def written_to_by(file: Path) -> set[str]:
     """Who gets the newsletter of the JSON office."""
-    return {one["email"] for one in _contacts(file) if one["newsletter"]}
+    return {one["email"] for one in _contacts(file) if one["newsletter"] and not one.get("restricted")}
 
 
 def _contacts(file: Path) -> list[dict[str, Any]]:

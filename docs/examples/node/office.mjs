@@ -4,20 +4,36 @@
 //     node office.mjs CODE store.json             works until SIGTERM
 //     node office.mjs CODE store.json --once      one order, if one waits
 //     node office.mjs CODE store.json --replay    after a restore, before anybody reads
+//     node office.mjs CODE store.json --newsletter    to whom it goes: the office's own way to its contacts
 //
-// {"contacts": [{"id", "email", "name", "newsletter", "asked_at"?}], "invoices": [{"id", "contact", "number", "issued_on"}]}
-// An erasure deletes contacts and invoices; an invoice stays ten years, and with it whom it was issued to. An objection
-// ends the newsletter. What the person asked for after the request (`asked_at`) is a fresh act, and stays.
+// {"contacts": [{"id", "email", "name", "town"?, "newsletter", "restricted"?, "last_contact"?, "asked_at"?}],
+//  "invoices": [{"id", "contact", "number", "issued_on"}]}
+//
+// | right         | what it means here |
+// | ------------- | ------------------ |
+// | erasure       | contacts and invoices go; an invoice stays ten years, and with it whom it was issued to |
+// | objection     | ends the newsletter; so does a withdrawal of consent: it is all that rests on one |
+// | rectification | of `name` and `town`, where what the person saw still stands |
+// | restriction   | `restricted`: stored, shown to the person, and used by nobody until it is lifted |
+// | portability   | what the person gave for the contract; not the invoices, which the law asks for |
+// | disposal      | by the group's rule `relation`, counted from `last_contact`; what is restricted stays |
+//
+// What the person asked for after the request (`asked_at`) is a fresh act, and stays.
 
 import fs from 'node:fs';
 
-import { Journal, Office, Trust, once, workUntilToldToStop } from './greffier.mjs';
+import { Journal, Office, StoreRefuses, Trust, once, workUntilToldToStop } from './greffier.mjs';
+import { judged, lastDay } from './rules.mjs';
 
 const GROUND = 'accounting, ten years';
+const RULE = 'relation';
 const FIELDS = {
-  contacts: { email: 'e-mail address', name: 'name', newsletter: 'whether the newsletter is sent' },
+  contacts: { email: 'e-mail address', name: 'name', town: 'town', newsletter: 'whether the newsletter is sent' },
   invoices: { number: 'number of the invoice', issued_on: 'day of issue' },
 };
+const GIVEN = { contacts: { email: 'e-mail address', name: 'name', town: 'town' } };
+const CORRECTED = { last_name: 'name', 'postal_address.city': 'town' };
+const MARKS = { objection: { newsletter: false }, withdrawal: { newsletter: false }, restriction: { restricted: true } };
 
 class JsonStore {
   constructor(file) {
@@ -52,6 +68,8 @@ function grouped(records, by) {
 }
 
 class Held {
+  rights = ['access', 'portability', 'erasure', 'rectification', ...Object.keys(MARKS)];
+
   constructor(store, all) {
     this.store = store;
     this.all = all;
@@ -61,16 +79,21 @@ class Held {
     this.changed = false;
   }
 
-  // Everything of the person, and for each record until which day it must be kept, if it must.
+  // Everything of the person.
   #find({ emails, receivedAt }) {
+    const isFresh = (one) => one.asked_at && Date.parse(one.asked_at) > Date.parse(receivedAt);
+    return this.#with(emails.flatMap((email) => this.byEmail.get(email) ?? []).filter((one) => !isFresh(one)));
+  }
+
+  // Contacts and what hangs on them; for each record, until which day it must be kept, if it must.
+  #with(some) {
     const today = new Date().toISOString().slice(0, 10);
     const stands = (one) => !this.gone.has(one);
-    const isFresh = (one) => one.asked_at && Date.parse(one.asked_at) > Date.parse(receivedAt);
-    const contacts = emails.flatMap((email) => this.byEmail.get(email) ?? []).filter((one) => stands(one) && !isFresh(one));
+    const contacts = some.filter(stands);
     const invoices = contacts.flatMap((one) => this.byContact.get(one.id) ?? []).filter(stands);
     const until = new Map(); // of invoices by themselves, of contacts by their last invoice
     for (const invoice of invoices) {
-      const last = lastDay(invoice.issued_on);
+      const last = lastDay(invoice.issued_on, 'P10Y') ?? '9999-12-31'; // no readable date: for somebody to look at
       if (last < today) continue;
       until.set(invoice, last);
       const contact = contacts.find((one) => one.id === invoice.contact);
@@ -81,38 +104,106 @@ class Held {
 
   // What acting would do, in counts; it changes nothing.
   plan(right, person) {
-    return tallies(right, this.#find(person));
+    const found = this.#find(person);
+    if (right === 'rectification') return corrections(found, person);
+    if (right === 'erasure') return erased(found);
+    return [{ name: 'contacts', matched: found.contacts.length, restricted: found.contacts.length }];
   }
 
   act(right, person) {
     const found = this.#find(person);
+    const told = this.plan(right, person);
     if (found.contacts.length) this.changed = true;
-    if (right === 'objection') {
-      for (const contact of found.contacts) contact.newsletter = false;
-    } else {
-      for (const one of [...found.contacts, ...found.invoices]) if (!found.until.has(one)) this.gone.add(one);
+    if (right === 'erasure') this.#erase(found);
+    for (const contact of found.contacts) {
+      if (right === 'rectification') Object.assign(contact, judged(person.patches, CORRECTED, contact).sets);
+      else Object.assign(contact, MARKS[right]);
     }
-    return tallies(right, found);
+    return told;
+  }
+
+  lift(person) {
+    const { contacts } = this.#find(person);
+    if (contacts.length) this.changed = true;
+    for (const contact of contacts) contact.restricted = false;
+    return [{ name: 'contacts', matched: contacts.length }];
   }
 
   // What stands now.
   look(right, person) {
     const found = this.#find(person);
-    if (right === 'objection') {
-      const restricted = found.contacts.filter((one) => one.newsletter === false).length;
-      return [{ name: 'contacts', matched: found.contacts.length, ...(restricted && { restricted }) }];
-    }
-    return ['contacts', 'invoices'].map((name) => ({ name, matched: found[name].length, ...kept(found, name) }));
+    if (right === 'rectification') return corrections(found, person, true);
+    if (right === 'portability') return [{ name: 'contacts', matched: found.contacts.length }];
+    const mark = Object.entries(MARKS[right] ?? {});
+    if (!mark.length) return ['contacts', 'invoices'].map((name) => ({ name, matched: found[name].length, ...kept(found, name) }));
+    const restricted = found.contacts.filter((one) => mark.every(([field, value]) => one[field] === value)).length;
+    return [{ name: 'contacts', matched: found.contacts.length, ...(restricted && { restricted }) }];
   }
 
-  copy(person) {
+  // Everything for whoever asks what is held; what they gave, for whoever takes it elsewhere.
+  copy(right, person) {
     const found = this.#find(person);
-    const shown = (name) => found[name].map((one) => Object.fromEntries(Object.keys(FIELDS[name]).map((field) => [field, one[field] ?? null])));
-    return ['contacts', 'invoices'].map((name) => ({ name, fields: FIELDS[name], records: shown(name) }));
+    const shown = (one, fields) => Object.fromEntries(Object.keys(fields).map((field) => [field, one[field] ?? null]));
+    const asked = Object.entries(right === 'portability' ? GIVEN : FIELDS);
+    return asked.map(([name, fields]) => ({ name, fields, records: found[name].map((one) => shown(one, fields)) }));
+  }
+
+  // ---------------------------------------------------------------------- at the end of the group's periods
+
+  planDisposal(terms) {
+    const { over, left } = this.#over(terms);
+    const [contacts, invoices] = erased(this.#with(over));
+    return [{ ...contacts, ...together(contacts, left) }, invoices];
+  }
+
+  dispose(terms) {
+    const told = this.planDisposal(terms);
+    const { over } = this.#over(terms);
+    if (over.length) this.changed = true;
+    this.#erase(this.#with(over));
+    return told;
+  }
+
+  #over({ on, periods }) {
+    if (!periods.has(RULE)) throw new StoreRefuses('unknown-rule');
+    const over = [];
+    const left = []; // grounds
+    for (const contact of this.all.contacts) {
+      const last = lastDay(contact.last_contact, periods.get(RULE).active);
+      if (last === undefined) left.push('no readable date');
+      else if (last < on && contact.restricted) left.push('restriction');
+      else if (last < on) over.push(contact);
+    }
+    return { over, left };
+  }
+
+  #erase(found) {
+    for (const one of [...found.contacts, ...found.invoices]) if (!found.until.has(one)) this.gone.add(one);
+  }
+
+  // ---------------------------------------------------------------------- canaries, replay, the office's own use
+
+  // A fictional person, unless it stands already; what stands of it.
+  plant(email) {
+    const person = { emails: [email], receivedAt: new Date().toISOString() };
+    if (!this.#find(person).contacts.length) {
+      const last_contact = person.receivedAt.slice(0, 10);
+      const contact = { id: email, email, name: 'Canary', newsletter: false, last_contact };
+      this.all.contacts.push(contact);
+      this.byEmail.set(folded(email), [contact]);
+      this.changed = true;
+    }
+    return this.look('access', person);
   }
 
   identifiers() {
     return this.all.contacts.map((one) => String(one.email));
+  }
+
+  // To whom the newsletter goes. Whatever reads contacts for the office's own use leaves out who is restricted, and none
+  // that is planted gets it.
+  recipients() {
+    return this.all.contacts.filter((one) => one.newsletter && !one.restricted).map((one) => one.email);
   }
 
   // Durable when it returns.
@@ -124,33 +215,45 @@ class Held {
   }
 }
 
-function lastDay(issued) {
-  const day = new Date(`${issued}T00:00:00Z`);
-  if (Number.isNaN(day.getTime())) return '9999-12-31'; // no readable date: kept, for somebody to look at
-  day.setUTCFullYear(day.getUTCFullYear() + 10);
-  return day.toISOString().slice(0, 10);
-}
-
 function kept(found, name) {
   const days = found[name].map((one) => found.until.get(one)).filter(Boolean).sort();
   return days.length ? { retained: days.length, ground: GROUND, until: days.at(-1) } : {};
 }
 
-function tallies(right, found) {
-  if (right === 'objection') {
-    const matched = found.contacts.length;
-    return [{ name: 'contacts', matched, ...(matched && { restricted: matched }) }];
-  }
+function erased(found) {
   return ['contacts', 'invoices'].map((name) => {
-    const erased = found[name].filter((one) => !found.until.has(one)).length;
-    return { name, matched: found[name].length, ...(erased && { erased }), ...kept(found, name) };
+    const gone = found[name].filter((one) => !found.until.has(one)).length;
+    return { name, matched: found[name].length, ...(gone && { erased: gone }), ...kept(found, name) };
   });
+}
+
+// Counted by what each contact holds, so that a repeat counts the same. `looks`: what is still to be set is not corrected.
+function corrections({ contacts }, { patches }, looks = false) {
+  const all = contacts.map((one) => judged(patches, CORRECTED, one));
+  const conflicting = all.filter((one) => one.conflicts).length;
+  const holds = (one) => one.concerned && !one.conflicts && !(looks && Object.keys(one.sets).length);
+  const corrected = all.filter(holds).length;
+  const matched = all.filter((one) => one.concerned).length;
+  return [{ name: 'contacts', matched, ...(corrected && { corrected }), ...(conflicting && { conflicting }) }];
+}
+
+// What is kept on an invoice's ground, and what could not be disposed of on grounds of its own.
+function together(contacts, left) {
+  if (!left.length) return {};
+  const grounds = [...new Set([...(contacts.retained ? [contacts.ground] : []), ...left])];
+  const sum = { matched: contacts.matched + left.length, retained: (contacts.retained ?? 0) + left.length };
+  return { ...sum, ground: grounds.join(', '), until: undefined }; // no last day is known of them all
 }
 
 const [code, file, how] = process.argv.slice(2);
 const { GREFFIER_COUNTER_URL: counter, GREFFIER_KEYS: keys = 'keys', GREFFIER_JOURNAL: journal = 'journal.jsonl' } = process.env;
-const trust = new Trust(keys, code);
-const office = new Office(trust, new JsonStore(file), new Journal(journal, trust.journalKey));
-if (how === '--replay') console.log(`${office.replay()} served again`);
-else if (how === '--once') await once(office, counter, 0);
-else await workUntilToldToStop(office, counter);
+const store = new JsonStore(file);
+if (how === '--newsletter') {
+  for (const email of store.open().recipients()) console.log(email);
+} else {
+  const trust = new Trust(keys, code);
+  const office = new Office(trust, store, new Journal(journal, trust.journalKey));
+  if (how === '--replay') console.log(JSON.stringify(office.replay()));
+  else if (how === '--once') await once(office, counter, 0);
+  else await workUntilToldToStop(office, counter);
+}

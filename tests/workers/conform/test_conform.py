@@ -81,7 +81,7 @@ async def test_over_http_what_it_finds_is_the_clients(tmp_path: Path) -> None:
     for folder in ("node", "conform"):
         shutil.copytree(EXAMPLES / folder, tmp_path / folder)
     client = tmp_path / "node" / "greffier.mjs"
-    remembering = "if (done && done.attempt >= entry.attempt) return"
+    remembering = "if (done && done.attempt >= attempt) return"
     assert remembering in client.read_text()
     client.write_text(client.read_text().replace(remembering, "if (false) return"))
     report = await conform(read_description(tmp_path / "conform" / "node.yaml"), wanted)

@@ -86,9 +86,9 @@ class Counters:
             await self.court.take(code, token)
         return len(tokens)
 
-    async def served(self, right: str = "erasure", email: str = "ada@example.com") -> str:
+    async def served(self, right: str = "erasure", email: str = "ada@example.com", **more: Any) -> str:
         """A confirmed case whose orders are out."""
-        reference = await self.court.ask(right, email)
+        reference = await self.court.ask(right, email, **more)
         await self.court.confirm(reference)
         await self.post()
         return reference
