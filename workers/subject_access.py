@@ -18,7 +18,7 @@ from schemas.subject import ReferenceUse, clean_email
 from schemas.terms import Case, FieldName, Origin, Right
 from workers.cases.weighing import served_by
 from workers.gate import purpose_end
-from workers.retention.evidence import archived, opened
+from workers.retention.evidence import archived, of_the_subject, opened
 from workers.rules.decisions import PORTABLE
 from workers.services import Services
 from workers.stores.keys import ACTIVE, ARCHIVE, key_id
@@ -121,18 +121,7 @@ async def _agreements(services: Services, email: str) -> list[dict[str, Any]]:
 
 async def _archived(services: Services, emails: Iterable[str]) -> list[dict[str, Any]]:
     """What is out of use and kept as evidence."""
-    found = await archived(services, emails)
-    if not found:
-        return []
-    await services.reads.record(
-        reader="rights",
-        department="data-subject",
-        purpose="access",
-        person=list(dict.fromkeys(one.document["person"] for one in found)),
-        shown=len(found),
-        outcome="shown",
-        at=services.clock(),
-    )
+    found = await of_the_subject(services, emails, Right.ACCESS)
     data = await opened(services, found)
     return [
         {

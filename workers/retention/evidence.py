@@ -75,6 +75,22 @@ async def archived_of(services: Services, persons: Iterable[str]) -> list[Archiv
     return _standing(services, await services.archive.of_persons(persons))
 
 
+async def of_the_subject(services: Services, emails: Iterable[str], right: Right) -> list[Archived]:
+    """What is kept of these addresses now, for the data subject's own right. The read is recorded."""
+    found = await archived(services, emails)
+    if found:
+        await services.reads.record(
+            reader="rights",
+            department="data-subject",
+            purpose=right.value,
+            person=list(dict.fromkeys(one.document["person"] for one in found)),
+            shown=len(found),
+            outcome="shown",
+            at=services.clock(),
+        )
+    return found
+
+
 def retained(found: Iterable[Archived], on: date) -> list[Archived]:
     """What an erasure leaves of the archive: what the table keeps against a legal claim, until its last day."""
     return [one for one in found if not _given_up(one, on)]

@@ -7,7 +7,8 @@ Source: R13; P5, P9; design § 4 "Moving re-encrypts, then destroys", "P5 in one
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from schemas.subject import ReferenceUse
@@ -19,12 +20,14 @@ from workers.stores.mongo import Document
 from workers.stores.people import is_younger
 from workers.stores.tombstones import of_address
 
-_TAKEN_OVER: Final = ("source", "collected_at", "policy_version", "consents", "files")
+_TAKEN_OVER: Final = ("source", "collected_at", "policy_version", "consents", "files", "versions")
 """What the archive needs beside the sealed body. Devices, digests and what is doubled in clear stay behind."""
 
 
 async def archive(services: Services, moved: Sequence[Record]) -> frozenset[str]:
-    """Copy these records into the archive; the events that must not go on, for their person was erased meanwhile.
+    """Copy these records into the archive; the events that must not go on.
+
+    Of those their person was erased meanwhile, or a correction outran their copy: the next walk takes them.
 
     May be repeated, and done by several at once. Raises :class:`StoreUnavailable`.
     """
@@ -39,9 +42,9 @@ async def archive(services: Services, moved: Sequence[Record]) -> frozenset[str]
         await _copy_files(services, one, key)
         documents.append(_document(services, one, key))
     await services.archive.insert(documents)
-    erased = await _erased(services, movable)
+    erased, outrun = await asyncio.gather(_erased(services, movable), _follow(services, movable, keys))
     await take_back(services, [one for one in movable if one.event in erased])
-    return erased | {one.event for one in moved} - {one.event for one in movable}
+    return erased | outrun | {one.event for one in moved} - {one.event for one in movable}
 
 
 async def take_back(services: Services, records: Collection[Record]) -> None:
@@ -92,3 +95,26 @@ async def _erased(services: Services, records: Sequence[Record]) -> frozenset[st
         for one in records
         if stones[one.event] in standing and not is_younger(one.person, standing[stones[one.event]])
     )
+
+
+async def _follow(services: Services, records: Sequence[Record], keys: Mapping[str, DataKey]) -> frozenset[str]:
+    """The other look after the write: a correction of what is in use reaches the copy, whichever run's copy it is.
+
+    One of after this look finds the copy itself. The events of which it changed in this very moment.
+    """
+    going = {one.event: one for one in records}
+    corrected = await services.submissions.corrected(one.person["_id"] for one in records)
+    by_event = {one["_id"]: one for one in corrected if one["_id"] in going}
+    outrun = set[str]()
+    for copy in await services.archive.by_key(by_event):
+        one, record = by_event[copy["_id"]], going[copy["_id"]]
+        if not _is_behind(copy.get("versions", {}), one["versions"]):
+            continue
+        sealed = keys[key_id(record.person["_id"], ARCHIVE)].seal(place(record.event), body_of(one, record.key))
+        if not await services.archive.follow(copy, sealed, one["versions"]):
+            outrun.add(record.event)
+    return frozenset(outrun)
+
+
+def _is_behind(copy: Mapping[str, int], in_use: Mapping[str, int]) -> bool:
+    return any(copy.get(name, 0) < version for name, version in in_use.items())

@@ -16,6 +16,7 @@ from workers.stores.files import Files
 from workers.stores.gathering import Gathered
 from workers.stores.mongo import Collection as Stored
 from workers.stores.mongo import Databases, Document, available, insert_new, pieces
+from workers.stores.versioned import rewrite
 
 WITHOUT_CONTENT = ("person", "case", "received", "moved_at", "ended", "files")
 
@@ -40,6 +41,18 @@ class Archive:
         already stays as it is.
         """
         await insert_new(self._records, list(documents))
+
+    async def rewrite(self, event: str, before: bytes, sealed: bytes, fields: Iterable[str]) -> bool:
+        """Correct a body, see :func:`workers.stores.versioned.rewrite`. What it is kept for stays as it is."""
+        return await rewrite(self._records, event, before, sealed, {}, fields)
+
+    async def follow(self, copy: Document, sealed: bytes, versions: Document) -> bool:
+        """Put a later body of its record into a copy; ``False`` where another one stands by now, or none."""
+        with available():
+            done = await self._records.update_one(
+                {"_id": copy["_id"], "sealed": copy["sealed"]}, {"$set": {"sealed": sealed, "versions": versions}}
+            )
+        return bool(done.modified_count)
 
     async def undo(self, events: Collection[str], persons: Iterable[str]) -> int:
         """Take back, or purge, what stands of these events and persons, files included; how many records there were."""

@@ -153,6 +153,8 @@ INDEXES: Final[dict[str, dict[str, list[IndexModel]]]] = {
             _index("settled", "received", partialFilterExpression={"case": Case.NEWSLETTER.value}),
             # Over contacts whose person is still to be told (Art. 14).
             _index("notice_noted", "notice_by", partialFilterExpression={"notice_by": {"$exists": True}}),
+            # Over what was ever corrected: the sweep asks of thousands of persons whether anything was.
+            _index("person", "versions", partialFilterExpression={"versions": {"$exists": True}}),
         ],
         "links": [_index("person", "purpose"), _index("submission")],
         "anchors": [_index("refs", sparse=True), _index("about", sparse=True)],

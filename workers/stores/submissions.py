@@ -19,6 +19,7 @@ from workers.stores.events import Inserted, insert_events
 from workers.stores.gathering import ONE_REPLY, Gathered
 from workers.stores.mongo import Collection, Databases, Document, available, insert_new
 from workers.stores.remarks import Remarks
+from workers.stores.versioned import rewrite
 
 _READABLE: Final = dict.fromkeys(("person", "case", "received", "sealed", "device", "collected_at", "notice_by"), 1)
 _BEARING: Final = {"_id": 0} | dict.fromkeys(
@@ -123,16 +124,14 @@ class Submissions:
         return await self.anchors.about(refs, events)
 
     async def rewrite(self, event: str, before: bytes, sealed: bytes, changes: Document, fields: Iterable[str]) -> bool:
-        """Put another body in the place of the one that was read, and count up the version of each field in it.
+        """Correct a body, see :func:`workers.stores.versioned.rewrite`."""
+        return await rewrite(self._submissions, event, before, sealed, changes, fields)
 
-        ``False`` where another stands by now, or none. ``changes``: what of it is kept in the clear beside it.
-        """
-        counted = {f"versions.{field.replace('.', '-')}": 1 for field in fields}
+    async def corrected(self, persons: Iterable[str]) -> list[Document]:
+        """The bodies of these persons' submissions that were ever corrected, with the versions of their fields."""
+        wanted: Document = {"person": {"$in": list(persons)}, "versions": {"$exists": True}}
         with available():
-            done = await self._submissions.update_one(
-                {"_id": event, "sealed": before}, {"$set": {**changes, "sealed": sealed}, "$inc": counted}
-            )
-        return bool(done.modified_count)
+            return await self._submissions.find(wanted, {"sealed": 1, "versions": 1}).to_list(None)
 
     async def undo(self, keys: Iterable[str], persons: Iterable[str]) -> int:
         """Take back these persons' submissions of these events, and their links; how many submissions there were."""

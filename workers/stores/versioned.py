@@ -5,7 +5,7 @@ Source: design § 4 "transitions by compare-and-set".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -39,3 +39,18 @@ class Versioned:
             return await self.collection.find_one_and_update(
                 {field: {"$lte": now}}, leased, sort=[(field, 1)], return_document=ReturnDocument.AFTER
             )
+
+
+async def rewrite(
+    collection: Collection, event: str, before: bytes, sealed: bytes, changes: Document, fields: Iterable[str]
+) -> bool:
+    """Put another sealed body in the place of the one that was read, and count up the version of each field in it.
+
+    ``False`` where another stands by now, or none. ``changes``: what of it is kept in the clear beside it.
+    """
+    counted = {f"versions.{field.replace('.', '-')}": 1 for field in fields}
+    with available():
+        done = await collection.update_one(
+            {"_id": event, "sealed": before}, {"$set": {**changes, "sealed": sealed}, "$inc": counted}
+        )
+    return bool(done.modified_count)
