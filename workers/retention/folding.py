@@ -9,12 +9,13 @@ Source: R13, R14, R20; P9; design § 4 "Purpose links".
 from __future__ import annotations
 
 import asyncio
-import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
+
+from pydantic_core import from_json
 
 from schemas.calendar import end_of_period
 from schemas.register import Register
@@ -56,17 +57,13 @@ class Record:
         return str(self.document["_id"])
 
     @property
-    def disposed(self) -> Counter[Disposed]:
+    def disposed(self) -> list[Disposed]:
         """What is counted when it goes: one line for each purpose that it served, or is archived for."""
-        case, counted = self.document["case"], Counter[Disposed]()
+        case = self.document["case"]
         if self.fate.becomes is Becomes.ARCHIVED:
-            counted.update(Disposed("archived", case, one.purpose, one.rule) for one in self.fate.by)
-        elif self.fate.becomes is Becomes.DELETED:
-            counted.update(
-                Disposed("said_no" if one.said_no else "deleted", case, one.purpose, one.rule) for one in self.served
-            )
-            counted.update([Disposed("deleted", case, "none", "none")] if not self.served else [])
-        return counted
+            return [Disposed("archived", case, one.purpose, one.rule) for one in self.fate.by]
+        lines = [Disposed("said_no" if one.said_no else "deleted", case, one.purpose, one.rule) for one in self.served]
+        return lines or [Disposed("deleted", case, "none", "none")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +167,7 @@ def body_of(document: Document, key: DataKey) -> bytes:
 
 
 def _email(body: bytes) -> str:
-    return str(json.loads(body)["email"])
+    return str(from_json(body)["email"])
 
 
 def _judged(register: Register, link: Document, purpose: ServedPurpose, no: Noes) -> ServedPurpose:

@@ -20,7 +20,7 @@ from workers.retention.folding import Folded, Record, fold
 from workers.retention.moving import archive, take_back
 from workers.rules.retention import Becomes
 from workers.services import Services
-from workers.stores.disposals import Disposed, Walk
+from workers.stores.disposals import Walk
 from workers.stores.mongo import Document
 from workers.stores.tombstones import of_event
 
@@ -81,29 +81,29 @@ async def _dispose(
     now = services.clock()
     folded = await fold(services, persons, now)
     part = f"{name}/{wire_moment(walk.began)}/{walk.part}"
-    moved = [one for one in folded.going if one.fate.becomes is Becomes.ARCHIVED]
-    counting = services.disposals.count(part, civil_day(now), _disposed(folded.going))
-    _, erased = await asyncio.gather(counting, archive(services, moved))
-    going = [one for one in folded.going if one.event not in erased]
+    ending = folded.going
+    moved = [one for one in ending if one.fate.becomes is Becomes.ARCHIVED]
+    disposed = Counter(line for one in ending for line in one.disposed)
+    _, _, erased = await asyncio.gather(
+        services.disposals.count(part, civil_day(now), disposed),
+        services.disposals.take_in_hand(name, walk, {one.person["_id"] for one in ending}),
+        archive(services, moved),
+    )
+    going = [one for one in ending if one.event not in erased]
     going_events = {one.event for one in going}
     more = {one.person["_id"] for one in folded.records if one.event not in going_events}
-    held = await _forget(services, name, walk, going, more)
+    held = await _forget(services, going, more)
     await take_back(services, [one for one in moved if one.person["_id"] in held])
     gone = [one for one in going if one.person["_id"] not in held]
     return _counts(folded, gone, len(going) - len(gone)), gone
 
 
-async def _forget(
-    services: Services, name: str, walk: Walk, going: Sequence[Record], more: Collection[str]
-) -> frozenset[str]:
+async def _forget(services: Services, going: Sequence[Record], more: Collection[str]) -> frozenset[str]:
     """Delete these from active; of whom a hold that came just now keeps them. ``more``: who holds something else."""
     doomed: defaultdict[str, list[str]] = defaultdict(list)
     for one in going:
         doomed[one.person["_id"]].append(one.event)
-    if not doomed:
-        return frozenset()
-    await services.disposals.take_in_hand(name, walk, doomed)
-    return (await services.forgetting.forget_events(doomed, more)).held
+    return (await services.forgetting.forget_events(doomed, more)).held if doomed else frozenset()
 
 
 async def _finish(services: Services, name: str, walk: Walk) -> None:
@@ -125,13 +125,6 @@ async def _begun(services: Services, persons: Sequence[str]) -> dict[str, list[s
         if of_event(event) in stones:
             begun[person].append(event)
     return begun
-
-
-def _disposed(records: Sequence[Record]) -> Counter[Disposed]:
-    counted = Counter[Disposed]()
-    for one in records:
-        counted.update(one.disposed)
-    return counted
 
 
 def _counts(folded: Folded, gone: Sequence[Record], held: int) -> Counter[str]:

@@ -80,8 +80,10 @@ class Disposals:
 
     async def take_in_hand(self, name: str, walk: Walk, persons: Iterable[str]) -> None:
         """Note of whom deletion begins: once a person's document is gone, no walk would find them again."""
-        with available():
-            await self._walks.update_one({"_id": name}, {"$set": {f"in_hand.{walk.part}": list(persons)}})
+        taken = list(persons)
+        if taken:
+            with available():
+                await self._walks.update_one({"_id": name}, {"$set": {f"in_hand.{walk.part}": taken}})
 
     async def out_of_hand(self, name: str, parts: Collection[str]) -> None:
         """What was in hand of these parts is deleted."""

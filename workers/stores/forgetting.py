@@ -133,37 +133,45 @@ class Forgetting:
         events = [event for ones in going.values() for event in ones]
         _, alone = await asyncio.gather(self.tombstones.set(map(of_event, events)), self._left_alone(going, more))
         kept = await self.keys.destroy_all(key_id(person, ACTIVE) for person in alone)
-        # No address's tombstone names them: before the submissions, which do, and also those whom a hold keeps since
-        # this moment, or whoever writes from their address would find them for ever.
-        persons = await self.people.retire(alone)
         held |= {person for person in alone if key_id(person, ACTIVE) in kept}
         gone = {person: ones for person, ones in going.items() if person not in held}
-        deleted = await self._delete_events(gone, [person for person in alone if person not in held])
-        return Forgotten(deleted | {"persons": persons}, frozenset(held))
+        return Forgotten(await self._delete_events(gone, alone, held), frozenset(held))
 
     async def _held(self, persons: Iterable[str]) -> set[str]:
         keys = {key_id(person, ACTIVE): person for person in persons}
         return {keys[held] for held in await self.keys.held(keys)}
 
-    async def _delete_events(self, doomed: Mapping[str, Collection[str]], whole: list[str]) -> dict[str, int]:
-        """``whole``: of whom nothing else is held either."""
+    async def _delete_events(
+        self, doomed: Mapping[str, Collection[str]], alone: Mapping[str, datetime], held: Collection[str]
+    ) -> dict[str, int]:
+        """``alone``: of whom nothing else is held, and the moments of their tombstones."""
         events = [event for ones in doomed.values() for event in ones]
+        whole = [person for person in alone if person not in held]
         parts = {person: doomed[person] for person in doomed.keys() - set(whole)}
         of_parts = [event for ones in parts.values() for event in ones]
-        parked, confirmations, files, held, *_ = await asyncio.gather(
+        # No address's tombstone names the persons: their documents before the submissions, which do, and also of those
+        # whom a hold keeps since this moment, or whoever writes from their address would find them for ever.
+        persons, parked, confirmations, files, *_ = await asyncio.gather(
+            self.people.retire(alone),
             self.parked.erase_of(events),
             self.confirmations.erase(events),
             self.files.erase(whole),
-            self.submissions.find({"_id": {"$in": of_parts}, "files": {"$exists": True}}, "person", "files"),
             self.submissions.undo_said_about(events),
             self.submissions.erase_links(whole),
         )
-        for one in held:
-            await self.files.undo(one["files"], one["person"])
+        await self._erase_files(of_parts)
         # After these: the submissions are what names the events above, should this be run again.
         submissions = await self.submissions.undo(of_parts, parts)
         submissions += await self.submissions.erase_all(whole)
-        return {"confirmations": confirmations, "files": files, "parked": parked, "submissions": submissions}
+        deleted = {"confirmations": confirmations, "files": files, "parked": parked, "submissions": submissions}
+        return deleted | {"persons": persons}
+
+    async def _erase_files(self, events: list[str]) -> None:
+        """The files of these events alone."""
+        if events:
+            with_files = {"_id": {"$in": events}, "files": {"$exists": True}}
+            for one in await self.submissions.find(with_files, "person", "files"):
+                await self.files.undo(one["files"], one["person"])
 
     async def _left_alone(
         self, doomed: Mapping[str, Collection[str]], more: Collection[str] | None
@@ -175,15 +183,16 @@ class Forgetting:
         alone: dict[str, datetime] = {}
         asked = doomed.keys() - (await self._holding_more(doomed, doomed) if more is None else set(more))
         while asked:
-            token = await self.tombstones.propose(map(of_person, asked))
+            proposal = await self.tombstones.propose(map(of_person, asked))
             holding = await self._holding_more(asked, doomed)
             if holding:
-                await self.tombstones.withdraw(map(of_person, holding), token)
+                await self.tombstones.withdraw(map(of_person, holding), proposal)
+                asked = asked - holding
             # Where an erasure stands, the rest is that erasure's, or an earlier run's; where another run of the same
             # was at it, once more.
-            stones = await self.tombstones.settle(map(of_person, asked), token)
+            stones = await self.tombstones.settle(map(of_person, asked), proposal)
             alone |= {person: stones[of_person(person)] for person in asked if of_person(person) in stones}
-            asked = asked - alone.keys() - holding
+            asked = asked - alone.keys()
         return alone
 
     async def _holding_more(self, persons: Iterable[str], doomed: Mapping[str, Collection[str]]) -> set[str]:

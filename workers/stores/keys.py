@@ -237,8 +237,8 @@ class Keys:
         wanted = list(ids)
         if len(wanted) <= AT_ONCE:
             return frozenset(held for held, document in (await self._stored(wanted)).items() if "hold" in document)
-        with available():
-            found = self._keys.find({"_id": {"$in": wanted}, "hold": {"$exists": True}}, {"_id": 1})
+        with available():  # by what its index is of: few are held, however many are asked about
+            found = self._keys.find({"_id": {"$in": wanted}, "hold.name": {"$exists": True}}, {"_id": 1})
             return frozenset([held["_id"] async for held in found])
 
     async def all_held(self) -> list[str]:

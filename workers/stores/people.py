@@ -144,9 +144,9 @@ class People:
             by_moment[at].append(person)
         gone = 0
         for at, persons in by_moment.items():
-            older = {"$or": [{"after": {"$exists": False}}, {"after": {"$lt": at}}]}
+            older = {"_id": {"$in": persons}, "after": {"$not": {"$gte": at}}}
             with available():
-                gone += (await self._persons.delete_many({"_id": {"$in": persons}, **older})).deleted_count
+                gone += (await self._persons.delete_many(older)).deleted_count
         return gone
 
 

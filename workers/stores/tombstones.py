@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
-from typing import Any, Final
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 from pymongo import UpdateOne
 
@@ -38,22 +39,32 @@ def of_event(key: str) -> str:
     return "event:" + key
 
 
-_PROPOSED: Final = datetime(1970, 1, 1, tzinfo=UTC)
-"""The time of a tombstone that is only proposed: older than anything, so that an erasure's own always moves it."""
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """Tombstones that stand once they are settled. ``contested``: some of them stood already, by whoever's doing."""
+
+    token: str
+    at: datetime
+    contested: bool
 
 
 class Tombstones:
-    """The list of what was erased, in **evidence**."""
+    """The list of what was erased, in **evidence**.
+
+    A tombstone with a ``token`` was proposed under it, and stands for good once **proposals** says so of the token: one
+    document for very many, written once, whose first writer decides.
+    """
 
     def __init__(self, databases: Databases) -> None:
         self._database = databases.evidence
         self._stones: Collection = databases.evidence["tombstones"]
+        self._proposals: Collection = databases.evidence["proposals"]
         self._gathered = Gathered(self._stones)
         self._clock: Gatherer[None, datetime] = Gatherer(self._say_now)
 
     async def write(self, ids: Iterable[str]) -> None:
         """Set them at the database server's time; one that stands moves to now. Returns when a majority has them."""
-        moved_to_now = [{"$set": {"at": "$$NOW"}}]
+        moved_to_now: list[dict[str, Any]] = [{"$set": {"at": "$$NOW"}}, {"$unset": "token"}]
         writes = [UpdateOne({"_id": stone}, moved_to_now, upsert=True) for stone in dict.fromkeys(ids)]
         await self._gathered.write(*writes)
 
@@ -86,35 +97,51 @@ class Tombstones:
             now = await self.now()
             await insert_new(self._stones, [{"_id": stone, "at": now} for stone in stones])
 
-    async def propose(self, ids: Iterable[str]) -> str:
-        """Set tombstones that may yet be withdrawn; a token for that. One that stands for real stays as it is.
+    async def propose(self, ids: Iterable[str]) -> Proposal:
+        """Set tombstones that may yet be withdrawn. One that stands for good stays as it is.
 
-        Whoever writes about their persons meanwhile finds them, as any other, and takes himself back. Of several who
-        propose the same, the last one's token counts.
+        Whoever writes about their persons meanwhile finds them, as any other, and takes himself back. What somebody
+        else proposed and has not settled is taken over: then he settles nothing any more.
         """
-        token, stones = secrets.token_hex(8), list(ids)
-        taken = await insert_new(self._stones, [{"_id": stone, "at": _PROPOSED, "token": token} for stone in stones])
+        token, at, stones = secrets.token_hex(8), await self.now(), list(ids)
+        taken = await insert_new(self._stones, [{"_id": stone, "at": at, "token": token} for stone in stones])
         if taken:
-            before = {"_id": {"$in": [stones[position] for position in taken]}, "at": _PROPOSED}
-            with available():
-                await self._stones.update_many(before, {"$set": {"token": token}})
-        return token
+            await self._take_over([stones[position] for position in taken], token)
+        return Proposal(token, at, contested=bool(taken))
 
-    async def withdraw(self, ids: Iterable[str], token: str) -> None:
-        """Take back what was proposed under this token, unless an erasure has made it its own."""
+    async def withdraw(self, ids: Iterable[str], proposal: Proposal) -> None:
+        """Take back what is proposed by this, unless an erasure has made it its own."""
         with available():
-            await self._stones.delete_many({"_id": {"$in": list(ids)}, "at": _PROPOSED, "token": token})
+            await self._stones.delete_many({"_id": {"$in": list(ids)}, "token": proposal.token})
 
-    async def settle(self, ids: Iterable[str], token: str) -> dict[str, datetime]:
-        """Make those stand, from now, that were proposed under this token; which of these stand now, and since when."""
+    async def settle(self, ids: Iterable[str], proposal: Proposal) -> dict[str, datetime]:
+        """Make these stand that were proposed and not withdrawn; which of them stand now, and since when."""
         stones = list(ids)
-        settled: list[dict[str, Any]] = [{"$set": {"at": "$$NOW"}}, {"$unset": "token"}]
+        decided = await self._decide([proposal.token], stands=True)
+        if decided and not proposal.contested:
+            return dict.fromkeys(stones, proposal.at)
+        found = await self._gathered.having("_id", stones)
+        settled = await self._settled({one["token"] for one in found if "token" in one})
+        return {one["_id"]: one["at"] for one in found if "token" not in one or one["token"] in settled}
+
+    async def _take_over(self, stones: list[str], token: str) -> None:
+        found = await self._gathered.having("_id", stones, "token")
+        others = {one["token"] for one in found if "token" in one}
+        await self._decide(others, stands=False)
+        given_up = list(others - await self._settled(others))
+        if given_up:
+            with available():
+                mine = {"$set": {"token": token}}
+                await self._stones.update_many({"_id": {"$in": stones}, "token": {"$in": given_up}}, mine)
+
+    async def _decide(self, tokens: Iterable[str], *, stands: bool) -> bool:
+        """Say of proposals whether they stand; whether nobody had said so before of any."""
+        return not await insert_new(self._proposals, [{"_id": token, "stands": stands} for token in tokens])
+
+    async def _settled(self, tokens: Iterable[str]) -> frozenset[str]:
         with available():
-            mine = {"_id": {"$in": stones}, "at": _PROPOSED, "token": token}
-            done = await self._stones.update_many(mine, settled)
-        if done.modified_count == len(stones):
-            return dict.fromkeys(stones, await self.now())
-        return {stone: at for stone, at in (await self.look(stones)).items() if at != _PROPOSED}
+            found = self._proposals.find({"_id": {"$in": list(tokens)}, "stands": True}, {"_id": 1})
+            return frozenset([one["_id"] async for one in found])
 
     async def name_persons(self, stone: str, persons: Iterable[str]) -> None:
         """Remember with an address's tombstone who was erased: whose document went first is still found by it."""
