@@ -81,6 +81,7 @@ def _named(entry: Mapped) -> Iterator[str]:
     if entry.erasure is not None:
         yield from entry.erasure.anonymise or ()
     yield from (entry.rectification or {}).values()
+    yield from entry.composed or ()
     if entry.restriction is not None:
         yield from (*entry.restriction.set, *entry.restriction.lift)
     if entry.retention is not None:

@@ -61,7 +61,7 @@ collections:
   people:
     found_by: [{field: email_address}]
     fields: {full_name: name, email_address: e-mail address, company: employer}
-    rectification: {last_name: full_name}
+    composed: {full_name: {of: [first_name, last_name]}}
     restriction: {set: {restricted: true}, lift: {restricted: false}}
     basis: legitimate-interests
     canary: {full_name: Canary}

@@ -19,7 +19,7 @@ from tests.workers.bench import Bench
 from tests.workers.cases.conftest import court, subsidiary_keys
 from tests.workers.cases.court import Court
 from tests.workers.subsidiary.conftest import kit, mongo_kit, postgres, sqlite_kit
-from tests.workers.subsidiary.kits import Kit, MongoKit, SqliteKit, mapping_of
+from tests.workers.subsidiary.kits import COLLECTIONS, Kit, MongoKit, SqliteKit, mapping_of
 from tests.workers.subsidiary.test_serving import fill
 from workers.drift import Looked, look_at_office, look_at_own
 from workers.rules.drift import Sampled, of_name, of_value
@@ -98,7 +98,13 @@ async def test_our_own_stores_hold_nobody_in_the_clear(bench: Bench, court: Cour
 )
 async def test_a_mapped_store_has_no_drift_and_what_grows_beside_it_is_named(kit: Kit) -> None:
     await fill(kit)
-    assert (await look_at_office("gb", mapping_of(kit), kit.url)).drifts == []
+    unshown = COLLECTIONS.replace(", name: Full name", "").replace(", name]", "]").replace(", name: null", "")
+    composed = unshown.replace("rectification: {last_name: name}", "composed: {name: {of: [first_name, last_name]}}")
+    for mapping in (mapping_of(kit), mapping_of(kit, composed)):
+        assert (await look_at_office("gb", mapping, kit.url)).drifts == []
+    unnamed = mapping_of(kit, unshown.replace("rectification: {last_name: name}", "rectification: {}"))
+    named = {one.field for one in (await look_at_office("gb", unnamed, kit.url)).drifts}
+    assert named == {"name"}, "nothing else in it names that column"
     if isinstance(kit, MongoKit):
         kit.database["customers"].update_many({}, {"$set": {"remarks": "rang from +33 1 99 00 00 07"}})
         kit.database["customers"].insert_one({"id": 99, "contact": {"phone": None}})

@@ -28,7 +28,7 @@ def test_the_examples_show_every_key_of_a_collection() -> None:
             shown |= entry.model_fields_set
     assert shown >= {
         *("found_by", "owned_by", "one_person_by", "fresh_by", "fields", "erasure", "retention", "objection"),
-        *("mentions", "basis", "provided", "withdrawal", "rectification", "restriction"),
+        *("mentions", "basis", "provided", "withdrawal", "rectification", "composed", "restriction"),
     }
 
 

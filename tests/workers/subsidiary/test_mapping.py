@@ -117,6 +117,47 @@ FAULTY = {
         "collections.a.mentions.0.list",
         "is for mongodb only",
     ),
+    "two corrections of one column": (
+        SQL + f"collections: {{a: {{found_by: [email], rectification: {{first_name: n, last_name: n}}, {LEAD}}}}}",
+        "collections.a.rectification.first_name",
+        "n holds another field too: say so under composed",
+    ),
+    "a column alone and composed": (
+        SQL
+        + f"collections: {{a: {{found_by: [e], rectification: {{last_name: n}}, {LEAD}, "
+        + "composed: {n: {of: [first_name, last_name]}}}}",
+        "collections.a.composed.n",
+        "stands under rectification too",
+    ),
+    "composed of one": (
+        SQL + f"collections: {{a: {{found_by: [email], composed: {{n: {{of: [last_name]}}}}, {LEAD}}}}}",
+        "collections.a.composed.n.of",
+        "needs two fields or more",
+    ),
+    "composed of one twice": (
+        SQL + f"collections: {{a: {{found_by: [email], composed: {{n: {{of: [last_name, last_name]}}}}, {LEAD}}}}}",
+        "collections.a.composed.n.of",
+        "last_name",
+    ),
+    "composed of what nobody corrects": (
+        SQL + f"collections: {{a: {{found_by: [email], composed: {{n: {{of: [last_name, title]}}}}, {LEAD}}}}}",
+        "collections.a.composed.n.of.1",
+        "is none of last_name",
+    ),
+    "composed with nothing between": (
+        SQL
+        + f"collections: {{a: {{found_by: [email], {LEAD}, "
+        + "composed: {n: {of: [first_name, last_name], join: ''}}}}",
+        "collections.a.composed.n.join",
+        "missing",
+    ),
+    "composed in somebody else's row": (
+        SQL
+        + "collections: {a: {composed: {n: {of: [first_name, last_name]}}, "
+        + "mentions: [{found_by: g, fields: {g: G}, anonymise: {g: null}}]}}",
+        "collections.a.composed",
+        "needs found_by or owned_by",
+    ),
     "an operator as a field": (
         MONGO + "collections: {a: {found_by: [$where], fields: {email: E}, erasure: delete}}",
         "collections.a.found_by.0.field",
@@ -219,7 +260,9 @@ async def test_what_the_live_store_does_not_have_is_named(sqlite_kit: SqliteKit,
     sqlite_kit.connection.execute("CREATE TABLE keyless (email text)")
     wrong = COLLECTIONS + (
         "  nowhere: {found_by: [email], fields: {email: E}, erasure: delete}\n"
-        "  keyless: {found_by: [mail], fields: {email: E}, erasure: delete}\n"
+        "  keyless: {found_by: [mail], fields: {email: E}, erasure: delete, rectification: {phone: tel},\n"
+        "    composed: {whole: {of: [first_name, last_name]}}, withdrawal: {set: {yes: false}},\n"
+        "    restriction: {set: {off: true}, lift: {off: null}}}\n"
     )
     mapping = mapping_of(sqlite_kit, wrong.replace("parent_field: id", "parent_field: number"))
     office = await open_office(sqlite_kit, mapping=mapping)
@@ -227,6 +270,11 @@ async def test_what_the_live_store_does_not_have_is_named(sqlite_kit: SqliteKit,
         "collections.nowhere": "no such table in the store",
         "collections.keyless": "the table has no primary key to tell its rows apart",
         "collections.keyless.found_by.0": "no column mail in the table",
+        "collections.keyless.rectification.phone": "no column tel in the table",
+        "collections.keyless.composed.whole": "no column whole in the table",
+        "collections.keyless.withdrawal.set.yes": "no column yes in the table",
+        "collections.keyless.restriction.set.off": "no column off in the table",
+        "collections.keyless.restriction.lift.off": "no column off in the table",
         "collections.invoices.owned_by.parent_field": "no column number in customers",
         "collections.visits.owned_by.parent_field": "no column number in customers",
     }

@@ -41,6 +41,36 @@ async def test_what_was_seen_is_corrected_and_anything_else_is_left(
     assert [row["name"] for row in await kit.rows("leads")] == ["Anna", "Bob"]
 
 
+WHOLE_NAME = "    composed: {name: {of: [first_name, last_name]}}\n"
+
+
+async def test_a_column_for_the_whole_name_is_put_together_anew(
+    kit: Kit, open_office: OpenOffice, controller: ControllerSide
+) -> None:
+    await fill(kit)  # Anna Muster, Anna M. and Anna
+    composed = mapping_of(kit, COLLECTIONS.replace("    rectification: {last_name: name}\n", WHOLE_NAME))
+    office = await open_office(kit, mapping=composed)
+    asked = asks("muster", "von Muster")
+    repeated = asks("muster", "von Muster")
+    for one in (asked, repeated):
+        await serve_order(office, controller.token(one))
+    receipts = controller.receipts()
+    told = {"customers": {"matched": 2, "corrected": 1, "conflicting": 1}, "leads": {"matched": 1, "conflicting": 1}}
+    for one in (asked, repeated):
+        assert [(r["outcome"], counts(r["collections"])) for r in receipts.of(one["task"])] == [("conflict", told)]
+    assert [row["name"] for row in await kit.rows("customers")] == ["Anna von Muster", "Bob", "Anna M."]
+    assert [row["name"] for row in await kit.rows("leads")] == ["Anna", "Bob"]
+
+    both = asks("von Muster", "Master")
+    both["patches"].insert(0, {"field": "first_name", "was": "Anna", "to": "Ida"})
+    copy = entry(ANNA, right=Right.ACCESS)
+    for one in (both, copy):
+        await serve_order(office, controller.token(one))
+    assert [row["name"] for row in await kit.rows("customers")] == ["Ida Master", "Bob", "Anna M."]
+    shown = {one["name"]: one["records"] for one in controller.receipts().copies[copy["task"]]["collections"]}
+    assert {record["name"] for record in shown["customers"]} == {"Ida Master", "Anna M."}, "as it stands"
+
+
 async def test_two_in_one_order_come_one_after_the_other(
     sqlite_kit: SqliteKit, open_office: OpenOffice, controller: ControllerSide
 ) -> None:

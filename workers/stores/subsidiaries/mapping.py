@@ -24,8 +24,9 @@ from schemas.errors import ConfigurationError, Fault
 from schemas.register_checks import reported
 from schemas.register_entries import Entry
 from schemas.register_reading import read_mapping
-from schemas.register_values import Code, LastingDuration, Words
+from schemas.register_values import Code, LastingDuration, Words, distinct
 from schemas.terms import LawfulBasis
+from workers.rules.corrections import Composition
 from workers.rules.decisions import PORTABLE
 
 _INTEGER: Final = re.compile(r"-?[0-9]{1,15}")
@@ -181,6 +182,17 @@ class Restriction(Entry):
     lift: Settings
 
 
+class Composed(Entry):
+    """Fields of the group's that stand in one field here, in this order. Source: R18; GDPR Art. 16."""
+
+    of: Annotated[tuple[Correctable, ...], Field(max_length=4), AfterValidator(distinct)]
+    join: Annotated[str, StringConstraints(min_length=1, max_length=8)] = " "
+
+    @property
+    def composition(self) -> Composition:
+        return Composition(self.of, self.join)
+
+
 class Mention(Entry):
     """A row of somebody else's that names the person: the mention goes or is kept with a ground, never the row."""
 
@@ -214,6 +226,8 @@ class Collection(Entry):
     """What its rows rest on; those of a child on what their parent's do, where it says nothing. Source: Art. 6(1)."""
     rectification: ReadOnly[Correctable, Name] | None = None
     """Field of the group's → the field in which it stands here; empty where none does. Source: R18; GDPR Art. 16."""
+    composed: Annotated[ReadOnly[Name, Composed], Field(min_length=1)] | None = None
+    """Field here → the fields of the group's that it holds together."""
     restriction: Restriction | None = None
     """Rows of a child are reached through their parent, unless they have a mark of their own."""
     withdrawal: Annotated[Mark | None, BeforeValidator(_delete)] = None
@@ -226,6 +240,11 @@ class Collection(Entry):
     def is_owned(self) -> bool:
         """Whether rows of it belong to a person."""
         return bool(self.found_by or self.owned_by)
+
+    @property
+    def says_what_it_holds(self) -> bool:
+        """Whether it says which of its fields can be corrected, none included."""
+        return self.rectification is not None or self.composed is not None
 
 
 class Mapping(Entry):
@@ -259,7 +278,7 @@ class Mapping(Entry):
 
     def without_rectification(self) -> list[str]:
         """The collections of which nobody says in which fields they hold what can be corrected."""
-        return [name for name, entry in self.collections.items() if entry.is_owned and entry.rectification is None]
+        return [name for name, entry in self.collections.items() if entry.is_owned and not entry.says_what_it_holds]
 
     def without_restriction(self) -> list[str]:
         """The collections of which no mark keeps their rows, or those above them, from use."""

@@ -15,7 +15,7 @@ from workers.stores.subsidiaries.mapping import Collection, Keep, Mapping, Menti
 
 _OWNED: Final = (
     *("fields", "erasure", "retention", "objection", "one_person_by", "fresh_by", "canary"),
-    *("basis", "provided", "rectification", "restriction", "withdrawal"),
+    *("basis", "provided", "rectification", "composed", "restriction", "withdrawal"),
 )
 """What is said of rows that belong to a person."""
 
@@ -81,6 +81,7 @@ def _of_owned(mapping: Mapping, entry: Collection) -> Iterator[tuple[str, str]]:
     elif owner is not None and not mapping.collections[owner.collection].is_owned:
         yield ".owned_by.collection", f"{owner.collection} belongs to nobody itself"
     yield from _of_consent(mapping, entry)
+    yield from _of_corrections(entry)
     if entry.restriction is not None and set(entry.restriction.set) - set(entry.restriction.lift):
         yield ".restriction.lift", "leaves set what the restriction sets"
     unknown = [name for name in entry.provided or () if name not in (entry.fields or {})]
@@ -89,6 +90,19 @@ def _of_owned(mapping: Mapping, entry: Collection) -> Iterator[tuple[str, str]]:
     for name in ("one_person_by", "canary"):
         if getattr(entry, name) is not None and not entry.found_by:
             yield f".{name}", "needs found_by"
+
+
+def _of_corrections(entry: Collection) -> Iterator[tuple[str, str]]:
+    """One field here is written by one correction, or none knows what the others left of it."""
+    alone = entry.rectification or {}
+    for name, column in alone.items():
+        if list(alone.values()).count(column) > 1:
+            yield f".rectification.{name}", f"{column} holds another field too: say so under composed"
+    for column, one in (entry.composed or {}).items():
+        if len(one.of) < 2:
+            yield f".composed.{column}.of", "needs two fields or more: one alone stands under rectification"
+        if column in alone.values():
+            yield f".composed.{column}", "stands under rectification too"
 
 
 def _of_portability(mapping: Mapping) -> Iterator[Fault]:

@@ -56,8 +56,13 @@ def _named_fields(entry: Entry) -> Iterator[tuple[str, str]]:
         yield ".retention.counted_from", entry.retention.counted_from
         if entry.retention.hold is not None:
             yield ".retention.hold", entry.retention.hold
-    if entry.objection is not None:
-        yield from ((f".objection.set.{name}", name) for name in entry.objection.set or ())
+    for right in ("objection", "withdrawal", "restriction"):
+        mark = getattr(entry, right)
+        yield from ((f".{right}.set.{name}", name) for name in (mark.set if mark is not None else None) or ())
+    if entry.restriction is not None:
+        yield from ((f".restriction.lift.{name}", name) for name in entry.restriction.lift)
+    yield from ((f".rectification.{name}", column) for name, column in (entry.rectification or {}).items())
+    yield from ((f".composed.{name}", name) for name in entry.composed or ())
     yield from ((f".canary.{name}", name) for name in entry.canary or ())
     for place, mention in enumerate(entry.mentions):
         at = f".mentions.{place}"
