@@ -36,6 +36,7 @@ class Running:
     """A ``greffier up`` in a process of its own, known only by what it prints and writes."""
 
     def __init__(self, data: Path, *options: str, env: dict[str, str] | None = None) -> None:
+        self.data = data
         self.ready_file = data.with_name(f"{data.name}.json")
         self.output = data.with_name(f"{data.name}.out")
         with self.output.open("wb") as output:
@@ -76,12 +77,21 @@ def runs(pid: int) -> bool:
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    system = Running(tmp_path_factory.mktemp("up") / "data")
-    system.wait_ready()
-    yield system
-    if system.process.poll() is None:
-        system.end()
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Running]]:
+    """Those that were started for `running`, each on the data of the one before."""
+    systems = [Running(tmp_path_factory.mktemp("up") / "data")]
+    yield systems
+    if systems[-1].process.poll() is None:
+        systems[-1].end()
+
+
+@pytest.fixture
+def running(started: list[Running]) -> Running:
+    """One for all tests here: to start it takes ten processes. Another only if a test has ended it."""
+    if started[-1].process.poll() is not None:
+        started.append(Running(started[-1].data))
+    started[-1].wait_ready()
+    return started[-1]
 
 
 def status(url: str) -> int:
@@ -195,16 +205,24 @@ def posted_again(facts: dict[str, Any], event_id: str) -> bool:
         return False
 
 
+def test_a_folder_in_use_is_refused(running: Running) -> None:
+    with pytest.raises(ConfigurationError, match="is in use by another `greffier up`"):
+        System(Path(running.facts()["data"]), port=0).start()
+    assert all(runs(pid) for pid in running.facts()["pids"].values())
+
+
 def assert_it_left_nothing(system: Running, how: signal.Signals) -> None:
     assert system.end(how) == 0
     assert system.left_behind() == []
     assert not system.ready_file.exists()
 
 
-def test_interrupted_it_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.slow  # the normal run interrupts the last one of `test_killed_it_leaves_no_process`
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_told_to_stop_it_leaves_nothing(tmp_path: Path, how: signal.Signals) -> None:
     system = Running(tmp_path / "data")
     system.wait_ready()
-    assert_it_left_nothing(system, signal.SIGINT)
+    assert_it_left_nothing(system, how)
 
 
 def test_told_to_stop_while_it_starts_it_leaves_nothing(tmp_path: Path) -> None:
@@ -217,28 +235,22 @@ def test_told_to_stop_while_it_starts_it_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent died")
-def test_killed_it_leaves_no_process_and_the_same_folder_goes_on(tmp_path: Path) -> None:
-    """With the same keys and data; whatever else the first one left is no hindrance."""
-    first = Running(tmp_path / "data")
-    facts = first.wait_ready()
+def test_killed_it_leaves_no_process_and_the_same_folder_goes_on(running: Running) -> None:
+    """With the same keys and data; whatever else the first one left is no hindrance. Interrupted, it leaves nothing."""
+    facts = running.facts()
+    before = persisted(facts["mongo"])
     assert post(facts["door"], facts["crm_api_key"], contact("kept")) == 202
-    until_blocking(lambda: persisted(facts["mongo"]) == 1)
-    first.end(signal.SIGKILL)
-    until_blocking(lambda: first.left_behind() == [])
-    again = Running(tmp_path / "data", "--workers", "2")
+    until_blocking(lambda: persisted(facts["mongo"]) == before + 1)
+    running.end(signal.SIGKILL)
+    until_blocking(lambda: running.left_behind() == [])
+    again = Running(running.data, "--workers", "2")
     try:
         later = again.wait_ready()
         assert later["crm_api_key"] == facts["crm_api_key"]
         assert set(later["pids"]) == SERVED | {"controller-2"}
-        assert persisted(later["mongo"]) == 1
+        assert persisted(later["mongo"]) == before + 1
     finally:
-        assert_it_left_nothing(again, signal.SIGTERM)
-
-
-def test_a_folder_in_use_is_refused(running: Running) -> None:
-    with pytest.raises(ConfigurationError, match="is in use by another `greffier up`"):
-        System(Path(running.facts()["data"]), port=0).start()
-    assert all(runs(pid) for pid in running.facts()["pids"].values())
+        assert_it_left_nothing(again, signal.SIGINT)
 
 
 def test_a_port_in_use_is_said_before_anything_starts(tmp_path: Path) -> None:
