@@ -49,8 +49,7 @@ async def archive(services: Services, moved: Sequence[Record]) -> frozenset[str]
 
 async def take_back(services: Services, records: Collection[Record]) -> None:
     """Undo what :func:`archive` wrote of these."""
-    events = [one.event for one in records]
-    await services.archive.undo(events, [one.person["_id"] for one in records])
+    await services.archive.undo({one.event: one.person["_id"] for one in records})
 
 
 async def _copy_files(services: Services, record: Record, key: DataKey) -> None:

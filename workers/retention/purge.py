@@ -112,7 +112,7 @@ def _key(one: Document) -> str:
 
 
 async def _undo(services: Services, gone: Sequence[Document]) -> None:
-    await services.archive.undo([one["_id"] for one in gone], [one["person"] for one in gone])
+    await services.archive.undo({one["_id"]: one["person"] for one in gone})
 
 
 def _disposed(gone: Sequence[Document]) -> Mapping[Disposed, int]:

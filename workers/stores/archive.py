@@ -9,7 +9,7 @@ Source: R13; design § 4; retention-defaults § 1 (a place and people of its own
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from workers.stores.files import Files
@@ -54,12 +54,15 @@ class Archive:
             )
         return bool(done.modified_count)
 
-    async def undo(self, events: Collection[str], persons: Iterable[str]) -> int:
-        """Take back, or purge, what stands of these events and persons, files included; how many records there were."""
-        if not events:
-            return 0
-        owned: Document = {"person": {"$in": list(dict.fromkeys(persons))}}
-        those = [owned | {"_id": {"$in": some}} for some in pieces(list(events))]
+    async def undo(self, owners: Mapping[str, str]) -> int:
+        """Take back, or purge, what stands of these events, files included; how many records there were.
+
+        ``owners``: event → the person whose it is; a record that is another's by now stays.
+        """
+        those: list[Document] = [
+            {"_id": {"$in": some}, "person": {"$in": list({owners[event] for event in some})}}
+            for some in pieces(list(owners))
+        ]
         with_files = {"files": {"$exists": True}}
         with available():
             for one in those:
@@ -97,5 +100,5 @@ class Archive:
         records, files = await asyncio.gather(
             self._gathered.having("person", persons, "_id"), self.files.erase(persons, kept)
         )
-        gone = [one["_id"] for one in records if one["_id"] not in kept]
-        return {"archive": await self.undo(gone, persons), "archive.files": files}
+        gone = {one["_id"]: one["person"] for one in records if one["_id"] not in kept}
+        return {"archive": await self.undo(gone), "archive.files": files}
