@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -70,6 +71,7 @@ def _run(description: Description, only: list[str] | tuple[str, ...], as_json: b
     print(f"{description.name} {description.version}, over {description.over}:")
     report = asyncio.run(run(description, only, _print))
     print(f"{report.marks} of {len(report.trials)} marks{': it does its part' if report.full else ''}")
+    _print_rights(report.rights)
     return report
 
 
@@ -77,6 +79,12 @@ def _print(trial: Trial) -> None:
     print(f"  {'held  ' if trial.held else 'FAILED'}  {trial.name} ({trial.checks} checks, {trial.seconds} s)")
     for fault in trial.faults:
         print(f"            {fault}")
+
+
+def _print_rights(rights: Mapping[str, Sequence[str]]) -> None:
+    for what, names in (("served", rights["shown"]), ("refused by name", rights["refused"])):
+        if names:
+            print(f"{what}: {', '.join(names)}")
 
 
 def _sign(report: Report, certificate: Path, keys: Path) -> None:
@@ -104,3 +112,4 @@ def _verify(description: Description, certificate: Path, by: Path) -> None:
     issued = datetime.fromtimestamp(claims["iat"], UTC).date()
     told = f"{claims['marks']} marks on {issued}, greffier {claims['greffier']}"
     print(f"{description.name} {description.version}: {told}, signed by {signatory.party}")
+    _print_rights(claims.get("rights") or {"shown": (), "refused": ()})

@@ -48,11 +48,16 @@ def is_disposal(task: Document) -> bool:
 
 def entries_of(register: Register, tasks: Sequence[Document]) -> list[tuple[Document, list[dict[str, Any]]]]:
     """What an order says of each: the periods of today's register."""
-    periods = [
-        {"rule": name, "active": rule.active, **({"archive": rule.archive} if rule.archive else {})}
-        for name, rule in register.retention.items()
-    ]
+    periods = periods_of(register)
     return [
         (task, [{name: task[name] for name in ("attempt", "ask", "on")} | {"task": task["_id"], "periods": periods}])
         for task in tasks
+    ]
+
+
+def periods_of(register: Register) -> list[dict[str, str]]:
+    """As an order says them, by retention rule."""
+    return [
+        {"rule": name, "active": rule.active, **({"archive": rule.archive} if rule.archive else {})}
+        for name, rule in register.retention.items()
     ]

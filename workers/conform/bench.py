@@ -10,9 +10,9 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from schemas.errors import ConfigurationError, Fault
 
@@ -22,20 +22,46 @@ _PATIENCE_S: Final = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Whom to put in: about so many rows; ``kept``: some of them must stay, on a ground."""
+    """Whom to put in: about so many rows; ``kept``: some of them must stay, on a ground; ``over``: of long ago."""
 
     email: str
     rows: int = 3
     kept: bool = False
+    over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Rows of one person that an erasure must remove, and must keep; whether an objection stands."""
+    """Rows of one person that an erasure must remove, and must keep; whether an objection, or a restriction, stands.
+
+    ``consents``: how much rests on consent; ``given``: records that hold what the person gave on consent or for a
+    contract; ``fields``: what stands in those that can be corrected, by the group's names.
+    """
 
     goes: int
     stays: int
     objected: bool = False
+    restricted: bool = False
+    consents: int = 0
+    given: int = 0
+    fields: Mapping[str, str | None] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, said: Mapping[str, Any]) -> Self:
+        """As the program says it."""
+        return cls(
+            said["goes"],
+            said["stays"],
+            bool(said.get("objected")),
+            bool(said.get("restricted")),
+            said.get("consents", 0),
+            said.get("given", 0),
+            said.get("fields", {}),
+        )
+
+    @property
+    def rows(self) -> int:
+        return self.goes + self.stays
 
 
 class Bench:
@@ -66,14 +92,13 @@ class Bench:
 
     async def fill(self, *people: Person) -> list[Standing]:
         """Put people in; what stands of each."""
-        asked = [{"email": one.email, "rows": one.rows, "kept": one.kept} for one in people]
-        found = (await self._ask(do="fill", people=asked))["made"]
-        return [Standing(one["goes"], one["stays"]) for one in found]
+        found = (await self._ask(do="fill", people=[asdict(one) for one in people]))["made"]
+        return [Standing.of(one) for one in found]
 
     async def count(self, *emails: str) -> list[Standing]:
         """What stands of each now."""
         found = (await self._ask(do="count", emails=list(emails)))["standing"]
-        return [Standing(one["goes"], one["stays"], bool(one["objected"])) for one in found]
+        return [Standing.of(one) for one in found]
 
     async def save(self) -> None:
         """Take a backup."""

@@ -19,14 +19,17 @@ import rfc8785
 
 from schemas.errors import ConfigurationError, Fault, InvalidMessage
 from schemas.fields import VERSION, pattern
+from schemas.register import SHIPPED
 from schemas.register_reading import read_mapping
 from schemas.shapes import Shape
 from workers.stores.subsidiaries.adapter import StoreAdapter
 
 _CARRIERS: Final = ("mapping", "python", "http", "file")
-_MEMBERS: Final = {"adapter", "files", "over", "bench", "replay", "environment", "many"}
+_MEMBERS: Final = {"adapter", "files", "over", "bench", "replay", "environment", "many", "without", "register"}
 _NEEDS_REPLAY: Final = ("http", "file")
 MANY: Final = 2_000
+OPTIONAL: Final = ("rectification", "restriction", "portability", "withdrawal", "disposal", "canary")
+"""What an office may say that it does not do: it is graded then on refusing it by the registered name."""
 
 _ADAPTER: Final = Shape("adapter", required={"name": pattern(r"^[a-z][a-z0-9-]{1,62}$", 63), "version": VERSION})
 
@@ -35,7 +38,8 @@ _ADAPTER: Final = Shape("adapter", required={"name": pattern(r"^[a-z][a-z0-9-]{1
 class Description:
     """``over``: one of ``mapping``, ``python``, ``http``, ``file``; ``by``: its file, place or command.
 
-    ``many``: rows of the person who has many.
+    ``many``: rows of the person who has many; ``without``: of :data:`OPTIONAL`; ``register``: whose periods a disposal
+    is asked by.
     """
 
     folder: Path
@@ -48,12 +52,16 @@ class Description:
     replay: tuple[str, ...]
     environment: Mapping[str, str]
     many: int
+    without: tuple[str, ...]
+    register: Path
 
     def fingerprint(self) -> str:
         """SHA-256 over name, version, carrier and every file: what a certificate is good for, and nothing else."""
         content = {name: hashlib.sha256((self.folder / name).read_bytes()).hexdigest() for name in self.files}
         by = self.by if isinstance(self.by, str) else list(self.by)
         whole: dict[str, Any] = {"name": self.name, "version": self.version, "over": {self.over: by}, "files": content}
+        if self.without:
+            whole["without"] = sorted(self.without)
         return hashlib.sha256(rfc8785.dumps(whole)).hexdigest()
 
     def command(self, words: tuple[str, ...], given: Mapping[str, str]) -> list[str]:
@@ -99,6 +107,9 @@ def read_description(path: Path) -> Description:
     many = str(raw.get("many", MANY))
     if not many.isdigit() or int(many) < 2:
         raise _wrong("many", "is a number of rows")
+    without = _words(raw, "without") if "without" in raw else ()
+    if set(without) - set(OPTIONAL):
+        raise _wrong("without", f"is of {', '.join(OPTIONAL)}")
     return Description(
         folder=path.parent,
         name=adapter["name"],
@@ -110,6 +121,8 @@ def read_description(path: Path) -> Description:
         replay=replay,
         environment=dict(raw.get("environment") or {}),
         many=int(many),
+        without=without,
+        register=path.parent / raw["register"] if "register" in raw else SHIPPED,
     )
 
 

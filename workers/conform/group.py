@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,12 +15,13 @@ from typing import Any, Final
 
 import rfc8785
 
+from schemas.calendar import civil_day
 from schemas.copies import check_part, join, read_copy
 from schemas.errors import InvalidMessage
 from schemas.fields import wire_moment
 from schemas.jose import Keys, open_sealed, seal, sign, verify
 from schemas.keyfiles import write_json
-from schemas.orders import CONTROLLER, ORDER, ORDER_LIFETIME, RECEIPT, RECEIPT_CLAIMS, is_consistent
+from schemas.orders import CONTROLLER, DISPOSE, ORDER, ORDER_LIFETIME, PLANT, RECEIPT, RECEIPT_CLAIMS, is_consistent
 from schemas.party_keys import (
     add_subsidiary,
     as_peer,
@@ -30,9 +31,12 @@ from schemas.party_keys import (
     read_subsidiaries,
 )
 from schemas.strict_json import parse
+from schemas.terms import Right
 
 CODE: Final = "trial"
 _NODES: Final = 2_000_000
+_CORRECTION: Final = {"patches": [{"field": "last_name", "was": "Nobody", "to": "Somebody"}]}
+"""What a rectification says unless a trial has it say more."""
 
 Entry = dict[str, Any]
 
@@ -75,8 +79,23 @@ class Group:
             "right": right,
             "person": {"emails": [email]},
             "received_at": wire_moment(datetime.now(UTC)),
+            **(_CORRECTION if right == Right.RECTIFICATION else {}),
             **changes,
         }
+
+    def disposal(self, periods: Sequence[Mapping[str, str]], in_days: int = 0) -> Entry:
+        """What is asked of a store once a day, by the group's periods; ``in_days``: for a day to come."""
+        return {
+            "task": f"retention-{uuid.uuid4().hex[:16]}/{CODE}",
+            "attempt": 1,
+            "ask": DISPOSE,
+            "on": (civil_day(datetime.now(UTC)) + timedelta(days=in_days)).isoformat(),
+            "periods": list(periods),
+        }
+
+    def plant(self, address: str) -> Entry:
+        """A fictional person for the store."""
+        return {"task": f"canary-{uuid.uuid4().hex[:16]}/{CODE}", "attempt": 1, "ask": PLANT, "address": address}
 
     def order(self, *entries: Any, **changes: Any) -> str:
         """A sealed order. ``changes``: ``by``, ``kind``, ``audience``, ``issued``, ``lifetime``."""

@@ -16,10 +16,13 @@ from uuid_utils import uuid7
 from schemas.errors import InvalidMessage
 from schemas.fields import wire_moment
 from schemas.jose import Keys, Signatory, sign, verify
-from workers.conform.description import Description
+from workers.conform.description import OPTIONAL, Description
 
 CERTIFICATE: Final = "greffier-conformance+jwt"
 _FOR: Final = "conformance"
+_SERVED: Final = "rights served"
+_ALWAYS: Final = ("access", "objection", "erasure")
+"""What that trial shows."""
 GOOD_FOR: Final = timedelta(days=400)
 """A year and some: adapters, stores and this program change."""
 
@@ -47,7 +50,7 @@ class Trial:
 
 @dataclass
 class Report:
-    """What came of it."""
+    """What came of it. ``without``: the rights of which the description says that they are refused."""
 
     adapter: str
     version: str
@@ -55,6 +58,7 @@ class Report:
     fingerprint: str
     at: datetime
     trials: list[Trial]
+    without: tuple[str, ...] = ()
 
     @property
     def marks(self) -> int:
@@ -64,6 +68,16 @@ class Report:
     def full(self) -> bool:
         return self.marks == len(self.trials) > 0
 
+    @property
+    def rights(self) -> dict[str, list[str]]:
+        """Which rights were shown to be served, and which to be refused by their registered name."""
+        held = {trial.name for trial in self.trials if trial.held}
+        shown = [*(_ALWAYS if _SERVED in held else ()), *(name for name in OPTIONAL if name in held)]
+        return {
+            "shown": [name for name in shown if name not in self.without],
+            "refused": [name for name in shown if name in self.without],
+        }
+
     def as_json(self) -> dict[str, Any]:
         return {
             "adapter": {"name": self.adapter, "version": self.version, "over": self.over, "sha256": self.fingerprint},
@@ -72,6 +86,7 @@ class Report:
             "marks": self.marks,
             "of": len(self.trials),
             "full": self.full,
+            "rights": self.rights,
             "trials": [{**asdict(trial), "held": trial.held} for trial in self.trials],
         }
 
@@ -80,7 +95,7 @@ class Report:
         if not self.full:
             raise ValueError("no certificate without full marks")
         told = self.as_json()
-        passed = {"trials": [trial.name for trial in self.trials], "marks": self.marks}
+        passed = {"trials": [trial.name for trial in self.trials], "marks": self.marks, "rights": self.rights}
         claims = {"jti": str(uuid7()), "adapter": told["adapter"], "greffier": told["greffier"], **passed}
         return sign(keys, CERTIFICATE, claims, audience=_FOR, now=self.at, lifetime=GOOD_FOR)
 
@@ -88,7 +103,8 @@ class Report:
 def report_on(description: Description, trials: list[Trial]) -> Report:
     """Of a run that has just ended."""
     fingerprint = description.fingerprint()
-    return Report(description.name, description.version, description.over, fingerprint, datetime.now(UTC), trials)
+    told = (description.name, description.version, description.over, fingerprint)
+    return Report(*told, datetime.now(UTC), trials, description.without)
 
 
 def check_certificate(token: str, signatory: Signatory, description: Description, now: datetime) -> dict[str, Any]:

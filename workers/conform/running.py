@@ -10,13 +10,16 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from schemas.errors import InvalidMessage
+from schemas.register import load_register
+from workers.cases.disposals import periods_of
 from workers.conform.bench import Bench
+from workers.conform.bout import Bout
 from workers.conform.carriers import ByFile, Carrier, Command, InProcess, Unanswered
 from workers.conform.description import Description
 from workers.conform.group import CODE, Group
 from workers.conform.over_http import OverHttp
 from workers.conform.report import Report, Trial, report_on
-from workers.conform.trials import TRIALS, Bout
+from workers.conform.trials import TRIALS
 from workers.stores.subsidiaries import open_store
 from workers.stores.subsidiaries.adapter import StoreAdapter
 from workers.stores.subsidiaries.mapping import load_mapping, read_url
@@ -52,7 +55,7 @@ async def conform(
 
 @asynccontextmanager
 async def _bout(description: Description, folder: Path) -> AsyncIterator[Bout]:
-    group = Group(folder / "keys")
+    group, periods = Group(folder / "keys"), periods_of(load_register(description.register))
     store, journal = folder / "store", folder / "beside" / "journal.jsonl"
     journal.parent.mkdir()
     given = {"CODE": CODE, "STORE": str(store), "ORDERS": str(folder / "orders.json")}
@@ -63,7 +66,7 @@ async def _bout(description: Description, folder: Path) -> AsyncIterator[Bout]:
     bench = Bench(description.command(description.bench, given), description.folder, {**os.environ, **own})
     async with bench, _carrier(description, given, environment, group, folder) as carrier:
         try:
-            yield Bout(group, carrier, bench, description.many)
+            yield Bout(group, carrier, bench, description.many, description.without, periods)
         finally:
             await carrier.close()
 

@@ -7,10 +7,21 @@ Reads one JSON object a line, answers with one. It must know the store by itself
 | asked | answered |
 | --- | --- |
 | ``{"do": "begin"}`` | ``{"rows": n}``: makes the tables; how many rows stand there (conform goes on only if none) |
-| ``{"do": "fill", "people": [{"email", "rows", "kept"}]}`` | ``{"made": [{"goes", "stays"}]}``: about so many rows |
-| | for each; how many of them an erasure must remove, and keep on a ground (some, where ``kept``) |
-| ``{"do": "count", "emails"}`` | ``{"standing": [{"goes", "stays", "objected"}]}``: the same, as they stand now |
+| ``{"do": "fill", "people": [{"email", "rows", "kept", "over"}]}`` | ``{"made": [standing]}``: about so many rows for |
+| | each, some of which must stay on a ground (``kept``), of a time past all the group's periods (``over``) |
+| ``{"do": "count", "emails"}`` | ``{"standing": [standing]}``: the same, as they stand now |
 | ``{"do": "save"}``, ``{"do": "load"}`` | ``{}``: a backup of the store, and its restore |
+
+| of a standing | what |
+| --- | --- |
+| ``goes``, ``stays`` | how many rows an erasure must remove, and keep on a ground |
+| ``objected`` | whether an objection stands |
+| ``restricted`` | whether everything is marked that a restriction keeps from use |
+| ``consents`` | how much rests on consent and stands |
+| ``given`` | how many records hold what the person gave, on consent or for a contract |
+| ``fields`` | the group's field → what stands in it, of those that can be corrected; two of them show more |
+
+All but ``goes`` and ``stays`` may be left out where the description says that the right is not served.
 """
 
 from __future__ import annotations
@@ -30,11 +41,14 @@ Row = dict[str, Any]
 THIS_YEAR = datetime.now(UTC).year
 KEPT, OVER = f"{THIS_YEAR - 1}-03-01", f"{THIS_YEAR - 12}-03-01"
 NUMBERS = count(1)
+FIELDS = {"last_name": "name", "postal_address.city": "town"}
 
 
 def rows_for(person: Row) -> tuple[Row, list[Row]]:
     """A contact, and invoices of it: old ones, and a new one where something must stay."""
-    contact = {"id": next(NUMBERS), "email": person["email"], "name": "Sample Person", "newsletter": True}
+    last = OVER if person["over"] else f"{THIS_YEAR}-01-01"
+    contact = {"id": next(NUMBERS), "email": person["email"], "name": "Sample Person", "town": "Sampletown",
+               "newsletter": True, "restricted": False, "last_contact": last}  # fmt: skip
     dates = [KEPT] * person["kept"] + [OVER] * (person["rows"] - 1)
     invoices = [{"id": (number := next(NUMBERS)), "contact": contact["id"], "number": f"I-{number}", "issued_on": day}
                 for day in dates]  # fmt: skip
@@ -75,8 +89,16 @@ class Store:
         kept = [one for one in invoices if one["issued_on"] == KEPT]
         parents = {one["contact"] for one in kept}
         stays = len(kept) + sum(one["id"] in parents for one in contacts)
-        objected = bool(contacts) and all(one["newsletter"] in (False, 0) for one in contacts)
-        return {"goes": len(contacts) + len(invoices) - stays, "stays": stays, "objected": objected}
+        consents = sum(one["newsletter"] in (True, 1) for one in contacts)
+        return {
+            "goes": len(contacts) + len(invoices) - stays,
+            "stays": stays,
+            "objected": bool(contacts) and not consents,
+            "restricted": bool(contacts) and all(one.get("restricted") in (True, 1) for one in contacts),
+            "consents": consents,
+            "given": len(contacts),
+            "fields": {name: contacts[0].get(column) for name, column in FIELDS.items()} if contacts else {},
+        }
 
 
 class JsonStore(Store):
@@ -127,7 +149,8 @@ class SqliteStore(Store):
     def begin(self) -> int:
         self.connection.execute(
             "CREATE TABLE IF NOT EXISTS contacts"
-            " (id INTEGER PRIMARY KEY, email TEXT, name TEXT, newsletter BOOLEAN, asked_at TIMESTAMP)"
+            " (id INTEGER PRIMARY KEY, email TEXT, name TEXT, town TEXT, newsletter BOOLEAN, restricted BOOLEAN,"
+            " last_contact DATE, asked_at TIMESTAMP)"
         )
         self.connection.execute(
             "CREATE TABLE IF NOT EXISTS invoices"
@@ -139,7 +162,9 @@ class SqliteStore(Store):
     def insert(self, contacts: list[Row], invoices: list[Row]) -> None:
         self.connection.execute("BEGIN IMMEDIATE")
         self.connection.executemany(
-            "INSERT INTO contacts (id, email, name, newsletter) VALUES (:id, :email, :name, :newsletter)", contacts
+            "INSERT INTO contacts (id, email, name, town, newsletter, restricted, last_contact)"
+            " VALUES (:id, :email, :name, :town, :newsletter, :restricted, :last_contact)",
+            contacts,
         )
         self.connection.executemany("INSERT INTO invoices VALUES (:id, :contact, :number, :issued_on)", invoices)
         self.connection.execute("COMMIT")

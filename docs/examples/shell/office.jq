@@ -1,9 +1,25 @@
 # An office whose people stand in one JSON file: the part to be written anew for a store of another kind.
 #
-# {"contacts": [{"id", "email", "name", "newsletter", "asked_at"?}], "invoices": [{"id", "contact", "number", "issued_on"}]}
-# An erasure deletes contacts and invoices; an invoice stays ten years, and with it whom it was issued to. An objection
-# ends the newsletter. What the person asked for after the request (`asked_at`, UTC, ending in Z) is a fresh act, and
-# stays. Input of every filter: the whole store. `$person`: {emails (letters folded), received_at}.
+# {"contacts": [{"id", "email", "name", "town"?, "newsletter", "restricted"?, "asked_at"?}],
+#  "invoices": [{"id", "contact", "number", "issued_on"}]}
+#
+# | right         | what it means here |
+# | ------------- | ------------------ |
+# | erasure       | contacts and invoices go; an invoice stays ten years, and with it whom it was issued to |
+# | objection     | ends the newsletter; so does a withdrawal of consent: it is all that rests on one |
+# | rectification | of `name` and `town`, where what the person saw still stands |
+# | restriction   | `restricted`: stored, shown to the person, and used by nobody until it is lifted |
+# | portability   | what the person gave for the contract; not the invoices, which the law asks for |
+#
+# What is over by the group's periods it does not dispose of: jq counts no months. What the person asked for after the
+# request (`asked_at`, UTC, ending in Z) is a fresh act, and stays. Input of every filter: the whole store. `$person`:
+# {emails (letters folded), received_at, patches}.
+
+include "greffier";
+
+def rights: ["access", "portability", "erasure", "objection", "withdrawal", "rectification", "restriction"];
+def marks: {objection: {newsletter: false}, withdrawal: {newsletter: false}, restriction: {restricted: true}};
+def columns: {last_name: "name", "postal_address.city": "town"};
 
 def ground: "accounting, ten years";
 
@@ -26,35 +42,65 @@ def find($person; $today):
 
 def kept: [.[] | .until | values] | if length > 0 then {retained: length, ground: ground, until: max} else {} end;
 
+# Counted by what each contact holds, so that a repeat counts the same; `$looks`: what is yet to be set is not corrected.
+def corrections($person; $looks):
+  [.contacts[] | judged($person.patches; columns)]
+  | {name: "contacts", matched: map(select(.concerned)) | length,
+     corrected: map(select(.concerned and (.conflicts | not) and (($looks | not) or .sets == {}))) | length,
+     conflicting: map(select(.conflicts)) | length};
+
 # What acting would do, in counts; it changes nothing.
 def plan($right; $person; $today):
   find($person; $today)
-  | if $right == "objection" then [.contacts | {name: "contacts", matched: length, restricted: length}]
+  | if marks[$right] then [.contacts | {name: "contacts", matched: length, restricted: length}]
+    elif $right == "rectification" then [corrections($person; false)]
     else to_entries | map({name: .key, matched: (.value | length),
       erased: ([.value[] | select(.until == null)] | length)} + (.value | kept)) end;
 
+# The contacts of the person, each changed by a filter.
+def change($person; $today; filter):
+  [find($person; $today).contacts[].id] as $ids
+  | .contacts |= map(if .id as $id | any($ids[]; . == $id) then filter else . end);
+
 # The store as it is afterwards.
 def act($right; $person; $today):
-  find($person; $today) as $found
-  | if $right == "objection"
-    then .contacts |= map(if .id as $id | any($found.contacts[]; .id == $id) then .newsletter = false else . end)
-    else reduce ("contacts", "invoices") as $name (.;
+  if marks[$right] then change($person; $today; . + marks[$right])
+  elif $right == "rectification" then change($person; $today; . + judged($person.patches; columns).sets)
+  else find($person; $today) as $found
+    | reduce ("contacts", "invoices") as $name (.;
       [$found[$name][] | select(.until == null) | .id] as $gone
       | .[$name] |= map(select(.id as $id | any($gone[]; . == $id) | not))) end;
+
+def lift($person; $today): change($person; $today; .restricted = false);
+
+# A fictional person, unless it stands already.
+def plant($person; $today):
+  if find($person; $today).contacts == []
+  then .contacts += [{id: $person.emails[0], email: $person.emails[0], name: "Canary", newsletter: false}] else . end;
 
 # What stands now.
 def look($right; $person; $today):
   find($person; $today)
-  | if $right == "objection"
-    then [{name: "contacts", matched: (.contacts | length), restricted: ([.contacts[] | select(.newsletter == false)] | length)}]
+  | if $right == "rectification" then [corrections($person; true)]
+    elif $right == "portability" then [{name: "contacts", matched: (.contacts | length)}]
+    elif marks[$right]
+    then [{name: "contacts", matched: (.contacts | length),
+      restricted: ([.contacts[] | select(. + marks[$right] == .)] | length)}]
     else to_entries | map({name: .key, matched: (.value | length)} + (.value | kept)) end;
 
-def copy($person; $today):
-  find($person; $today)
-  | [{name: "contacts", fields: {email: "e-mail address", name: "name", newsletter: "whether the newsletter is sent"},
-      records: [.contacts[] | {email, name, newsletter}]},
-     {name: "invoices", fields: {number: "number of the invoice", issued_on: "day of issue"},
-      records: [.invoices[] | {number, issued_on}]}]
+# Everything for whoever asks what is held; what they gave, for whoever takes it elsewhere.
+def copy($right; $person; $today):
+  {email: "e-mail address", name: "name", town: "town"} as $given
+  | find($person; $today)
+  | if $right == "portability"
+    then [{name: "contacts", fields: $given, records: [.contacts[] | {email, name, town}]}]
+    else [{name: "contacts", fields: ($given + {newsletter: "whether the newsletter is sent"}),
+       records: [.contacts[] | {email, name, town, newsletter}]},
+      {name: "invoices", fields: {number: "number of the invoice", issued_on: "day of issue"},
+       records: [.invoices[] | {number, issued_on}]}] end
   | map(select(.records | length > 0));
 
 def identifiers: .contacts[].email | tostring;
+
+# To whom the newsletter goes: whatever reads for the office's own use leaves out who is restricted.
+def recipients: .contacts[] | select(.newsletter and (.restricted | not)) | .email;

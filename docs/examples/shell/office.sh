@@ -6,6 +6,7 @@
 #     sh office.sh CODE store.json             works until SIGTERM
 #     sh office.sh CODE store.json --once      one order, if one waits
 #     sh office.sh CODE store.json --replay    after a restore, before anybody reads
+#     sh office.sh CODE store.json --newsletter    to whom it goes: the office's own way to its contacts
 #
 # Keys appear in the arguments of openssl, for whoever else has an account on this machine: give it to this office alone.
 # An access copy above one megabyte is refused (copy-too-large); the client in Node sends it in parts.
@@ -60,13 +61,15 @@ answer() {  # $1: an entry of the order. Leaves the receipt's entry in $work/ans
   printf %s "$1" > "$work/entry"
   today=$(date -u +%Y-%m-%d)
   ask=$(jq -r .ask "$work/entry") right=$(jq -r .right "$work/entry")
-  if [ "$ask" = dispose ] || [ "$ask" = plant ]; then refuse not-supported; return; fi
   if [ "$(jq_with 'include "greffier"; understood' "$work/entry")" != true ]; then refuse not-understood; return; fi
+  if [ "$ask" = dispose ]; then refuse not-supported; return; fi
+  if [ "$ask" = plant ]; then plant; return; fi
+  if [ "$(jq_with 'include "office"; [.right] | inside(rights)' "$work/entry")" != true ]; then refuse not-supported; return; fi
   jq_with -c 'include "greffier"; person' "$work/entry" > "$work/person"
   if [ "$ask" = look ]; then
     of_store 'look($right; $person; $today)' > "$work/tallies"
     finish_entry "$work/tallies"
-  elif [ "$right" = access ]; then
+  elif [ "$right" = access ] || [ "$right" = portability ]; then
     give_copy
   else
     change
@@ -107,20 +110,33 @@ change() {
     note "$(jq -c --argjson marks "$marks" --slurpfile stood "$work/planned" --arg at "$(now)" \
       '{line: "begun", task, right, received_at, marks: $marks, stood: $stood[0], at: $at}' "$work/entry")"
   fi
-  act_on_store
-  jq_with -c --slurpfile earlier "$work/earlier" 'include "greffier"; together($earlier[0])' "$work/planned" > "$work/counts"
+  if [ "$ask" = lift ]; then
+    change_store 'lift($person; $today)'
+    jq -c 'map(del(.restricted))' "$work/planned" > "$work/counts"  # it is marked no more, whatever was before
+  else
+    change_store 'act($right; $person; $today)'
+    jq_with -c --slurpfile earlier "$work/earlier" 'include "greffier"; together($earlier[0])' "$work/planned" > "$work/counts"
+  fi
   finish_entry "$work/counts"
   note "$(jq -c '{line: "done", task, attempt, entry: .}' "$work/answered")"
 }
 
-act_on_store() {  # whole or not at all: written beside, on disk, moved over
-  of_store 'act($right; $person; $today)' > "$store.new"
+plant() {  # a fictional person, whom the group then asks about
+  right=access
+  jq -c --arg at "$(now)" '{emails: [.address], received_at: $at}' "$work/entry" > "$work/person"
+  change_store 'plant($person; $today)'
+  of_store 'look($right; $person; $today)' > "$work/tallies"
+  finish_entry "$work/tallies"
+}
+
+change_store() {  # $1: a filter of office.jq. Whole or not at all: written beside, on disk, moved over
+  of_store "$1" > "$store.new"
   sync "$store.new"
   mv "$store.new" "$store"
 }
 
 give_copy() {
-  of_store 'copy($person; $today)' > "$work/collections"
+  of_store 'copy($right; $person; $today)' > "$work/collections"
   jq -c 'map({name, matched: (.records | length)})' "$work/collections" > "$work/counts"
   finish_entry "$work/counts"
   [ "$(jq length "$work/counts")" != 0 ] || return 0
@@ -198,15 +214,19 @@ once() {
   if open_order "$work/order" "$work/claims"; then serve; else say refused "$(cat "$work/why")"; fi
 }
 
+# Whoever was served and came back is served again. What was lifted stays so; what was corrected, and to what, the journal
+# does not know.
 replay() {
   jq_with -r 'include "office"; identifiers | ascii_downcase | sub("^\\s+"; "") | sub("\\s+$"; "")' "$store" | sort -u > "$work/known"
   while read -r email; do
-    jq -cnR --arg mark "$(mark "$email")" \
-      'inputs | fromjson? | select(.line == "begun" and any((.marks // [])[]; . == $mark))' "$journal" > "$work/again"
+    jq -cnR --arg mark "$(mark "$email")" '[inputs | fromjson?] as $lines
+      | ([$lines[] | select(.line == "done") | {(.task): .entry.ask}] | add) as $asked
+      | $lines[] | select(.line == "begun" and any((.marks // [])[]; . == $mark)
+        and $asked[.task] != "lift" and .right != "rectification")' "$journal" > "$work/again"
     while read -r line; do
       right=$(printf %s "$line" | jq -r .right) today=$(date -u +%Y-%m-%d)
       printf %s "$line" | jq -c --arg email "$email" '{emails: [$email], received_at}' > "$work/person"
-      act_on_store
+      change_store 'act($right; $person; $today)'
     done < "$work/again"
   done < "$work/known"
 }
@@ -214,6 +234,7 @@ replay() {
 mend
 case $how in
   --replay) replay ;;
+  --newsletter) jq_with -r 'include "office"; recipients' "$store" ;;
   --once) once 0 ;;
   *) while :; do (once 50) & wait $! || sleep 2; done ;;
 esac

@@ -21,6 +21,7 @@ from schemas.errors import ConfigurationError, InvalidMessage
 from schemas.jose import Peer
 from schemas.keyfiles import write_json
 from schemas.party_keys import as_peer, new_party, read_party
+from schemas.terms import Right
 from tests.workers.subsidiary.conftest import all_parties, parties
 from tests.workers.subsidiary.controller import CODE
 from workers.commands import register_commands
@@ -61,7 +62,10 @@ async def test_what_is_shipped_gets_full_marks(path: str) -> None:
     report = await tried(path)
     assert faults(report) == {}
     assert report.full
-    assert report.marks == len(TRIALS) == 12
+    assert report.marks == len(TRIALS) == 18
+    refused = ["disposal"] if path == "conform/shell.yaml" else []
+    assert report.rights["refused"] == refused
+    assert set(report.rights["shown"]) == {*Right, "disposal", "canary"} - set(refused)
 
 
 @pytest.mark.slow
@@ -75,18 +79,23 @@ async def test_so_does_a_mapped_mongodb(mongo_url: str, monkeypatch: pytest.Monk
 
 
 async def test_over_http_what_it_finds_is_the_clients(tmp_path: Path) -> None:
-    """The client in Node through two trials; and a client that forgets what it did, which those two find out."""
-    wanted = ("unknown person", "duplicate delivery")
+    """The client in Node through some trials; and one that forgets what it did and overwrites what it did not see."""
+    wanted = ("unknown person", "rectification", "restriction", "duplicate delivery")
     assert faults(await tried("conform/node.yaml", *wanted)) == {}
     for folder in ("node", "conform"):
         shutil.copytree(EXAMPLES / folder, tmp_path / folder)
-    client = tmp_path / "node" / "greffier.mjs"
-    remembering = "if (done && done.attempt >= attempt) return"
-    assert remembering in client.read_text()
-    client.write_text(client.read_text().replace(remembering, "if (false) return"))
-    report = await conform(read_description(tmp_path / "conform" / "node.yaml"), wanted)
-    assert set(faults(report)) == {"duplicate delivery"}
-    assert "a repeat acts again, or makes rows" in faults(report)["duplicate delivery"]
+    for file, sound, broken in (
+        ("greffier.mjs", "if (done && done.attempt >= attempt) return", "if (false) return"),
+        ("rules.mjs", "? 'applies' : 'conflicts'", "? 'applies' : 'applies'"),
+    ):
+        client = tmp_path / "node" / file
+        assert sound in client.read_text()
+        client.write_text(client.read_text().replace(sound, broken))
+    found = faults(await conform(read_description(tmp_path / "conform" / "node.yaml"), wanted))
+    assert set(found) == {"rectification", "restriction", "duplicate delivery"}
+    assert "rectification: what somebody set meanwhile was overwritten" in found["rectification"]
+    assert found["restriction"] == ["restriction: a late repeat marks again what was lifted"]
+    assert "a repeat acts again, or makes rows" in found["duplicate delivery"]
 
 
 # ---------------------------------------------------------------------- the three bad ones
@@ -129,7 +138,7 @@ def test_a_certificate_is_good_for_its_own_adapter_alone(passed: Report, parties
     keys, now = read_party(parties / CODE), datetime.now(UTC)
     token, own = passed.certificate(keys), read_description(EXAMPLES / "conform" / "sql.yaml")
     claims = check_certificate(token, peer_of(keys), own, now)
-    assert (claims["marks"], claims["adapter"]["name"], len(claims["trials"])) == (12, "mapped-sql", 12)
+    assert (claims["marks"], claims["adapter"]["name"], len(claims["trials"])) == (18, "mapped-sql", 18)
     for other in ("mongodb", "adapter", "node"):
         with pytest.raises(InvalidMessage, match="another_adapter"):
             check_certificate(token, peer_of(keys), read_description(EXAMPLES / "conform" / f"{other}.yaml"), now)
@@ -188,7 +197,7 @@ async def test_the_command_prints_signs_and_verifies(
     certificate.write_text(passed.certificate(read_party(parties / CODE)))
     write_json(tmp_path / "by.json", as_peer(read_party(parties / CODE)))
     good = await typed(sql, "--verify", certificate, "--by", tmp_path / "by.json")
-    assert (good.exit_code, "12 marks" in good.output) == (0, True)
+    assert (good.exit_code, "18 marks" in good.output) == (0, True)
     everybody = parties / "controller" / "subsidiaries.public.json"
     assert f"signed by {CODE}" in (await typed(sql, "--verify", certificate, "--by", everybody)).output
     controller = parties / CODE / "controller.public.json"

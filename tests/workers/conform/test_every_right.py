@@ -1,0 +1,85 @@
+"""The trials of the rights an office may leave out: who lies is found out, who refuses by name is graded on that.
+
+Source: R14, R18, R28; docs/subsidiary.md "Conformance".
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.workers.conform.test_conform import EXAMPLES, faults
+from workers.conform.description import OPTIONAL, read_description
+from workers.conform.report import Report
+from workers.conform.running import conform
+
+LIARS = Path(__file__).with_name("liars.py")
+OFFICE = EXAMPLES / "adapter" / "office.py"
+
+
+async def tried(folder: Path, by: str, *only: str, without: tuple[str, ...] = ()) -> Report:
+    path = folder / "d.yaml"
+    path.write_text(
+        "adapter: {name: liar, version: '1'}\n"
+        f"files: [d.yaml]\nover: {{python: '{by}'}}\n"
+        f"bench: [$PYTHON, {EXAMPLES}/conform/bench.py, json, $STORE]\n"
+        + (f"without: [{', '.join(without)}]\n" if without else "")
+    )
+    return await conform(read_description(path), only or OPTIONAL)
+
+
+async def test_who_does_too_much_is_found_out(tmp_path: Path) -> None:
+    assert faults(await tried(tmp_path, f"{LIARS}:does_too_much")) == {
+        "rectification": [
+            "rectification: of two that cross one is not in conflict",
+            "rectification: of an old version, it is no conflict",
+            "rectification: what somebody set meanwhile was overwritten",
+        ],
+        "restriction": ["restriction: the person is not shown everything any more"],
+        "portability": ["portability: what rests on another basis is handed over"],
+        "withdrawal": ["withdrawal: more went than rests on consent"],
+        "disposal": [
+            "disposal: what went is not what it counts",
+            "disposal: a later attempt does not count the whole",
+            "disposal: what is not over was disposed of",
+        ],
+        "canary": ["canary: planted twice", "canary: it is not erased as anybody"],
+    }
+
+
+async def test_who_does_it_in_words_is_found_out(tmp_path: Path) -> None:
+    assert faults(await tried(tmp_path, f"{LIARS}:says_so")) == {
+        "rectification": ["rectification: what somebody set meanwhile was overwritten"],
+        "restriction": [
+            "restriction: says done, and it does not stand",
+            "restriction: the second statement contradicts the first",
+        ],
+        "portability": ["portability: not answered done"],
+        "withdrawal": [
+            "withdrawal: says done, and what rests on consent still stands",
+            "withdrawal: the second statement contradicts the first",
+        ],
+        "disposal": ["disposal: what is over still stands", "disposal: a later attempt does not count the whole"],
+        "canary": ["canary: what was planted is not what it counts"],
+    }
+
+
+async def test_who_never_lifts_is_found_out(tmp_path: Path) -> None:
+    found = faults(await tried(tmp_path, f"{LIARS}:never_lifts", "restriction"))["restriction"]
+    assert found == [
+        "lifting: says done, and it still stands",
+        "restriction: the second statement contradicts the first",
+    ]
+
+
+async def test_who_says_that_it_does_not_is_graded_on_refusing_it_by_name(tmp_path: Path) -> None:
+    report = await tried(tmp_path, f"{LIARS}:bare", without=OPTIONAL)
+    assert faults(report) == {}
+    assert report.rights == {"shown": [], "refused": list(OPTIONAL)}
+    without_saying_so = faults(await tried(tmp_path, f"{LIARS}:bare"))
+    assert set(without_saying_so) == set(OPTIONAL)
+    assert all(
+        f"{name}: refused, and the description does not say that it is" in without_saying_so[name] for name in OPTIONAL
+    )
+    modest = faults(await tried(tmp_path, f"{OFFICE}:open_office", "disposal", "rectification", without=OPTIONAL))
+    assert "disposal: served, and the description says it is not" in modest["disposal"]
+    assert "rectification: served, and the description says it is not" in modest["rectification"]
