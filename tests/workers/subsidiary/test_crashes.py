@@ -254,7 +254,8 @@ async def test_a_fault_of_the_adapter_is_told_and_the_neighbours_are_served(
     assert receipts.of(good["task"])[0]["outcome"] == "nothing-held"
 
 
-MANY = 100_000
+MANY = pytest.mark.parametrize("records", [50_000, pytest.param(100_000, marks=pytest.mark.slow)])
+"""Of one person: many parts of what goes at a time, and of a copy. All the way to the download: `test_many_records`."""
 
 
 async def give_visits(kit: Kit, number: int) -> None:
@@ -266,27 +267,29 @@ async def give_visits(kit: Kit, number: int) -> None:
         await kit.insert("visits", *({"id": n, "customer_id": 1, "at": old(9)} for n in range(number)))
 
 
-async def test_a_person_with_a_hundred_thousand_records_is_erased(
-    kit: Kit, open_office: OpenOffice, controller: ControllerSide
+@MANY
+async def test_a_person_with_many_records_is_erased(
+    kit: Kit, open_office: OpenOffice, controller: ControllerSide, records: int
 ) -> None:
-    await give_visits(kit, MANY)
+    await give_visits(kit, records)
     asked = entry(ANNA)
     await serve_order(await open_office(kit), controller.token(asked))
     (answer,) = controller.receipts().of(asked["task"])
-    assert counts(answer["collections"])["visits"] == {"matched": MANY, "erased": MANY}
+    assert counts(answer["collections"])["visits"] == {"matched": records, "erased": records}
     assert not await kit.rows("visits")
 
 
-async def test_a_person_with_a_hundred_thousand_records_is_shown_all_of_them(
-    kit: Kit, open_office: OpenOffice, controller: ControllerSide
+@MANY
+async def test_a_person_with_many_records_is_shown_all_of_them(
+    kit: Kit, open_office: OpenOffice, controller: ControllerSide, records: int
 ) -> None:
     """The copy comes in parts, each small enough for a queue; joined they are what the receipt signs for."""
-    await give_visits(kit, MANY)
+    await give_visits(kit, records)
     asked = entry(ANNA, right=Right.ACCESS)
     await serve_order(await open_office(kit), controller.token(asked))
     receipts = controller.receipts()
     assert len(receipts.parts) > 1
-    assert [len(one["records"]) for one in receipts.copies[asked["task"]]["collections"]] == [1, MANY]
+    assert [len(one["records"]) for one in receipts.copies[asked["task"]]["collections"]] == [1, records]
 
 
 async def test_memory_does_not_grow_with_a_persons_records(
