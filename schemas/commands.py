@@ -14,12 +14,14 @@ from typing import Annotated
 import typer
 
 from schemas.errors import ConfigurationError
+from schemas.interpreter import start_swiftly
 
 GROUP = "greffier.commands"
 
 
 def main() -> None:
     """Run ``greffier``; a configuration fault is one list of names on standard error and exit code 2, no traceback."""
+    start_swiftly()
     app = typer.Typer(
         name="greffier",
         help="The clerk of a group's personal-data duties.",

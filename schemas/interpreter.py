@@ -1,4 +1,4 @@
-"""Python suited to a long-lived process that makes and drops thousands of objects in each breath."""
+"""Python suited to our processes: a start that only adds, then thousands of objects made and dropped in each breath."""
 
 from __future__ import annotations
 
@@ -6,6 +6,14 @@ import gc
 from typing import Final
 
 _NEW_OBJECTS: Final = 50_000
+
+
+def start_swiftly() -> None:
+    """Call it first: to look three hundred times for what is gone while everything is loaded takes a tenth of that.
+
+    The collector goes on, seldom enough for a command and often enough for one that stays.
+    """
+    gc.set_threshold(_NEW_OBJECTS, 20, 20)
 
 
 def collect_seldom() -> None:
