@@ -5,6 +5,7 @@ Source: reliability § 7 (the wrong orders, measured), § 9.5 (a checker is trus
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -19,7 +20,7 @@ from workers.stores.forgetting import Forgetting, Forgotten, Keep, keep_nothing
 from workers.stores.keys import ACTIVE, DataKey, Keys, key_id
 from workers.stores.people import People
 from workers.stores.submissions import Submissions
-from workers.stores.tombstones import Tombstones, of_address, of_event, of_person
+from workers.stores.tombstones import Proposal, Tombstones, of_address, of_event, of_person
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
@@ -138,3 +139,27 @@ VARIANTS: Final[tuple[Variant, ...]] = (
     younger_person_not_known,
     files_left_behind,
 )
+
+
+# ---------------------------------------------------------------------- a period's end
+
+
+def nobody_looks_who_holds_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever held nothing else goes, without a look after the tombstone was proposed."""
+
+    async def nobody(*_: Any) -> set[str]:
+        return set()
+
+    monkeypatch.setattr(Forgetting, "_holding_more", nobody)
+
+
+def nothing_is_proposed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The look alone, and no tombstone before it."""
+
+    async def silent(self: Tombstones, ids: Iterable[str]) -> Proposal:
+        return Proposal(secrets.token_hex(8), await self.now(), contested=False)
+
+    monkeypatch.setattr(Tombstones, "propose", silent)
+
+
+OF_ENDINGS: Final[tuple[Variant, ...]] = (nobody_looks_who_holds_more, nothing_is_proposed)

@@ -169,11 +169,14 @@ class World:
             try:
                 await self.bench.deliver(act.wire, act.queue)
             except SomeFailed:
-                await self.schedule.step("waits to be tried again")
+                await self._wait_to_be_tried_again()
             else:
                 act.done = True
                 return
         raise AssertionError(f"{act.name} was never settled")
+
+    async def _wait_to_be_tried_again(self) -> None:
+        await self.schedule.step("waits to be tried again")
 
     async def _wait_and_erase(self, after: Act | None) -> None:
         if after:

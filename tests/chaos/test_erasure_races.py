@@ -14,8 +14,9 @@ from pymongo import MongoClient
 from structlog.testing import capture_logs
 
 from tests import factories
-from tests.chaos import broken
+from tests.chaos import broken, disposal
 from tests.chaos.acts import application, contact_form
+from tests.chaos.disposal import Ending
 from tests.chaos.erasure import World, draw
 from tests.chaos.exploring import Found, chooser, exhaust, play
 from tests.chaos.stepping import Baton, SteppedHandle, stepped
@@ -46,6 +47,9 @@ class Stage:
 
     def world(self) -> World:
         return World(self.bench, self.baton, factories.someone(), skew=self.bench.services.skew)
+
+    def ending(self) -> Ending:
+        return Ending(self.bench, self.baton, factories.someone())
 
 
 @pytest.fixture
@@ -124,6 +128,48 @@ async def test_erased_stays_erased_at_length(stage: Stage) -> None:
 async def test_every_order_of_few_at_length(stage: Stage, cast: Callable[[World], None]) -> None:
     played = await exhaust(stage.world, cast, 2 if cast is application_and_erasure else 3)
     print(f"{cast.__name__}: {played} schedules")
+
+
+# ---------------------------------------------------------------------- a period's end
+
+
+async def explore_endings(stage: Stage, schedules: int, *, seed: int = SEED) -> None:
+    """Play schedules of consecutive seeds. Raises `Found` at the first broken promise."""
+    for number in range(seed, seed + schedules):
+        rng = random.Random(number)
+        world = stage.ending()
+        disposal.draw(world, rng)
+        await play(world, chooser(rng), number, replayed=rng.random() < 0.2)
+
+
+async def test_what_ends_goes_and_who_returns_stays(stage: Stage) -> None:
+    await explore_endings(stage, SCHEDULES // 2)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+async def test_what_ends_goes_and_who_returns_stays_at_length(stage: Stage) -> None:
+    await explore_endings(stage, LONG, seed=SEED + 1_000_000)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+async def test_every_order_of_two_runs_and_a_return(stage: Stage) -> None:
+    played = await exhaust(stage.ending, disposal.two_runs_and_a_return, 2)
+    print(f"two runs and a return: {played} schedules")
+
+
+@pytest.mark.parametrize("break_it", broken.OF_ENDINGS, ids=lambda variant: variant.__name__)
+async def test_an_ending_that_is_broken_is_found(
+    stage: Stage, break_it: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_it(monkeypatch)
+    with pytest.raises(Found) as found:
+        await explore_endings(stage, SOUGHT)
+    print(f"{break_it.__name__}: found by schedule {found.value.seed - SEED + 1}: {found.value.faults}")
+
+
+# ---------------------------------------------------------------------- broken on purpose
 
 
 @pytest.mark.parametrize("break_it", broken.VARIANTS, ids=lambda variant: variant.__name__)

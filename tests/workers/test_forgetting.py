@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 import pytest
@@ -11,8 +12,10 @@ from schemas.terms import Case, Purpose
 from tests import factories
 from tests.factories import NOON
 from tests.workers.bench import Bench, Document
+from workers.actors import records
+from workers.actors.work import SomeFailed
 from workers.services import utc_now
-from workers.stores.keys import KeyHeld
+from workers.stores.keys import KeyHeld, Keys
 from workers.stores.tombstones import Tombstones
 
 OWNED = (
@@ -169,3 +172,49 @@ async def test_what_is_no_address_forgets_nobody(bench: Bench) -> None:
 
 def _queue_of(wire: Document) -> str:
     return factories.ROUTES[wire["events"][0]["type"]].queue
+
+
+class Killed(Exception):
+    """The worker is gone."""
+
+
+async def _left_half_gone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> factories.Someone:
+    """Whose last record a dead worker was disposing of, until a repeat of its message took it back."""
+    whom = factories.someone()
+    last = factories.form(Case.CONTACT, whom)
+    again = await bench.send(last)
+    [person] = bench.collection("persons")
+    destroy = Keys.destroy_all
+
+    async def die(self: Keys, ids: Iterable[str]) -> None:
+        await destroy(self, ids)
+        raise Killed
+
+    with monkeypatch.context() as dying:
+        dying.setattr(Keys, "destroy_all", die)
+        with pytest.raises(Killed):
+            await bench.services.forgetting.forget_events({person["_id"]: [last.key]})
+    await bench.deliver(again)
+    assert bench.collection("submissions") == []
+    return whom
+
+
+async def test_whom_a_dead_worker_left_half_gone_may_come_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    whom = await _left_half_gone(bench, monkeypatch)
+    wire = bench.seal(factories.form(Case.CONTACT, whom))
+    with pytest.raises(SomeFailed):
+        await bench.deliver(wire)
+    await bench.deliver(wire)  # as the queue does
+    assert len(await bench.read(whom.email)) == 1
+    assert len(bench.collection("persons")) == 1
+
+
+async def test_leaving_them_in_the_way_is_noticed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Broken on purpose: whoever finds them tries for ever."""
+
+    async def leave(*_: object) -> None:
+        return None
+
+    monkeypatch.setattr(records, "_bury", leave)
+    with pytest.raises(SomeFailed):
+        await test_whom_a_dead_worker_left_half_gone_may_come_back(bench, monkeypatch)

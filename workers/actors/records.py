@@ -89,6 +89,7 @@ async def keep_records(services: Services, arrived: Sequence[Arrived], *, linked
         settled, waiting = await _round(services, waiting, linked)
         kept += settled
     if waiting:
+        await _bury(services, waiting)
         raise Unsettled
     return kept
 
@@ -342,6 +343,11 @@ async def _take_back(services: Services, records: list[_Record]) -> None:
         await services.files.undo(file for record in records for file in record.files)
         await services.submissions.undo_own({record.key: record.arrived.digest for record in records})
         await _uproot(services, records, coming_back=False)
+
+
+async def _bury(services: Services, records: list[_Record]) -> None:
+    """Finish what once disposed of these records' persons and broke off: who holds nothing is then in nobody's way."""
+    await services.forgetting.forget_events({record.person: () for record in records if record.person})
 
 
 async def _uproot(services: Services, records: list[_Record], *, coming_back: bool = True) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import pytest
+
 from tests.workers.bench import Bench
-from workers.stores.tombstones import of_person
+from workers.stores.tombstones import Tombstones, of_person
 
 ONE, OTHER = of_person("one"), of_person("other")
 
@@ -59,3 +63,15 @@ async def test_what_somebody_proposed_who_died_is_taken_over(bench: Bench) -> No
     proposal = await stones.propose([ONE])
     await stones.withdraw([ONE], proposal)
     assert await stones.look([ONE]) == {}
+
+
+async def test_a_run_that_hears_of_no_other_is_noticed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Broken on purpose: it settles what another has taken over, and may yet withdraw."""
+    decide = Tombstones._decide
+
+    async def unheard(self: Tombstones, tokens: Iterable[str], *, stands: bool) -> bool:
+        return await decide(self, tokens, stands=stands) or stands
+
+    monkeypatch.setattr(Tombstones, "_decide", unheard)
+    with pytest.raises(AssertionError):
+        await test_of_two_who_propose_the_same_the_later_settles(bench)
