@@ -68,10 +68,11 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """A page. ``held``: records that would go if no legal hold kept them."""
+    """A page. ``held``: records that would go if no legal hold kept them; ``empty``: persons of whom there are none."""
 
     records: Sequence[Record] = field(repr=False)
     held: Sequence[Record] = field(repr=False)
+    empty: frozenset[str]
 
     @property
     def going(self) -> list[Record]:
@@ -89,6 +90,7 @@ async def fold(services: Services, persons: Sequence[Document], moment: datetime
         services.submissions.of(by_id), services.submissions.links_of_all(by_id), services.keys.read_whole(names)
     )
     owned = {names[name]: key for name, key in keys.items()}
+    empty = by_id.keys() - {one["person"] for one in documents}
     documents = [one for one in documents if one["person"] in owned]
     served = await _served(services.trust.register, services, by_id, documents, links)
     bodies = _opened(documents, served, owned, moment)
@@ -107,6 +109,7 @@ async def fold(services: Services, persons: Sequence[Document], moment: datetime
     return Folded(
         [one for one in records if one.fate.becomes is Becomes.STAYS or one.person["_id"] not in kept],
         [one for one in records if one.fate.becomes is not Becomes.STAYS and one.person["_id"] in kept],
+        frozenset(empty),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -92,15 +92,20 @@ async def _dispose(
     going = [one for one in ending if one.event not in erased]
     going_events = {one.event for one in going}
     more = {one.person["_id"] for one in folded.records if one.event not in going_events}
-    held = await _forget(services, going, more)
+    held = await _forget(services, going, more, folded.empty)
     await take_back(services, [one for one in moved if one.person["_id"] in held])
     gone = [one for one in going if one.person["_id"] not in held]
     return _counts(folded, gone, len(going) - len(gone)), gone
 
 
-async def _forget(services: Services, going: Sequence[Record], more: Collection[str]) -> frozenset[str]:
-    """Delete these from active; of whom a hold that came just now keeps them. ``more``: who holds something else."""
-    doomed: defaultdict[str, list[str]] = defaultdict(list)
+async def _forget(
+    services: Services, going: Sequence[Record], more: Collection[str], empty: Iterable[str]
+) -> frozenset[str]:
+    """Delete these from active; of whom a hold that came just now keeps them. ``more``: who holds something else.
+
+    ``empty``: what brought them never came to be kept, or went when a worker died; they go too.
+    """
+    doomed: defaultdict[str, list[str]] = defaultdict(list, {person: [] for person in empty})
     for one in going:
         doomed[one.person["_id"]].append(one.event)
     return (await services.forgetting.forget_events(doomed, more)).held if doomed else frozenset()

@@ -150,6 +150,18 @@ async def test_the_daily_walk_finds_a_no_that_nobody_was_called_for(bench: Bench
     assert in_use(bench) == {}
 
 
+async def test_who_holds_nothing_goes_and_may_come_back(bench: Bench) -> None:
+    """Of whom a dead worker made no more than a person and a key."""
+    whom, services = factories.someone(), bench.services
+    ref = services.trust.references.of_email(ReferenceUse.LOOKUP, whom.email)
+    made = await services.people.resolve([ref], NOON, {})
+    await services.keys.ensure([key_id(made[ref], ACTIVE)])
+    await sweep_all(services)
+    assert (in_use(bench), living_keys(bench)) == ({}, set())
+    await bench.send(factories.form(Case.CONTACT, whom))
+    assert len(await bench.read(whom.email)) == 1
+
+
 async def test_a_no_spares_what_it_does_not_end(bench: Bench) -> None:
     client = factories.someone()
     await bench.send(factories.contact(Case.CLIENT, client))
