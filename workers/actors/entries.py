@@ -130,8 +130,11 @@ class _Planning:
 
 
 class _Acting:
+    """``lifted``: the tasks of this order whose restriction has ended, which the journal does not know yet."""
+
     def __init__(self, office: Office) -> None:
         self._office = office
+        self._lifted: set[str] = set()
 
     def can_share(self, serving: Serving) -> bool:
         return serving.entry["ask"] == "look" or serving.right in _SHARED
@@ -152,6 +155,8 @@ class _Acting:
                 self.take(serving, await store.object(serving.subject))
             case Right.RECTIFICATION:
                 self.take(serving, await cast(RectifyingAdapter, store).rectify(serving.subject))
+            case Right.RESTRICTION if self._is_anothers(serving):
+                self.take(serving, serving.planned)  # the mark stays, for another's sake
             case Right.RESTRICTION:
                 restricting = cast(RestrictingAdapter, store)
                 act = restricting.lift if serving.entry["ask"] == LIFT else restricting.restrict
@@ -167,7 +172,21 @@ class _Acting:
             return store.erase_all(subjects, [one.planned for one in group])
         return store.object_all(subjects)
 
+    def _is_anothers(self, serving: Serving) -> bool:
+        """Whether what this task's restriction marked stays marked after it was lifted, by another's."""
+        if serving.right is not Right.RESTRICTION:
+            return False
+        journal, task, ask = self._office.journal, serving.entry["task"], serving.entry["ask"]
+        done = journal.done(task)
+        lifts = ask == LIFT or (ask == "look" and done is not None and done.entry["ask"] == LIFT)
+        return lifts and journal.is_restricted_by_another({task, *self._lifted}, serving.subject)
+
     def take(self, serving: Serving, tallies: list[Tally]) -> None:
+        if serving.entry["ask"] == LIFT:
+            self._lifted.add(serving.entry["task"])
+        if self._is_anothers(serving):
+            for tally in tallies:
+                tally.restricted = 0
         adds = serving.changes_the_store and serving.entry["ask"] != LIFT  # what was marked is marked no more
         counted = together(serving.earlier, tallies) if adds else tallies
         serving.answer = Answer(receipt_entry(self._office, serving.entry, counted))

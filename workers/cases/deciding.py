@@ -18,7 +18,7 @@ from typing import Any, Final
 from schemas.calendar import civil_day
 from schemas.desk_accounts import NAME
 from schemas.errors import GreffierError, InvalidBody, Problem
-from schemas.orders import CONTROLLER
+from schemas.orders import CONTROLLER, LIFT
 from schemas.terms import Right
 from workers.cases.dates import kept, reckoned
 from workers.cases.desk import Docket
@@ -281,7 +281,8 @@ def _settled(docket: Docket, task: Document, decision: str, reason: str) -> tupl
     said = {"settled": {"decision": decision, "reason": reason, "doubt": task["reason"]}}
     if decision == "accept":
         return {**said, "state": TaskState.PROVED.value}, ()
-    changes = {**said, "state": TaskState.WAITING.value, "ask": "serve", "void_attempts": task["attempt"]}
+    ask = LIFT if task["entry"]["ask"] == LIFT else "serve"  # what was lifted is not restricted anew
+    changes = {**said, "state": TaskState.WAITING.value, "ask": ask, "void_attempts": task["attempt"]}
     if task["store"] != CONTROLLER:
         changes["send_at"] = docket.services.clock()
     return changes, OF_AN_ANSWER

@@ -26,6 +26,7 @@ from schemas.subject import clean_email
 from schemas.terms import Right, StoreOutcome
 from workers.cases.desk import Desk
 from workers.cases.own_store import file_what_we_saw
+from workers.cases.restricting import is_anothers
 from workers.rules.corrections import Patch
 from workers.stores.mongo import Document
 from workers.stores.subsidiaries import open_store
@@ -92,5 +93,8 @@ async def look(desk: Desk, case: Document, task: Document, person: Mapping[str, 
         log.warning("own eyes cannot see", store=task["store"], reason=why)
         await desk.cases.change_task(task, {"unseen": why})
         return False
+    if task["right"] == Right.RESTRICTION and await is_anothers(desk, case, person):
+        for tally in seen:
+            tally.restricted = 0
     await file_what_we_saw(desk, task, [tally.as_outcome() for tally in seen])
     return True

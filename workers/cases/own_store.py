@@ -87,7 +87,7 @@ async def look(desk: Desk, case: Document, task: Document, person: Mapping[str, 
     elif task["right"] == Right.WITHDRAWAL:
         collections = await consent.left(desk, case, person)
     elif task["right"] == Right.RESTRICTION:
-        collections = await restricting.standing(desk, person, await _standing(desk, person))
+        collections = await restricting.standing(desk, case, person, await _standing(desk, person))
     elif task["right"] == Right.RECTIFICATION:
         collections = await rectifying.standing(desk, case, person)
     elif task["right"] == Right.PORTABILITY:

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from schemas.orders import CONTROLLER, LIFT
-from schemas.terms import Right
 from workers.cases.desk import Desk, Docket
 from workers.cases.held import all_keys
 from workers.cases.lifting import OF_AN_ANSWER, reopen_what_was_held
@@ -42,15 +41,23 @@ async def _hold(docket: Docket, reference: str, keys: Sequence[str]) -> None:
     await docket.services.keys.hold(keys, Hold(reference, GROUND, None))
 
 
-async def standing(desk: Desk, person: Mapping[str, Any], found: Mapping[str, int]) -> list[dict[str, Any]]:
-    """Each collection as it was counted now: ``restricted``, while the list says so of every address."""
-    said = await desk.services.suppressions.of_all(person["emails"])
-    stands = all(Right.RESTRICTION in said.get(email, {}) for email in person["emails"])
+async def standing(
+    desk: Desk, case: Document, person: Mapping[str, Any], found: Mapping[str, int]
+) -> list[dict[str, Any]]:
+    """Each collection as it was counted now: ``restricted``, while the list says so of every address, by this case."""
+    by = await desk.services.suppressions.restricting(person["emails"])
+    stands = all(case["_id"] in cases for cases in by.values())
     counts = [{"name": name, "matched": count} for name, count in found.items()]
     return [one | {"restricted": one["matched"]} for one in counts] if stands else counts
 
 
 # ---------------------------------------------------------------------- lifting
+
+
+async def is_anothers(desk: Desk, case: Document, person: Mapping[str, Any]) -> bool:
+    """Whether what a lifted restriction marked is marked still, by another one."""
+    by = await desk.services.suppressions.restricting(person["emails"])
+    return "lifted_at" in case and any(cases - {case["_id"]} for cases in by.values())
 
 
 async def ask_to_lift(desk: Desk, case: Document, tasks: Sequence[Document]) -> None:
@@ -85,16 +92,18 @@ def is_asked(task: Document) -> bool:
 async def lift(desk: Desk, case: Document, person: Mapping[str, Any], found: Mapping[str, int]) -> list[dict[str, Any]]:
     """End the restriction in our own store, and do what waited for it; what stands. May be repeated.
 
-    Where another case restricts the same data it stays restricted, and the answer says so.
+    Where another case restricts the same data it stays restricted by that: of this one nothing stands.
     """
     for email in person["emails"]:
         await desk.services.suppressions.lift(email, case["_id"])
     keys = case.get("hold", {}).get("keys", [])
     await desk.services.keys.lift(keys, case["_id"])
-    for one in dict.fromkeys(key.partition("/")[0] for key in keys):
+    persons = list(dict.fromkeys(key.partition("/")[0] for key in keys))
+    for one in persons:
         try:
             await desk.services.forgetting.complete(one)
         except KeyHeld:
             continue  # another hold stands: its lifting completes it
+    await desk.services.due.add(persons, case["received_at"])  # whose time ended meanwhile, or consent
     await reopen_what_was_held(desk, keys, GROUND, case["lifted_by"])
     return [{"name": name, "matched": count} for name, count in found.items()]

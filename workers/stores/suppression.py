@@ -75,6 +75,13 @@ class Suppressions:
         ended = {"$unset": {f"restricted.{case}": ""}}
         await self._gathered.write(*(UpdateOne({"_id": ref}, ended) for ref in self._references.suppression(email)))
 
+    async def restricting(self, emails: Iterable[str]) -> dict[str, frozenset[str]]:
+        """Address → the cases by which the use of whatever is held of it is restricted now."""
+        refs = {email: self._references.suppression(email) for email in emails}
+        found = await self._gathered.having("_id", [ref for theirs in refs.values() for ref in theirs])
+        by = {bytes(one["_id"]): frozenset(one.get("restricted", ())) for one in found}
+        return {email: frozenset().union(*(by.get(ref, ()) for ref in theirs)) for email, theirs in refs.items()}
+
     async def of(self, email: str) -> Noes:
         """What whoever has this address said no to → the latest "no" to it; empty where they never said one."""
         return (await self.of_all([email])).get(email, {})

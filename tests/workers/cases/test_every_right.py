@@ -225,6 +225,29 @@ async def _restriction(bench: Bench, group: Group, whom: Someone, keys: LedgerKe
     await closes(group, keys, reference)
 
 
+async def test_a_mark_stays_while_another_restriction_needs_it(bench: Bench, group: Group) -> None:
+    ada = someone()
+    await group.holds(ada)
+    first, second, third = [await _restricted(group, await asked(bench, group, Right.RESTRICTION, ada)) for _ in "123"]
+    for lifted, marked in (([first], True), ([second, third], False)):  # the last two in one order
+        for reference in lifted:
+            await deciding.lift(group.court.desk, reference, DPO)
+            await mails_leave(group.court, reference)
+        for reference in lifted:
+            await advance(group.court.desk, reference)
+        for reference in lifted:
+            await group.runs(reference)
+            await proved(group, reference)
+            assert (await settled(group.court, reference))["proof"] == "closed"
+        for code in group.offices:
+            assert [bool(row["on_hold"]) for row in await group.rows(code, "customers", ada)] == [marked]
+
+
+async def _restricted(group: Group, reference: str) -> str:
+    await proved(group, reference)
+    return reference
+
+
 BREAKS = {
     "before the list": ("workers.cases.consent.withdraw_consent", False),
     "after the list": ("workers.cases.consent.withdraw_consent", True),

@@ -12,7 +12,7 @@ from schemas.terms import Case, Department, Purpose, Right
 from tests.factories import Someone, form, someone
 from tests.workers.bench import Bench
 from tests.workers.cases.court import Court, Entry, letters, mails_leave, settled
-from tests.workers.cases.test_consent import HOUR, counted, served
+from tests.workers.cases.test_consent import HOUR, counted, served, subscribed
 from tests.workers.cases.test_deciding import DPO
 from tests.workers.cases.test_evidence_of_cases import checked, ledger_keys, standings
 from tests.workers.retention.people import sweep_all
@@ -22,6 +22,7 @@ from workers.cases.engine import advance
 from workers.cases.showing import whole
 from workers.gate import Reader, ReadRefused
 from workers.retention.evidence import read_archive
+from workers.retention.sweep import look_at_due
 from workers.stores.suppression import Suppressions
 
 __all__ = ["ledger_keys"]
@@ -164,6 +165,52 @@ async def test_two_restrictions_are_lifted_one_by_one(bench: Bench, court: Court
         await mails_leave(court, reference)
         await court.run(reference)
         assert len(await bench.read(ada.email)) == shown
+
+
+async def test_a_lifted_restriction_is_proved_while_another_stands(bench: Bench, court: Court) -> None:
+    """Also when it is asked about anew: it is not restricted again."""
+    ada = someone()
+    first = await restricted(bench, court, ada)
+    second = await served(court, ada, "restriction")
+    await deciding.lift(court.desk, first, DPO)
+    await mails_leave(court, first)
+    await court.run(first)
+    assert (await settled(court, first))["proof"] == "closed"
+    own = (await court.tasks(first))["controller"]
+    assert (own["state"], own["look"]["collections"][0].get("restricted")) == ("proved", None)
+    assert list((await bench.services.suppressions.restricting([ada.email]))[ada.email]) == [second]
+
+
+async def test_whoever_lies_about_a_lifting_is_asked_to_lift_again(bench: Bench, court: Court) -> None:
+    ada = someone()
+    reference = await restricted(bench, court, ada)
+    store = court.stores["de"].answer
+    assert isinstance(store, Marking)
+    await deciding.lift(court.desk, reference, DPO)
+    await mails_leave(court, reference)
+    await court.run(reference)
+    store.marked = True
+    await settled(court, reference)
+    assert (await court.tasks(reference))["de"]["reason"] == "look_disagrees"
+    await deciding.settle(court.desk, reference, "de", "again", "it is marked still", DPO)
+    await court.run(reference)
+    assert not store.marked
+    assert (await settled(court, reference))["proof"] == "closed"
+
+
+async def test_what_a_withdrawal_could_not_take_goes_when_it_ends(bench: Bench, court: Court) -> None:
+    ada = someone()
+    await subscribed(bench, ada)
+    reference = await restricted(bench, court, ada)
+    withdrawal = await served(court, ada, "withdrawal")
+    assert counted((await court.tasks(withdrawal))["controller"])["submissions"]["retained"] == 1
+    await look_at_due(bench.services)
+    assert len(bench.collection("submissions")) == 2
+    await deciding.lift(court.desk, reference, DPO)
+    await mails_leave(court, reference)
+    await court.run(reference)
+    await look_at_due(bench.services)
+    assert [one["case"] for one in bench.collection("submissions")] == ["contact"]
 
 
 async def test_an_erasure_waits_for_the_end_of_it(bench: Bench, court: Court) -> None:

@@ -125,16 +125,26 @@ class Journal:
     def tombstones(self) -> dict[str, Tombstone]:
         """Keyed hash → what was asked for it, of everything ever begun: what a restored store must be held against."""
         found: dict[str, Tombstone] = {}
-        for places in self._tasks.values():
-            if places.begun is None:
-                continue
-            begun = _begun(self._line_at(places.begun))
-            if begun.right is None or (places.done is not None and self._line_at(places.done)["entry"]["ask"] == LIFT):
-                continue
+        for _, right, begun in self._standing():
             for mark in begun.marks:
                 moments = found.setdefault(mark, Tombstone()).received_at
-                moments[begun.right] = max(begun.received_at, moments.get(begun.right, begun.received_at))
+                moments[right] = max(begun.received_at, moments.get(right, begun.received_at))
         return found
+
+    def is_restricted_by_another(self, tasks: Collection[str], subject: Subject) -> bool:
+        """Whether a restriction of this person stands that another task than these asked for."""
+        marks = frozenset(self.marks(subject))
+        others = ((right, begun) for name, right, begun in self._standing() if name not in tasks)
+        return any(right is Right.RESTRICTION and begun.marks & marks for right, begun in others)
+
+    def _standing(self) -> Iterator[tuple[str, Right, Begun]]:
+        """Every task about a person that was ever begun, but for what was lifted."""
+        for task, places in self._tasks.items():
+            begun = None if places.begun is None else _begun(self._line_at(places.begun))
+            if begun is None or begun.right is None:
+                continue
+            if places.done is None or self._line_at(places.done)["entry"]["ask"] != LIFT:
+                yield task, begun.right, begun
 
     def __len__(self) -> int:
         return len(self._tasks)
