@@ -39,8 +39,9 @@ class Affairs(Requests):
 
     async def _come_to_rest(self) -> None:
         there = [one for one in self.requests if self.auditor.case(one.reference)]
-        if not any(one.right is Right.ERASURE for one in there):
-            self.faults.append("the request was lost")
+        served = [(one.right, one.said) for one in there]
+        asked = [one for one in self.requests if one.asked]
+        self.faults += [f"{one.reference} was lost" for one in asked if (one.right, one.said) not in served]
         self.requests = there
         for leap in AT_REST:
             await self._deliver_all()
@@ -49,6 +50,7 @@ class Affairs(Requests):
                 break
             self.clock.ahead += leap
             await self.decide()
+            await self._lift_what_is_answered()
             await reconcile(self.new_clerk().desk)
         self.clock.ahead += UNTIL_LAPSED
         await reconcile(self.new_clerk().desk)
@@ -57,6 +59,13 @@ class Affairs(Requests):
             for one in self.requests
             if not one.watched.closed
         ]
+
+    async def _lift_what_is_answered(self) -> None:
+        """What staff do in the end about restrictions that stand."""
+
+    def _in_no_clear(self) -> list[str]:
+        """What may stand nowhere as it is read, in small letters."""
+        return [self.whom.email.lower()]
 
     # --- what is seen on the way -------------------------------------------------------------------------------------
 
@@ -95,8 +104,10 @@ class Affairs(Requests):
             if task.get("look_asked"):
                 self.looked.add(store)
             if task["state"] == "doubtful" and not self._has_cause(request, store):
-                self.faults.append(f"{request.reference}: {store} is in doubt without a cause: {task['reason']}")
-        request.watched.doubtful = {store for store, task in tasks.items() if task["state"] == "doubtful"}
+                said = {name: one["collections"] for name in ("entry", "look") if (one := task.get(name))}
+                self.faults.append(f"{request.reference}: {store} is in doubt without a cause: {task['reason']} {said}")
+        in_doubt = {store: task["reason"] for store, task in tasks.items() if task["state"] == "doubtful"}
+        request.watched.doubtful = in_doubt
         own = tasks.get(CONTROLLER)
         if own and request.right is Right.ERASURE and own["state"] != "waiting" and self.erased_at is None:
             self.erased_at = self._stone()
@@ -106,11 +117,13 @@ class Affairs(Requests):
     async def _faults_left(self) -> list[str]:
         faults = [*self.faults, *await super()._faults_left()]
         ended = [request.reference for request in self.requests if request.watched.closed]
-        faults += leftovers(self.bench.dump(), self.whom, ended)
-        erasures = [one.reference for one in self.requests if one.watched.closed and one.right is Right.ERASURE]
-        if erasures:
+        faults += leftovers(self.bench.dump(), self._in_no_clear(), ended)
+        closed = {one.right for one in self.requests if one.watched.closed}
+        if Right.ERASURE in closed:
+            taking = (Right.ERASURE, Right.WITHDRAWAL)
+            cases = [one.reference for one in self.requests if one.watched.closed and one.right in taking]
             for branch in self.branches.values():
-                faults += await self._faults_in(branch, self.auditor.erased(erasures, branch.code))
+                faults += await self._faults_in(branch, self.auditor.erased(cases, branch.code))
         return faults
 
     async def _faults_in(self, branch: Branch, counted: Counter[str]) -> list[str]:

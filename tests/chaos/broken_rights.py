@@ -29,11 +29,14 @@ Begun = tuple[str, Right, Subject, Collection[dict[str, Any]]]
 
 @dataclass(frozen=True)
 class Variant:
-    """``chances``: of :class:`tests.chaos.casting.Chances`, those without which it is not seen."""
+    """``chances``: of :class:`tests.chaos.casting.Chances`, those without which it is not seen;
+    ``fault``: a part of what is found.
+    """
 
     name: str
     break_it: Callable[[pytest.MonkeyPatch], None]
     chances: Mapping[str, float] = field(default_factory=dict)
+    fault: str = ""
 
 
 def signature_not_held_against_its_store(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,15 +29,26 @@ collections:
     found_by: [email]
     fresh_by: registered_at
     fields: {email: E-mail address, name: Full name, registered_at: Day of registration}
+    rectification: {last_name: name}
+    restriction: {set: {on_hold: true}, lift: {on_hold: false}}
+    basis: contract
+    provided: [email, name]
+    withdrawal: {set: {newsletter: false}}
     erasure: delete
   visits:
     owned_by: {collection: customers, field: customer_id, parent_field: id}
     fresh_by: at
     fields: {at: Moment of the visit}
+    rectification: {}
+    basis: legitimate-interests
     erasure: delete
   leads:
     found_by: [email]
     fields: {email: E-mail address, name: Full name}
+    rectification: {last_name: name}
+    restriction: {set: {restricted: true}, lift: {restricted: null}}
+    basis: consent
+    provided: [email, name]
     erasure: {anonymise: {email: random, name: null}}
 """
 

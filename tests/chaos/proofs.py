@@ -19,7 +19,6 @@ from joserfc.jwk import OKPKey
 from pymongo.database import Database
 
 from schemas.terms import Right
-from tests.factories import Someone
 from tests.workers.bench import Dump
 
 Document = dict[str, Any]
@@ -76,10 +75,16 @@ class Auditor:
         if task["state"] != "proved":
             return [f"it is {task['state']}"]
         signed = self._signed_of(task)
-        served = [one for one in signed if one["ask"] == "serve" and _same(one, task.get("entry"))]
+        asked = "lift" if task["right"] == Right.RESTRICTION else "serve"
+        served = [one for one in signed if one["ask"] == asked and _same(one, task.get("entry"))]
         looked = [one for one in signed if one["ask"] == "look" and _same(one, task.get("look"))]
         if not served:
             return ["no receipt that its store signed"]
+        if not any(one["ask"] == "serve" for one in signed):
+            return ["it was never done before it was undone"]
+        if task.get("settled", {}).get("decision") == "accept":
+            shown = any(one.get("conflicting") for one in served[0]["collections"])
+            return [] if shown else ["accepted without a conflict"]
         if not looked:
             return ["no look that its store signed"]
         faults = []
@@ -89,6 +94,8 @@ class Auditor:
             faults.append("looked at before anything could settle")
         if task["right"] == Right.ERASURE and _left(looked[0]) - _kept(served[0]):
             faults.append("the look found the person")
+        if task["right"] == Right.WITHDRAWAL and _left(looked[0]) - _kept(served[0]):
+            faults.append("the look found what rested on consent")
         return faults
 
     def _signed_of(self, task: Document) -> list[Document]:
@@ -126,7 +133,7 @@ def _same(signed: Mapping[str, Any], kept: Mapping[str, Any] | None) -> bool:
 
 
 def _left(look: Mapping[str, Any]) -> Counter[str]:
-    return Counter({one["name"]: one["matched"] for one in look["collections"]})
+    return Counter({one["name"]: one["matched"] - one.get("restricted", 0) for one in look["collections"]})
 
 
 def _kept(served: Mapping[str, Any]) -> Counter[str]:
@@ -135,12 +142,15 @@ def _kept(served: Mapping[str, Any]) -> Counter[str]:
 
 @dataclass
 class Watched:
-    """A case as it was seen last, and what was seen of it on the way. ``again``: how often its proof may go back."""
+    """A case as it was seen last, and what was seen of it on the way. ``again``: how often its proof may go back.
+
+    ``doubtful``: store → why.
+    """
 
     rank: tuple[int, int] = (0, 0)
     closed: bool = False
     again: int = 0
-    doubtful: set[str] = field(default_factory=set)
+    doubtful: dict[str, str] = field(default_factory=dict)
 
     @property
     def answered(self) -> bool:
@@ -156,13 +166,14 @@ def moved_back(watched: Watched, case: Mapping[str, Any]) -> bool:
     return watched.rank[0] < before[0] or watched.rank[1] < before[1]
 
 
-def leftovers(dump: Dump, whom: Someone, closed: Collection[str]) -> list[str]:
-    """What ought to be gone with the end of these cases, or never to have stood in the clear."""
+def leftovers(dump: Dump, clear: Collection[str], closed: Collection[str]) -> list[str]:
+    """What ought to be gone with the end of these cases, or, as ``clear`` in small letters, never to have stood."""
     living = {key["_id"] for key in dump["keys.keys"] if "wrapped" in key}
     faults = [f"the key of {case} lives on" for case in closed if f"{case}/case" in living]
     faults += [f"a package of {key['_id']} can be opened" for key in dump["keys.package_keys"] if "wrapped" in key]
     faults += [f"a letter of {mail['case']} is still there" for mail in dump["evidence.mails"] if "sealed" in mail]
-    clear = whom.email.lower().encode()
+    words = [word.encode() for word in clear]
     for name, documents in dump.items():
-        faults += [f"the address stands in {name}" for one in documents if clear in bson.encode(one).lower()]
+        held = [bson.encode(one).lower() for one in documents]
+        faults += [f"{word.decode()} stands in {name}" for one in held for word in words if word in one]
     return faults

@@ -6,7 +6,7 @@ code over real stores; a controller process is a desk of its own, an office's pr
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -36,16 +36,20 @@ from workers.stores.ledger import Ledger
 DELIVERIES = 6
 """How often a message that failed by itself is handed over again."""
 
+IN_CONFLICT = "something_else_stands"
+
 LEAPS = tuple(timedelta(**leap) for leap in ({"seconds": 6}, {"seconds": 61}, {"minutes": 11}, {"hours": 2}))
 
 
 @dataclass
 class Request:
-    """A request of the person, and the case it becomes."""
+    """A request of the person, and the case it becomes. ``said``: what it says beside, as the door hands it on."""
 
     reference: str
     right: Right
     arrived: datetime
+    said: Mapping[str, Any] = field(default_factory=dict)
+    asked: bool = False
     watched: Watched = field(default_factory=Watched)
 
 
@@ -82,9 +86,9 @@ class Requests(World):
             first.stop()
             first.start(self.luck.office_dies_at)
 
-    async def already(self, act: Act) -> None:
-        """An act of long ago: it stands when the story begins."""
-        act.began = act.received = self._now()
+    async def already(self, act: Act, ago: timedelta = timedelta()) -> None:
+        """An act of before: it stands when the story begins."""
+        act.began = act.received = self._now() - ago
         event = act.event = act.make(act.received)
         act.wire = self.bench.seal(event)
         self.acts.append(act)
@@ -136,9 +140,9 @@ class Requests(World):
 
     # --- who acts -------------------------------------------------------------------------------------------------
 
-    def asks(self, right: Right, *, after: Request | None = None) -> Request:
+    def asks(self, right: Right, *, after: Request | None = None, **said: Any) -> Request:
         """A request through the door, and the mailed link used. ``after``: whose answer must have left before."""
-        request = self._request(right)
+        request = self._request(right, said)
 
         async def work() -> None:
             await self._until_done(f"asks {request.reference}", lambda: self._open(request), self.luck.dies_at(8))
@@ -161,14 +165,15 @@ class Requests(World):
         self.clock.ahead += LEAPS[0]
         return request
 
-    def _request(self, right: Right) -> Request:
+    def _request(self, right: Right, said: Mapping[str, Any] | None = None) -> Request:
         number = len(self.requests) + 1
-        self.requests.append(Request(f"R-{number:04d}-{right.value[:4].upper()}", right, self.clock()))
+        self.requests.append(Request(f"R-{number:04d}-{right.value[:4].upper()}", right, self.clock(), said or {}))
         return self.requests[-1]
 
     async def _open(self, request: Request) -> None:
+        request.asked = True
         about = {"reference": request.reference, "right": request.right.value, "email": self.whom.email}
-        await open_case(self.new_clerk().desk, {**about, "channel": "website"}, request.arrived)
+        await open_case(self.new_clerk().desk, {**about, "channel": "website", **request.said}, request.arrived)
 
     async def _confirm(self, request: Request) -> None:
         case = self.auditor.case(request.reference)
@@ -277,7 +282,7 @@ class Requests(World):
         self._patient("repeater", lambda: self.again > 0, work)
 
     def staff(self, passes: int) -> None:
-        """Have every store in doubt asked again."""
+        """Have every store in doubt asked again; what is in conflict with a correction stays as it is."""
 
         async def work() -> None:
             await self._until_done("staff decides", self.decide, self.luck.dies_at(8))
@@ -287,9 +292,10 @@ class Requests(World):
 
     async def decide(self) -> None:
         for request in self.requests:
-            for store in sorted(request.watched.doubtful):
-                request.watched.again += 1
-                decided = (request.reference, store, "again", "was in doubt", "staff")
+            for store, doubt in sorted(request.watched.doubtful.items()):
+                decision = "accept" if doubt == IN_CONFLICT else "again"
+                request.watched.again += decision == "again"
+                decided = (request.reference, store, decision, "was in doubt", "staff")
                 with suppress(deciding.CannotDecide):
                     await deciding.settle(self.new_clerk().desk, *decided)
                 self.again += 1

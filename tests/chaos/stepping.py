@@ -101,10 +101,27 @@ class SteppedHandle:
         real = getattr(self._real, method)
 
         async def stepped(*args: Any, **options: Any) -> Any:
+            if "session" in options:  # of a transaction, which is one step
+                return await real(*args, **options)
             async with self._baton.operation(f"{self._name}.{method}"):
                 return await real(*args, **options)
 
         return stepped
+
+
+class SteppedRedis(SteppedHandle):
+    """Redis, of which a pipeline is one step."""
+
+    def pipeline(self, **options: Any) -> Any:
+        pipeline = self._real.pipeline(**options)
+        execute = pipeline.execute
+
+        async def stepped() -> Any:
+            async with self._baton.operation(f"{self._name}.pipeline"):
+                return await execute()
+
+        pipeline.execute = stepped
+        return pipeline
 
 
 class SteppedCollection(SteppedHandle):
@@ -113,11 +130,40 @@ class SteppedCollection(SteppedHandle):
     def with_options(self, **options: Any) -> SteppedCollection:
         return SteppedCollection(self._real.with_options(**options), self._name, self._baton)
 
+    @property
+    def database(self) -> SteppedClient:
+        return SteppedClient(self._real.database.client, self._name, self._baton)
+
     def find(self, *args: Any, **options: Any) -> SteppedCursor:
         return SteppedCursor(self._real.find(*args, **options), f"{self._name}.find", self._baton)
 
     def aggregate(self, *args: Any, **options: Any) -> SteppedCursor:
         return SteppedCursor(self._real.aggregate(*args, **options), f"{self._name}.aggregate", self._baton)
+
+
+class SteppedClient:
+    """The way from a collection to a transaction, which is one step: nobody sees it half done, and writers wait."""
+
+    def __init__(self, real: Any, name: str, baton: Baton) -> None:
+        self._real = real
+        self._name = name
+        self._baton = baton
+
+    @property
+    def client(self) -> SteppedClient:
+        return self
+
+    @asynccontextmanager
+    async def _session(self) -> AsyncIterator[SteppedClient]:
+        async with await self._real.start_session() as session:
+            yield SteppedClient(session, self._name, self._baton)
+
+    async def start_session(self) -> Any:
+        return self._session()
+
+    async def with_transaction(self, together: Callable[[Any], Any]) -> Any:
+        async with self._baton.operation(f"{self._name}.transaction"):
+            return await self._real.with_transaction(together)
 
 
 class SteppedCursor:

@@ -24,16 +24,16 @@ from schemas.keyring import PACKAGES, read_wrapping_keys
 from schemas.party_keys import read_party, read_subsidiaries, read_token_key
 from schemas.terms import Right
 from tests import factories
-from tests.chaos import broken_rights
+from tests.chaos import broken_later, broken_rights
 from tests.chaos.acts import contact_form
-from tests.chaos.affairs import Affairs
 from tests.chaos.carrier import Luck, WorldClock
 from tests.chaos.casting import ALONE, Chances, cast, rows_of
 from tests.chaos.exploring import Found, chooser, play
 from tests.chaos.interleaving import Bounded, Chooser, first_bounded
+from tests.chaos.later import Later
 from tests.chaos.offices import Branch
 from tests.chaos.proofs import Auditor
-from tests.chaos.stepping import AtOnce, Baton, SteppedHandle, stepped
+from tests.chaos.stepping import AtOnce, Baton, SteppedHandle, SteppedRedis, stepped
 from tests.workers.bench import Bench, open_bench, settings_for
 from tests.workers.subsidiary.kits import Kit, MongoKit, SqliteKit
 from workers.cases.desk import Desk
@@ -69,13 +69,13 @@ class Stage:
     auditor: Auditor
     clock: WorldClock
 
-    async def world(self, luck: Luck) -> Affairs:
+    async def world(self, luck: Luck) -> Later:
         """Somebody new, held by the controller and by every office."""
         self.clock.ahead = timedelta()
         whom = factories.someone()
         for branch in self.branches.values():
             await branch.fill(rows_of(whom))
-        world = Affairs(
+        world = Later(
             self.bench,
             self.baton,
             whom,
@@ -112,7 +112,7 @@ async def stage(
     )
     async with opened as bench, AtOnce(baton).running():
         uploads = bench.services.uploads
-        uploads.client = SteppedHandle(uploads.client, "redis", baton)  # type: ignore[assignment]
+        uploads.client = SteppedRedis(uploads.client, "redis", baton)  # type: ignore[assignment]
         kits: dict[str, Kit] = {"gb": MongoKit(mongo_url, f"office{uuid.uuid4().hex[:12]}"), "us": SqliteKit(fast_path)}
         branches = {
             code: Branch(code, kit, fast_path / code, subsidiary_keys, baton, clock) for code, kit in kits.items()
@@ -171,10 +171,10 @@ async def explore(stage: Stage, schedules: int, seed: int = SEED, chances: Chanc
     return operations
 
 
-async def story(stage: Stage, seed: int, chances: Chances = USUAL) -> tuple[Affairs, Chooser]:
+async def story(stage: Stage, seed: int, chances: Chances = USUAL) -> tuple[Later, Chooser]:
     rng = random.Random(seed)
     world = await stage.world(chances.luck(rng))
-    cast(world, rng, chances)
+    await cast(world, rng, chances)
     return world, chooser(rng, length=400)
 
 
@@ -235,6 +235,21 @@ async def test_what_is_broken_is_found(
     with pytest.raises(Found) as found:
         await explore(stage, SOUGHT, SEED, replace(ALONE, **variant.chances))
     print(f"{variant.name}: found by schedule {found.value.seed - SEED + 1}: {found.value.faults}")
+
+
+@pytest.mark.parametrize(
+    "some", [broken_later.FEW, pytest.param(broken_later.MORE, marks=pytest.mark.slow)], ids=["few", "more"]
+)
+async def test_what_breaks_a_later_right_is_found(
+    stage: Stage, some: tuple[broken_rights.Variant, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variant in some:
+        with monkeypatch.context() as broken:
+            variant.break_it(broken)
+            with pytest.raises(Found) as found:
+                await explore(stage, SOUGHT, SEED, replace(ALONE, **variant.chances))
+        print(f"{variant.name}: found by schedule {found.value.seed - SEED + 1}: {found.value.faults}")
+        assert any(variant.fault in one for one in found.value.faults)
 
 
 async def test_a_seed_is_a_schedule(stage: Stage) -> None:
