@@ -49,7 +49,7 @@ from workers.stores.packages import Packages
 pytestmark = pytest.mark.usefixtures("called_alone")
 
 SEED = int(os.environ.get("GREFFIER_SEED", "20261123"))
-SCHEDULES = int(os.environ.get("GREFFIER_SCHEDULES", "12"))
+SCHEDULES = int(os.environ.get("GREFFIER_SCHEDULES", "10"))
 SECONDS = float(os.environ.get("GREFFIER_SECONDS", "600"))
 SETTLE = timedelta(seconds=5)
 USUAL = Chances()
