@@ -209,7 +209,8 @@ class MongoStore(Store):
                 self.database[name].insert_many(rows)
 
     def of(self, email: str) -> tuple[list[Row], list[Row]]:
-        contacts = list(self.database["contacts"].find({"email": {"$eq": email}}))
+        found = self.database["contacts"].find({"email": {"$eq": email}})
+        contacts = [{"id": one["_id"], **one} for one in found]  # a canary has no number of ours
         return contacts, list(self.database["invoices"].find({"contact": {"$in": [one["id"] for one in contacts]}}))
 
     def save(self) -> None:
