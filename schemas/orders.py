@@ -97,6 +97,30 @@ ORDER_ENTRY: Final = Shape(
 ``patches``: of a rectification, field by field.
 """
 
+WISH: Final = "wish"
+"""In the place of a right: what somebody wishes of all that they refused and accepted. A store that knows it not says
+so, as of any right it does not know, and stays with the "no" that it has."""
+
+_VERSION = FieldType(*[Annotated[int, Field(strict=True, ge=0, le=2**60)]] * 2)
+
+WISH_ENTRY: Final = Shape(
+    "wish_entry",
+    required={
+        "task": _TASK,
+        "attempt": _ATTEMPT,
+        "ask": _one_of("serve"),
+        "right": _one_of(WISH),
+        "person": Shape("wishing", required={"emails": listed(EMAIL, 1, 1)}).as_field,
+        "received_at": MOMENT,
+        "accepts": _one_of("yes", "no"),
+        "refused_at": MOMENT,
+        "version": _VERSION,
+    },
+)
+"""``accepts``: whether nothing that they refused stands; ``received_at``: the latest moment at which they spoke;
+``refused_at``: the latest "no" among it; ``version``: which of two of the same moment knows more. The latest counts.
+"""
+
 PLANT_ENTRY: Final = Shape(
     "plant_entry",
     required={

@@ -82,6 +82,7 @@ def _named(entry: Mapped) -> Iterator[str]:
         yield from entry.erasure.anonymise or ()
     yield from (entry.rectification or {}).values()
     yield from entry.composed or ()
+    yield from (entry.objection.lift or ()) if entry.objection is not None else ()
     if entry.restriction is not None:
         yield from (*entry.restriction.set, *entry.restriction.lift)
     if entry.retention is not None:

@@ -21,6 +21,7 @@ from schemas.register import Register, load_register
 from schemas.terms import Right
 from workers.office import Trust
 from workers.stores.subsidiaries.adapter import (
+    AcceptingAdapter,
     DisposingAdapter,
     Period,
     RestrictingAdapter,
@@ -117,6 +118,8 @@ async def replay(store: StoreAdapter, journal: Journal) -> Replayed:
         replayed.people += 1
         for right, received_at in sorted(tombstone.received_at.items()):
             await _serve_again(store, right, Subject((address,), received_at), replayed)
+        if tombstone.accepted_at is not None:
+            await _accept_again(store, Subject((address,), tombstone.accepted_at), replayed)
     return replayed
 
 
@@ -132,6 +135,14 @@ async def _serve_again(store: StoreAdapter, right: Right, subject: Subject, repl
             replayed.add(await store.restrict(subject))
         elif isinstance(store, WithdrawingAdapter) and right is Right.WITHDRAWAL:
             replayed.add(await store.withdraw(subject))
+    except StoreRefuses as error:
+        replayed.refused[error.reason] += 1
+
+
+async def _accept_again(store: StoreAdapter, subject: Subject, replayed: Replayed) -> None:
+    try:
+        if isinstance(store, AcceptingAdapter):
+            replayed.add(await store.accept(subject))
     except StoreRefuses as error:
         replayed.refused[error.reason] += 1
 

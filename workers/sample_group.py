@@ -45,7 +45,7 @@ collections:
     rectification: {first_name: vorname, last_name: nachname, postal_address.city: stadt}
     basis: legitimate-interests
     erasure: delete
-    objection: {set: {werbung: false}}
+    objection: {set: {werbung: false}, lift: {werbung: true}}
     canary: {vorname: Canary, nachname: Nobody, werbung: false}
   bestellungen:
     owned_by: {collection: kontakte, field: kontakt, parent_field: _id}

@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 import uuid_utils
 
 from schemas.fields import wire_moment
+from schemas.orders import WISH
 from schemas.subject import ReferenceUse
 from workers.rules.erasure import Verdict, judge
 from workers.services import Services
@@ -28,11 +29,15 @@ SLIP: Final = "slip"
 
 
 class Told(NamedTuple):
-    """Whom to look for, and when they said no. ``fact``: the same when this comes again; of nobody."""
+    """Whom to look for, and when they said no. ``fact``: the same when this comes again; of nobody.
+
+    ``wish``: not the "no" itself goes, but what they wish by then of all that they refused and accepted.
+    """
 
     fact: str
     email: str
     at: datetime
+    wish: bool = False
 
 
 async def leave_slip(services: Services, told: Sequence[Told]) -> None:
@@ -49,7 +54,7 @@ async def leave_slip(services: Services, told: Sequence[Told]) -> None:
 async def _left(services: Services, people: Mapping[bytes, Told]) -> bool:
     name = str(uuid_utils.uuid7())
     key = (await services.keys.ensure([key_id(name, SLIP)]))[key_id(name, SLIP)]
-    said = [[one.email, wire_moment(one.at)] for one in people.values()]
+    said = [[one.email, wire_moment(one.at), *([WISH] if one.wish else [])] for one in people.values()]
     sealed = key.seal(f"slips/{name}", json.dumps(said).encode())
     slip = {"_id": name, "facts": list(people), "people": len(people), "sealed": sealed, "waiting": services.clock()}
     if await services.rounds.leave(slip):
@@ -58,9 +63,10 @@ async def _left(services: Services, people: Mapping[bytes, Told]) -> bool:
     return False
 
 
-def opened(key: DataKey, slip: Document) -> list[tuple[str, str]]:
-    """Who is on a slip: address, and when they said no as the wire writes it."""
-    return [(email, at) for email, at in json.loads(key.open(f"slips/{slip['_id']}", bytes(slip["sealed"])))]
+def opened(key: DataKey, slip: Document) -> list[tuple[str, str, bool]]:
+    """Who is on a slip: address, when they spoke as the wire writes it, and whether it is their wish that goes."""
+    said = json.loads(key.open(f"slips/{slip['_id']}", bytes(slip["sealed"])))
+    return [(email, at, bool(wish)) for email, at, *wish in said]
 
 
 def _digest(one: Told) -> bytes:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from schemas.evidence import entry
 from schemas.subject import ReferenceUse
 from schemas.terms import LawfulBasis, Purpose, SuppressionGround
+from workers.preferences import tell_again
 from workers.services import Services
 from workers.slips import Told, leave_slip
 from workers.stores.suppression import No
@@ -49,7 +50,12 @@ async def withdraw_consent(services: Services, emails: Iterable[str], at: dateti
 async def _say(services: Services, addresses: Sequence[str], no: No) -> None:
     for email in addresses:
         await services.suppressions.add(email, no)
+    await tell_again(services, [Told(_fact(services, email, no), email, no.at) for email in addresses])
     await _look_at(services, [(email, no.at) for email in addresses])
+
+
+def _fact(services: Services, email: str, no: No) -> str:
+    return f"{services.trust.references.suppression(email)[0].hex()}/{no.ground.value}"
 
 
 async def suppress_on_record(
@@ -66,12 +72,12 @@ async def suppress_on_record(
     await services.notes.write(entry("suppressed", None, one.fact, now, **details) for one in said)
     # Before the list as well: once it holds, what they said no to is deleted, and their address with it.
     told = [one for one in said if one.purposes is None or one.purposes & services.trust.register.used_in_subsidiaries]
-    await leave_slip(
-        services, [Told(f"{one.fact}/{n}", email, one.at) for one in told for n, email in enumerate(one.emails)]
-    )
+    slips = [Told(f"{one.fact}/{n}", email, one.at) for one in told for n, email in enumerate(one.emails)]
+    await leave_slip(services, slips)
     await services.suppressions.enter(
         (reference, No(one.purposes or prospecting, ground, one.at)) for one in said for reference in one.references
     )
+    await tell_again(services, slips)
     await _look_at(services, [(email, one.at) for one in said for email in one.emails])
 
 

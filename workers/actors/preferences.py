@@ -19,9 +19,10 @@ from workers.actors.remarks import keep_remarks, remark
 from workers.cases.desk import Docket
 from workers.cases.opening import open_case
 from workers.correspondence.compose import Letterhead, letterhead
+from workers.preferences import tell_again
 from workers.rules.tokens import LIFETIMES
 from workers.services import Services
-from workers.slips import addresses_of
+from workers.slips import Told, addresses_of
 from workers.stores.cases import Cases
 from workers.stores.mongo import Document
 from workers.suppressing import Said, suppress_on_record
@@ -44,6 +45,10 @@ async def keep_choices(services: Services, arrived: Sequence[Arrived]) -> None:
     await _refuse(services, chosen, known)
     agreements = [said for one, _ in chosen if one.key in known for said in _each(one, known[one.key])]
     await keep_remarks(services, services.submissions.agreements, agreements, _agreement, own_act=True)
+    await tell_again(
+        services,
+        [Told(one.key, known[one.key], one.happened) for one, _ in chosen if one.key in known and _accepts(one)],
+    )
     for one, _ in chosen:
         if "withdraw" in one.data and one.key in known:
             await _withdraw(services, one, known[one.key])
@@ -51,6 +56,10 @@ async def keep_choices(services: Services, arrived: Sequence[Arrived]) -> None:
         expires = one.happened + LIFETIMES[TokenKind.PREFERENCES]
         await services.preferences.note(one.data["reference"], one.data["choices"], one.happened, expires)
     await park(services, forged)
+
+
+def _accepts(one: Arrived) -> bool:
+    return any(one.data["choices"].values())
 
 
 def addressee_of(services: Services, one: Arrived) -> Addressee:

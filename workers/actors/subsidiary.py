@@ -33,6 +33,8 @@ from schemas.orders import (
     PLANT,
     PLANT_ENTRY,
     RECEIPT_ENTRY,
+    WISH,
+    WISH_ENTRY,
 )
 from schemas.shapes import Shape
 from schemas.terms import Right
@@ -41,6 +43,7 @@ from workers.actors.answers import Answer, send_answers
 from workers.actors.disposals import dispose
 from workers.actors.entries import Entry, Serving, plan, refusal, refuse_unsupported, serve
 from workers.actors.planting import plant as plant_canary
+from workers.actors.wishes import grant, lifted_meanwhile
 from workers.office import Office
 
 ORDER_S: Final = 600.0
@@ -72,7 +75,8 @@ async def serve_order(office: Office, token: object) -> None:
             _refuse(office, error.code, token)
             return
         people = [one for one in order.entries if one["ask"] not in _OF_NOBODY]
-        answers = [*order.answers, *await _serve(office, people)]
+        answers = [*order.answers, *await _serve(office, [one for one in people if one["right"] != WISH])]
+        answers += [await grant(office, one) for one in people if one["right"] == WISH]
         answers += [await plant_canary(office, one) for one in order.entries if one["ask"] == PLANT]
         await send_answers(office, order.jti, answers)
         for entry in order.entries:  # people first: a disposal may take long
@@ -115,7 +119,8 @@ def _sorted_out(office: Office, jti: str, entries: Sequence[object]) -> Order:
             continue
         try:
             ask = str(found.get("ask")) if isinstance(found, dict) else ""
-            entry = _OF_NOBODY.get(ask, ORDER_ENTRY).check(found)
+            wishes = ask not in _OF_NOBODY and isinstance(found, dict) and found.get("right") == WISH
+            entry = (WISH_ENTRY if wishes else _OF_NOBODY.get(ask, ORDER_ENTRY)).check(found)
             _check_patches(entry)
         except InvalidMessage:
             answer = _not_understood(office, found)
@@ -179,6 +184,9 @@ async def _prepare(office: Office, servings: Sequence[Serving]) -> None:
         if one.answer is None
     ]
     await asyncio.to_thread(office.journal.begin, beginning, office.clock())
+    for one in changing:
+        if one.answer is None and one.right is Right.OBJECTION:
+            one.answer = lifted_meanwhile(office, one)
 
 
 async def _act(office: Office, servings: Sequence[Serving]) -> list[Answer]:

@@ -4,7 +4,8 @@ A round is served like a case: one task for each store, orders with a back-off, 
 bear the numbers of its people, ``<round>-<number>/<store>``; a task keeps the numbers that are still to be answered,
 so what a store refuses is asked again and what it does not answer is seen. When every store has answered, the key that
 opens the addresses is destroyed.
-Source: R20, R24, R25; P2, P7, P10; docs/decisions/0013.
+Who has accepted again, by the mailed link, what they had refused stands in one with all they wish by then.
+Source: R20, R24, R25; P2, P7, P8, P10; docs/decisions/0013, 0022.
 """
 
 from __future__ import annotations
@@ -18,10 +19,14 @@ from typing import Any, Final
 import structlog
 import uuid_utils
 
-from schemas.orders import MAX_ENTRIES
+from schemas.calendar import civil_day
+from schemas.fields import wire_moment
+from schemas.orders import MAX_ENTRIES, WISH
 from schemas.terms import Right, StoreOutcome
 from workers.cases.desk import Desk, open_sealed_json, seal_json
+from workers.preferences import wishes_of
 from workers.rules.cases import TaskState
+from workers.rules.objections import Wish
 from workers.slips import SLIP, opened
 from workers.stores.keys import DataKey, key_id
 from workers.stores.mongo import Document
@@ -37,6 +42,9 @@ LOOK_AGAIN: Final = timedelta(hours=1)
 _TRIES: Final = 10
 
 Entry = Mapping[str, Any]
+
+Person = tuple[str, str, dict[str, Any]]
+"""Address, the moment of what they said last, and what of a wish there is to say beside."""
 
 
 # ---------------------------------------------------------------------- making them
@@ -59,7 +67,7 @@ async def _make_round(desk: Desk) -> int:
         if not slips:
             return 0
         keys = await desk.services.keys.read(key_id(slip["_id"], SLIP) for slip in slips)
-        people = _people(slips, keys)
+        people = await _people(desk, slips, keys)
         if await _made(desk, slips, people):
             if len(keys) < len(slips):
                 log.error("slips cannot be opened: who is on them is asked of no store", slips=len(slips) - len(keys))
@@ -70,11 +78,15 @@ async def _make_round(desk: Desk) -> int:
     return 0
 
 
-async def _made(desk: Desk, slips: Sequence[Document], people: Sequence[tuple[str, str]]) -> bool:
+async def _made(desk: Desk, slips: Sequence[Document], people: Sequence[Person]) -> bool:
     now, reference = desk.services.clock(), str(uuid_utils.uuid7())
     slip_keys = [key_id(slip["_id"], SLIP) for slip in slips]
     key = (await desk.services.keys.ensure([key_id(reference, ROUND)]))[key_id(reference, ROUND)]
-    stores = desk.services.trust.register.subsidiaries if people else ()
+    tasks = [
+        _task(reference, store, numbers, now)
+        for store, one in desk.services.trust.register.subsidiaries.items()
+        if (numbers := _may_hear(people, live=one.transfer.live(civil_day(now))))
+    ]
     made = await desk.services.rounds.make(
         {
             "_id": reference,
@@ -82,28 +94,41 @@ async def _made(desk: Desk, slips: Sequence[Document], people: Sequence[tuple[st
             "at": now,
             "sealed": seal_json(key, f"rounds/{reference}", people),
             "slips": [slip["_id"] for slip in slips],
-            "look_at": now + LOOK_AGAIN if stores else now,
+            "look_at": now + LOOK_AGAIN if tasks else now,
         },
         [slip["_id"] for slip in slips],
-        [_task(reference, store, len(people), now) for store in stores],
+        tasks,
     )
     await desk.services.keys.destroy(slip_keys if made else [key.id])
     return made
 
 
-def _people(slips: Sequence[Document], keys: Mapping[str, DataKey]) -> list[tuple[str, str]]:
-    """Address, and the latest moment of its "no"; each address once. A slip without a key is in another round."""
-    latest: dict[str, tuple[str, str]] = {}
+async def _people(desk: Desk, slips: Sequence[Document], keys: Mapping[str, DataKey]) -> list[Person]:
+    """Each address once with its latest "no", and once with its wish. A slip without a key is in another round."""
+    latest: dict[tuple[str, bool], tuple[str, str]] = {}
     for slip in slips:
         key = keys.get(key_id(slip["_id"], SLIP))
-        for email, at in opened(key, slip) if key else ():
-            same = email.lower()
+        for email, at, wishes in opened(key, slip) if key else ():
+            same = email.lower(), wishes
             if same not in latest or latest[same][1] < at:
                 latest[same] = (email, at)
-    return list(latest.values())
+    # Read after the slips, which were left when what was said stood: the last of them knows all of it.
+    wishes_now = await wishes_of(desk.services, [email for (_, wishes), (email, _) in latest.items() if wishes])
+    noes: list[Person] = [(email, at, {}) for (_, wishes), (email, at) in latest.items() if not wishes]
+    return noes + [(email, wire_moment(wish.at), _said_of(wish)) for email, wish in wishes_now.items()]
 
 
-def _task(reference: str, store: str, people: int, now: datetime) -> Document:
+def _said_of(wish: Wish) -> dict[str, Any]:
+    accepts = "yes" if wish.accepts else "no"
+    return {"right": WISH, "accepts": accepts, "refused_at": wire_moment(wish.refused_at), "version": wish.version}
+
+
+def _may_hear(people: Sequence[Person], *, live: bool) -> list[int]:
+    """The numbers of those a store is asked about: without a live basis no order goes there that ends no use."""
+    return [number for number, (_, _, wish) in enumerate(people) if live or wish.get("accepts") != "yes"]
+
+
+def _task(reference: str, store: str, people: list[int], now: datetime) -> Document:
     return {
         "_id": f"{reference}/{store}",
         "case": reference,
@@ -113,7 +138,7 @@ def _task(reference: str, store: str, people: int, now: datetime) -> Document:
         "ask": "serve",
         "attempt": 0,
         "send_at": now,
-        "people": list(range(people)),
+        "people": people,
     }
 
 
@@ -143,7 +168,7 @@ async def entries_of(desk: Desk, tasks: Sequence[Document]) -> list[tuple[Docume
     return found
 
 
-def _entry(task: Document, number: int, email: str, at: str) -> dict[str, Any]:
+def _entry(task: Document, number: int, email: str, at: str, wish: Mapping[str, Any] | None = None) -> dict[str, Any]:
     return {
         "task": f"{task['case']}-{number}/{task['store']}",
         "attempt": task["attempt"],
@@ -151,6 +176,7 @@ def _entry(task: Document, number: int, email: str, at: str) -> dict[str, Any]:
         "right": task["right"],
         "person": {"emails": [email]},
         "received_at": at,
+        **(wish or {}),
     }
 
 

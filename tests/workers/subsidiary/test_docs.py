@@ -48,6 +48,6 @@ def test_the_manual_names_every_reason_of_a_refusal() -> None:
     for reason in ("copy-too-large", "not-understood", "store-error", "no-retention", "unknown-rule", "not-supported"):
         assert reason in said
         assert reason in MANUAL
-    for reason in ("day-to-come", "no-basis", "no-rectification", "no-restriction"):
+    for reason in ("day-to-come", "no-basis", "no-rectification", "no-restriction", "no-acceptance"):
         assert reason in said
         assert reason in MANUAL

@@ -10,6 +10,7 @@ The worker has already opened, verified and checked the order. An adapter finds 
 | ``access`` | give every record of the person, other people's data left out |
 | ``identifiers`` | give every identifier in the store, for the replay after a restore |
 | ``withdraw`` | do what the withdrawal of every consent asks for; may be left out |
+| ``accept`` | take away what ``object`` set; may be left out |
 | ``restrict``, ``lift`` | keep from any use, and end that; may be left out |
 | ``rectify`` | correct what the person saw, and nothing else that stands; may be left out |
 | ``port`` | give what the person gave, on consent or for a contract; may be left out |
@@ -261,6 +262,18 @@ class RestrictingAdapter(StoreAdapter, Protocol):
 
     async def lift(self, subject: Subject) -> list[Tally]:
         """Take the mark away. ``restricted``: rows that are marked all the same."""
+        ...
+
+
+@runtime_checkable
+class AcceptingAdapter(StoreAdapter, Protocol):
+    """One that writes to somebody again who refused it and accepted it since. Any other says it cannot."""
+
+    async def accept(self, subject: Subject) -> list[Tally]:
+        """Take away the mark that ``object`` set, and set nothing else. ``restricted``: rows marked all the same.
+
+        Raises StoreRefuses ``no-acceptance`` where nobody says how: then nothing was touched.
+        """
         ...
 
 

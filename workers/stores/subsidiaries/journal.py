@@ -11,8 +11,9 @@ line         says                                                      written, 
 ``done``     task, attempt, the receipt's entry                        the receipt is sent
 ============ ========================================================= ==================================
 
-A task that comes again finds its ``done`` line and answers the same. One that was begun and not done is completed, and
-what stood there at its beginning tells what the lost attempt did. One process owns the file at a time.
+What somebody wishes of all that they refused and accepted is begun like a right, with what it says. A task that comes
+again finds its ``done`` line and answers the same. One that was begun and not done is completed, and what stood there
+at its beginning tells what the lost attempt did. One process owns the file at a time.
 Source: R26; P2, P5; design § 5.5; reliability § 4 rows 56, 57.
 """
 
@@ -23,6 +24,7 @@ import hmac
 import json
 import os
 import threading
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -31,8 +33,9 @@ from typing import Any, Final
 
 from schemas.errors import ConfigurationError, Fault, StoreUnavailable
 from schemas.fields import read_moment, wire_moment
-from schemas.orders import LIFT
+from schemas.orders import LIFT, WISH
 from schemas.terms import Right
+from workers.rules.objections import Heard, Wish
 from workers.stores.subsidiaries.adapter import Subject
 
 _LABEL: Final = b"greffier/journal/n1/email:"
@@ -69,9 +72,12 @@ class _Places:
 
 @dataclass(slots=True)
 class Tombstone:
-    """What the journal knows of one address. ``received_at``: of the latest request of that right."""
+    """What the journal knows of one address. ``received_at``: of the latest request of that right; ``accepted_at``: of
+    the wish by which what they refused is lifted, while it is.
+    """
 
     received_at: dict[Right, datetime] = field(default_factory=dict)
+    accepted_at: datetime | None = None
 
 
 class Journal:
@@ -83,6 +89,7 @@ class Journal:
         self._path = path
         self._writing = threading.Lock()
         self._tasks: dict[str, _Places] = {}
+        self._heard: defaultdict[str, Heard] = defaultdict(Heard)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
@@ -122,6 +129,10 @@ class Journal:
         place = self._tasks.get(task, _Places()).begun
         return None if place is None else _begun(self._line_at(place))
 
+    def heard(self, normal_form: str) -> Heard:
+        """What was ever begun of this address's "no" and wishes."""
+        return self._heard.get(self.mark(normal_form), Heard())
+
     def tombstones(self) -> dict[str, Tombstone]:
         """Keyed hash → what was asked for it, of everything ever begun: what a restored store must be held against."""
         found: dict[str, Tombstone] = {}
@@ -129,6 +140,14 @@ class Journal:
             for mark in begun.marks:
                 moments = found.setdefault(mark, Tombstone()).received_at
                 moments[right] = max(begun.received_at, moments.get(right, begun.received_at))
+        for mark, heard in self._heard.items():
+            if heard.wish is not None:
+                moments = found.setdefault(mark, Tombstone()).received_at
+                if heard.accepted:
+                    moments.pop(Right.OBJECTION, None)
+                    found[mark].accepted_at = heard.wish.at
+                else:
+                    moments[Right.OBJECTION] = heard.latest or heard.wish.at
         return found
 
     def is_restricted_by_another(self, tasks: Collection[str], subject: Subject) -> bool:
@@ -169,6 +188,13 @@ class Journal:
             for task, right, subject, stood in tasks
             if self._tasks.get(task, _Places()).begun is None
         )
+
+    def begin_wish(self, task: str, subject: Subject, wish: Wish, at: datetime) -> None:
+        """The same for what somebody wishes."""
+        said = {"accepts": wish.accepts, "refused_at": wire_moment(wish.refused_at), "version": wish.version}
+        if self._tasks.get(task, _Places()).begun is None:
+            line = {"line": "begun", "task": task, "right": WISH, "received_at": wire_moment(wish.at), **said}
+            self._append([line | {"marks": self.marks(subject), "stood": [], "at": wire_moment(at)}])
 
     def begin_disposal(self, task: str, stood: Collection[dict[str, Any]], at: datetime) -> None:
         """The same for a disposal."""
@@ -238,6 +264,10 @@ class Journal:
             places.done = place
         elif places.begun is None:
             places.begun = place
+            said = _said(line)
+            if said is not None:
+                for mark in line["marks"]:
+                    self._heard[mark].hear(said)
 
     def _line_at(self, place: int) -> dict[str, Any]:
         size, text = 4096, b""
@@ -250,8 +280,19 @@ class Journal:
         return found
 
 
+def _said(line: dict[str, Any]) -> Wish | datetime | None:
+    """A wish, or the moment of a "no", where a ``begun`` line is of one."""
+    if line.get("right") == Right.OBJECTION:
+        return read_moment(line["received_at"])
+    if line.get("right") == WISH:
+        refused_at = read_moment(line["refused_at"])
+        return Wish(read_moment(line["received_at"]), line["version"], line["accepts"], refused_at)
+    return None
+
+
 def _begun(line: dict[str, Any]) -> Begun:
     right, received_at = line.get("right"), read_moment(line.get("received_at", line["at"]))
+    right = None if right == WISH else right
     marks, stood = frozenset(line.get("marks", ())), tuple(line["stood"])
     return Begun(None if right is None else Right(right), received_at, marks, stood)
 

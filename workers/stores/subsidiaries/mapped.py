@@ -20,7 +20,7 @@ from workers.stores.subsidiaries.disposing import Disposal
 from workers.stores.subsidiaries.erasing import ErasureWalk
 from workers.stores.subsidiaries.finding import Finder, path_of
 from workers.stores.subsidiaries.mapping import Constant, Mapping, Mention
-from workers.stores.subsidiaries.marking import Marks, MarkWalk, of_lifting, of_objection, of_restriction
+from workers.stores.subsidiaries.marking import Marks, MarkWalk, of_acceptance, of_lifting, of_objection, of_restriction
 from workers.stores.subsidiaries.rectifying import RectificationWalk
 from workers.stores.subsidiaries.rows import Row, Rows, Session
 from workers.stores.subsidiaries.together import Together, Walk
@@ -72,6 +72,18 @@ class MappedStore:
     async def rectify(self, subject: Subject) -> list[Tally]:
         async with self._rows.writing() as session:
             return await RectificationWalk(self._finder(session, subject), act=True).run()
+
+    async def accept(self, subject: Subject) -> list[Tally]:
+        async with self._rows.writing() as session:
+            finder = self._finder(session, subject)
+            objected, lifting = of_objection(self._mapping), of_acceptance(self._mapping)
+            stuck = {name: rule for name, rule in objected.items() if rule is not None and name not in lifting}
+            if any(tally.restricted for tally in await MarkWalk(finder, stuck).standing()):
+                raise StoreRefuses("no-acceptance")
+            await MarkWalk(finder, lifting, act=True, over=objected).run()
+            for name in lifting:
+                finder.forget(name)
+            return await MarkWalk(finder, {name: objected[name] for name in lifting}).standing()
 
     async def restrict(self, subject: Subject) -> list[Tally]:
         async with self._rows.writing() as session:

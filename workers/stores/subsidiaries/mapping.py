@@ -175,6 +175,12 @@ class Mark(Entry):
     set: Settings | None = None
 
 
+class Objection(Mark):
+    """What an objection sets, and what takes it away once the person has accepted again. Source: R20, R21."""
+
+    lift: Settings | None = None
+
+
 class Restriction(Entry):
     """What marks a row whose use is restricted, and what takes the mark away. Source: GDPR Art. 18."""
 
@@ -221,7 +227,7 @@ class Collection(Entry):
     """Of ``fields`` those that the person gave. Source: GDPR Art. 20(1)."""
     erasure: Annotated[Erasure | None, BeforeValidator(_delete)] = None
     retention: Retention | None = None
-    objection: Annotated[Mark | None, BeforeValidator(_delete)] = None
+    objection: Annotated[Objection | None, BeforeValidator(_delete)] = None
     basis: LawfulBasis | None = None
     """What its rows rest on; those of a child on what their parent's do, where it says nothing. Source: Art. 6(1)."""
     rectification: ReadOnly[Correctable, Name] | None = None

@@ -82,6 +82,8 @@ def _of_owned(mapping: Mapping, entry: Collection) -> Iterator[tuple[str, str]]:
         yield ".owned_by.collection", f"{owner.collection} belongs to nobody itself"
     yield from _of_consent(mapping, entry)
     yield from _of_corrections(entry)
+    if entry.objection is not None and set(entry.objection.lift or ()) - set(entry.objection.set or ()):
+        yield ".objection.lift", "names what the objection does not set"
     if entry.restriction is not None and set(entry.restriction.set) - set(entry.restriction.lift):
         yield ".restriction.lift", "leaves set what the restriction sets"
     unknown = [name for name in entry.provided or () if name not in (entry.fields or {})]

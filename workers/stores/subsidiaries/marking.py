@@ -28,6 +28,12 @@ def of_objection(mapping: OfficeMapping) -> Marks:
     return {name: one.objection.set for name, one in mapping.collections.items() if one.objection is not None}
 
 
+def of_acceptance(mapping: OfficeMapping) -> Marks:
+    """What takes away what an objection set, where somebody says so."""
+    objections = {name: one.objection for name, one in mapping.collections.items()}
+    return {name: one.lift for name, one in objections.items() if one is not None and one.lift is not None}
+
+
 def of_restriction(mapping: OfficeMapping) -> Marks:
     """What a restriction sets."""
     return {name: one.restriction.set for name, one in mapping.collections.items() if one.restriction is not None}
@@ -39,12 +45,13 @@ def of_lifting(mapping: OfficeMapping) -> Marks:
 
 
 class MarkWalk:
-    """One person's rows, marked by rules. ``act``: False only counts."""
+    """One person's rows, marked by rules. ``act``: False only counts; ``over``: only what stands so now is changed."""
 
-    def __init__(self, finder: Finder, rules: Marks, *, act: bool = False) -> None:
+    def __init__(self, finder: Finder, rules: Marks, *, act: bool = False, over: Marks | None = None) -> None:
         self._finder = finder
         self._act = act
         self._rules = rules
+        self._over = over or {}
 
     async def run(self) -> list[Tally]:
         """One tally for each collection with a rule. Raises StoreUnavailable when rows change faster than it marks."""
@@ -83,7 +90,9 @@ class MarkWalk:
             tally.matched += done
             tally.erased += done
             return len(rows) - done
-        changing = [row for row in rows if not decisions.stands(rule, row.values)]
+        over = self._over.get(name) or {}
+        stand = [row for row in rows if decisions.stands(over, row.values)]
+        changing = [row for row in stand if not decisions.stands(rule, row.values)]
         missed = 0
         if self._act and changing:
             where = ByAddress(self._finder.mapping.collections[name].found_by, self._finder.written)
@@ -94,5 +103,5 @@ class MarkWalk:
 
     async def _rows(self, name: str, rule: Settings | None) -> AsyncIterator[list[Row]]:
         entry = self._finder.mapping.collections[name]
-        async for page in self._finder.own_rows(name, rule or ()):
+        async for page in self._finder.own_rows(name, {**(rule or {}), **(self._over.get(name) or {})}):
             yield [row for row in page if not self._finder.is_fresh(entry, row)]

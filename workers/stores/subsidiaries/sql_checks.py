@@ -59,6 +59,8 @@ def _named_fields(entry: Entry) -> Iterator[tuple[str, str]]:
     for right in ("objection", "withdrawal", "restriction"):
         mark = getattr(entry, right)
         yield from ((f".{right}.set.{name}", name) for name in (mark.set if mark is not None else None) or ())
+    if entry.objection is not None:
+        yield from ((f".objection.lift.{name}", name) for name in entry.objection.lift or ())
     if entry.restriction is not None:
         yield from ((f".restriction.lift.{name}", name) for name in entry.restriction.lift)
     yield from ((f".rectification.{name}", column) for name, column in (entry.rectification or {}).items())

@@ -1,0 +1,82 @@
+"""What somebody wishes of all that they refused and accepted, in a subsidiary; and each "no" that comes beside it.
+
+Orders come in any order, late and again. What was ever heard of an address stands in the journal before a row is
+touched, and rows are marked, or their marks taken away, by what is left of all of it: so the last that arrives leaves
+what any other would have left. A "no" that no wish has known yet counts.
+Source: R20, R21, R25; P2, P10; docs/decisions/0022.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import replace
+
+import structlog
+
+from schemas.errors import StoreUnavailable, Temporary
+from schemas.fields import read_moment
+from workers.actors.answers import Answer
+from workers.actors.entries import Entry, Serving, head, receipt_entry, refusal
+from workers.office import Office
+from workers.rules.objections import Wish
+from workers.stores.subsidiaries.adapter import AcceptingAdapter, StoreRefuses, Subject, Tally
+
+log = structlog.get_logger("greffier.subsidiary.orders")
+
+
+async def grant(office: Office, entry: Entry) -> Answer:
+    """Serve one entry. Raises :class:`schemas.errors.Temporary` when the store is away, or takes too long."""
+    (email,), at = entry["person"]["emails"], read_moment(entry["received_at"])
+    wish = Wish(at, entry["version"], entry["accepts"] == "yes", read_moment(entry["refused_at"]))
+    subject = Subject((email,), at)
+    try:
+        async with (
+            asyncio.timeout(office.entry_timeout_s),
+            office.busy.with_all([entry["task"], *office.journal.marks(subject)]),
+        ):
+            return await _granted(office, office.store, entry, subject, wish)
+    except TimeoutError:
+        raise StoreUnavailable("the store takes too long") from None
+    except Temporary:
+        raise
+    except StoreRefuses as refused:
+        reason = refused.reason
+    except Exception as error:
+        log.error("store failed", task=entry["task"], exc_info=error)
+        reason = "store-error"
+    return Answer({**head(entry), **refusal(office, reason)})
+
+
+async def _granted(office: Office, store: object, entry: Entry, subject: Subject, wish: Wish) -> Answer:
+    if not isinstance(store, AcceptingAdapter):
+        raise StoreRefuses("not-supported")
+    done = office.journal.done(entry["task"])
+    if done is not None and done.attempt >= entry["attempt"]:
+        return Answer({**done.entry, "attempt": entry["attempt"]})
+    await asyncio.to_thread(office.journal.begin_wish, entry["task"], subject, wish, office.clock())
+    (normal_form,) = subject.normal_forms
+    heard = office.journal.heard(normal_form)
+    subject = replace(subject, received_at=heard.latest or wish.at)
+    tallies = await (store.accept(subject) if heard.accepted else store.object(subject))
+    answer = receipt_entry(office, entry, tallies)
+    await asyncio.to_thread(office.journal.finish, [answer])
+    return Answer(answer)
+
+
+def lifted_meanwhile(office: Office, serving: Serving) -> Answer | None:
+    """The answer to a "no" that its person has lifted since, as far as it was heard; else it is left to be served.
+
+    Of several addresses of one person those are left out that it was lifted for.
+    """
+    emails = serving.subject.emails
+    left = tuple(email for email in emails if not office.journal.heard(email.lower()).accepted)
+    if not left:
+        return Answer(receipt_entry(office, serving.entry, _matched(serving.planned)))
+    if left != emails:
+        serving.subject = replace(serving.subject, emails=left)
+    return None
+
+
+def _matched(planned: Iterable[Tally]) -> list[Tally]:
+    return [Tally(one.name, matched=one.matched) for one in planned]
