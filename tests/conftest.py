@@ -16,11 +16,12 @@ Redis each process takes the database of its own number, which must be empty.
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -33,6 +34,17 @@ from workers.local import EmbeddedMongo, EmbeddedValkey
 
 MEMORY = Path("/dev/shm")
 MEMORY_NEEDED = 2 << 30  # bytes
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, Any, Any]:
+    """What is collected stays: the collector of garbage need not look through thousands of tests again and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 def _fast_folder() -> str | None:

@@ -53,6 +53,10 @@ def one_shard_alone_is_swept(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(chores.CHORES, chore, nothing_due)  # type: ignore[arg-type]
 
 
+EARLY = {reads_without_the_list: SEED + 4}
+"""Any decade finds it; this one in its first year."""
+
+
 async def nothing_due(_: Services) -> chores.Part:
     return chores.Part({}, more=False)
 
@@ -72,4 +76,4 @@ async def test_a_broken_variant_does_not_live_so_long(
 ) -> None:
     broken(monkeypatch)
     with pytest.raises(AssertionError, match="too much"):
-        await Decade(bench, SEED).live()
+        await Decade(bench, EARLY.get(broken, SEED)).live()
