@@ -43,11 +43,11 @@ async def archive(services: Services, moved: Sequence[Record]) -> frozenset[str]
         documents.append(_document(services, one, key))
     await services.archive.insert(documents)
     erased, outrun = await asyncio.gather(_erased(services, movable), _follow(services, movable, keys))
-    await take_back(services, [one for one in movable if one.event in erased])
+    await _take_back(services, [one for one in movable if one.event in erased])
     return erased | outrun | {one.event for one in moved} - {one.event for one in movable}
 
 
-async def take_back(services: Services, records: Collection[Record]) -> None:
+async def _take_back(services: Services, records: Collection[Record]) -> None:
     """Undo what :func:`archive` wrote of these."""
     await services.archive.undo({one.event: one.person["_id"] for one in records})
 

@@ -17,7 +17,7 @@ from schemas.calendar import civil_day
 from schemas.fields import wire_moment
 from schemas.ticks import DUE_PERSONS, SWEEPS
 from workers.retention.folding import Folded, Record, fold
-from workers.retention.moving import archive, take_back
+from workers.retention.moving import archive
 from workers.rules.retention import Becomes
 from workers.services import Services
 from workers.stores.disposals import Walk
@@ -92,8 +92,8 @@ async def _dispose(
     going = [one for one in ending if one.event not in erased]
     going_events = {one.event for one in going}
     more = {one.person["_id"] for one in folded.records if one.event not in going_events}
+    # The copy of what a hold keeps stays too: another worker may have deleted the original before the hold came.
     held = await _forget(services, going, more, folded.empty)
-    await take_back(services, [one for one in moved if one.person["_id"] in held])
     gone = [one for one in going if one.person["_id"] not in held]
     return _counts(folded, gone, len(going) - len(gone)), gone
 

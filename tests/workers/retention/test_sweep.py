@@ -198,6 +198,28 @@ async def test_a_hold_keeps_what_is_archived(bench: Bench) -> None:
     assert archived(bench)["submissions"] == [record]
 
 
+async def test_a_hold_after_another_worker_was_here_loses_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two walk over the same part; the hold comes when one is done and the other has only copied."""
+    await correspondent(bench, await applicant(bench))
+    bench.clock.at = APPLICATION_OVER
+    real, once = sweeping._forget, []
+
+    async def other_first(*asked: Any) -> frozenset[str]:
+        if not once:
+            once.append(True)
+            await sweep_theirs(bench, bench.services)
+            [person] = {one["person"] for one in bench.collection("submissions")}
+            await bench.services.keys.hold([key_id(person, use) for use in (ACTIVE, ARCHIVE)], HELD)
+        return await real(*asked)
+
+    monkeypatch.setattr(sweeping, "_forget", other_first)
+    await sweep_theirs(bench, bench.services)
+    held = [one["case"] for place in (in_use(bench), archived(bench)) for one in place["submissions"]]
+    assert held == ["contact", "job-application"]
+
+
 @pytest.mark.slow
 async def test_a_hold_at_any_step_loses_nothing(bench: Bench) -> None:
     """Set in the middle: the data stands whole in one of the two places, readable under a key that lives."""
