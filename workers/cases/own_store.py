@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Final
 
 import rfc8785
@@ -93,7 +93,8 @@ async def look(desk: Desk, case: Document, task: Document, person: Mapping[str, 
     elif task["right"] == Right.PORTABILITY:
         collections = _copied(await portable_copy_of(desk.services, person["emails"]))
     else:
-        standing = await _standing(desk, person, erased=task["right"] == Right.ERASURE)
+        erased = task["right"] == Right.ERASURE
+        standing = await _standing(desk, person, erased=erased, began=task.get("began"))
         collections = [{"name": name, "matched": count} for name, count in standing.items()]
     await file_what_we_saw(desk, task, collections)
 
@@ -130,12 +131,14 @@ _CONCERNED: Final = {
 """Of rights that are not about everything: what of it they are about, counted."""
 
 
-async def _standing(desk: Desk, person: Mapping[str, Any], *, erased: bool = False) -> dict[str, int]:
+async def _standing(
+    desk: Desk, person: Mapping[str, Any], *, erased: bool = False, began: datetime | None = None
+) -> dict[str, int]:
     """Collection → how many documents about these addresses; those with none are left out."""
     standing = desk.services.standing
     counted: dict[str, int] = {}
     for email in person["emails"]:
-        for name, count in (await (standing.left(email) if erased else standing.of(email))).items():
+        for name, count in (await (standing.left(email, began) if erased else standing.of(email))).items():
             counted[name] = counted.get(name, 0) + count
     return {name: count for name, count in counted.items() if count}
 

@@ -42,11 +42,15 @@ class Standing:
         self._archive = archive
         self._gathered = {name: Gathered(databases.active[name]) for name in names}
 
-    async def left(self, email: str) -> dict[str, int]:
-        """The same after an erasure: only what it had to take. Who came back since by an act of their own is new."""
+    async def left(self, email: str, began: datetime | None = None) -> dict[str, int]:
+        """The same after an erasure: only what it had to take. Who came back since by an act of their own is new.
+
+        ``began``: when it did, if another may have followed it, which is to take them and may be held.
+        """
         address = clean_email(email)
         stone = of_address(self._references.of_email(ReferenceUse.TOMBSTONE, address))
-        return await self.of(email, (await self._stones.look([stone])).get(stone))
+        erased_at = (await self._stones.look([stone])).get(stone)
+        return await self.of(email, min(erased_at, began) if erased_at and began else erased_at)
 
     async def of(self, email: str, erased_at: datetime | None = None) -> dict[str, int]:
         """Collection → how many documents. ``erased_at``: leave out whoever is younger than an erasure of that moment.

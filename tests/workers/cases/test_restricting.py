@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import pytest
@@ -196,6 +196,20 @@ async def test_whoever_lies_about_a_lifting_is_asked_to_lift_again(bench: Bench,
     await court.run(reference)
     assert not store.marked
     assert (await settled(court, reference))["proof"] == "closed"
+
+
+async def test_an_erasure_is_proved_though_a_later_one_is_held(bench: Bench, court: Court) -> None:
+    ada = someone()
+    await bench.send(form(Case.CONTACT, ada, received=bench.clock() - HOUR))
+    first = await served(court, ada, "erasure")
+    on_time = replace(bench, services=replace(bench.services, skew=timedelta()))
+    await on_time.send(form(Case.CONTACT, ada, received=bench.clock()))
+    await served(court, ada, "restriction")
+    second = await served(court, ada, "erasure")
+    assert second != first
+    assert (await court.tasks(second))["controller"]["outcome"] == "partly-retained"
+    await mails_leave(court, first)
+    assert (await settled(court, first))["proof"] == "closed"
 
 
 async def test_what_a_withdrawal_could_not_take_goes_when_it_ends(bench: Bench, court: Court) -> None:
