@@ -23,7 +23,7 @@ from schemas.register_reading import read_mapping
 from schemas.terms import Right
 from tests.chaos.moved import VARIABLE, MovedClock
 from tests.installation import ROOT, Child, Installation
-from tests.workers.subsidiary.kits import URL_VARIABLE, Kit, MongoKit, Row, SqliteKit, write_mapping
+from tests.workers.subsidiary.kits import COLLECTIONS, URL_VARIABLE, Kit, MongoKit, Row, SqliteKit, write_mapping
 from workers.processes import free_port
 
 CODES: Final = ("de", "us", "gb", "jp", "es", "ch", "it", "au", "no", "nl")
@@ -105,6 +105,11 @@ class Group(Installation):
             "GREFFIER_SMTP_PORT": str(smtp_port),
         }
 
+    @property
+    def collections(self) -> str:
+        """What the offices' mappings say."""
+        return COLLECTIONS
+
     def found(self) -> None:
         raw, _ = read_mapping(SHIPPED)
         raw["subsidiaries"] = {code: {**raw["subsidiaries"][code], "kind": "worker"} for code in self.codes}
@@ -140,7 +145,7 @@ class Group(Installation):
     def _worker(self, place: int, code: str) -> Child:
         folder, port = self.data / "offices" / code, free_port()
         self.kits[code] = SqliteKit(folder) if place % 2 else MongoKit(self.mongod.url, f"office_{code}")
-        mapping = write_mapping(self.kits[code], folder)
+        mapping = write_mapping(self.kits[code], folder, self.collections)
         env = {
             **self._env,
             "GREFFIER_REDIS_URL": self.redis_url_for(subsidiary_user(code)),

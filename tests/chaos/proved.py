@@ -22,7 +22,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import aiohttp
 
@@ -108,6 +108,9 @@ class Report:
 class Calm:
     """Waits for rest, and moves the clock on to the next due moment whenever nothing happens any more."""
 
+    DUE: ClassVar[tuple[tuple[str, str], ...]] = (("tasks", "send_at"), ("mails", "send_at"), ("cases", "wake_at"))
+    """Collection and the field that says when something of it is due."""
+
     def __init__(self, group: Group) -> None:
         self._group = group
         self._reader = group.mongo()
@@ -145,10 +148,9 @@ class Calm:
     def move_on(self) -> bool:
         """To the next moment at which something is due; whether there is one, and moving was not in vain of late."""
         now = self._group.clock.now()
-        waiting = (("tasks", "send_at"), ("mails", "send_at"), ("cases", "wake_at"))
         due = [
             one[field]
-            for name, field in waiting
+            for name, field in self.DUE
             for one in self._reader[EVIDENCE][name].find({field: {"$gt": now}}).sort(field, 1).limit(1)
         ]
         if not due or self._in_vain == IN_VAIN:
