@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from schemas.calendar import civil_day
 from schemas.terms import Right, StoreOutcome
-from workers.conform.bench import Person
+from workers.conform.bench import Person, Standing
 from workers.conform.bout import Bout, counted, gone
 from workers.conform.every_right import EVERY_RIGHT
 from workers.conform.group import CODE
@@ -20,6 +20,13 @@ from workers.conform.report import Trial
 from workers.rules.receipts import answers_agree
 
 _MOST_STEPS: Final = 80
+_CORRECTED: Final = "Somebody"
+_STANDS: Final[Mapping[str, Callable[[Standing], bool]]] = {
+    "rectification": lambda now: _CORRECTED in now.fields.values(),
+    "restriction": lambda now: now.restricted,
+    "withdrawal": lambda now: not now.consents,
+}
+"""Rights that change a store and remove nothing: what shows that they were served."""
 _HOSTILE: Final = (
     "'or'1'='1@example.com",
     "%@example.com",
@@ -118,18 +125,35 @@ async def partial_failure(bout: Bout, trial: Trial) -> None:
 
 
 async def crash_at_every_step(bout: Bout, trial: Trial) -> None:
-    """Killed anywhere, the next delivery completes the work and counts all of it."""
+    """Killed anywhere, the next delivery completes the work and counts all of it; beside an erasure another right."""
+    others = [right for right in _STANDS if bout.serves(right)]
     for step in range(_MOST_STEPS):
-        email, stood = await bout.person()
-        asked = bout.group.entry(email)
-        order = bout.group.order(asked)
+        (email, stood), (other, before) = await bout.person(), await bout.person()
+        asked = [bout.group.entry(email)]
+        right = others[step % len(others)] if others else None
+        if right is not None:
+            asked.append(bout.group.entry(other, right, **_correcting(before, right)))
+        order = bout.group.order(*asked)
         died = await bout.carrier.die_at(order, step)
-        answer = bout.only(trial, bout.group.read(await bout.carrier.deliver(order)), asked)
+        answers = bout.group.read(await bout.carrier.deliver(order))
+        answer, *beside = [bout.only(trial, answers, entry) for entry in asked]
         trial.check((await bout.standing(email)).goes == 0, "after a crash records still stand")
         trial.check(gone(answer) == stood.goes, "after a crash the receipt does not count the whole")
+        if right is not None:
+            done = beside[0]["outcome"] == StoreOutcome.DONE
+            trial.check(done, f"after a crash a {right} is not answered done")
+            trial.check(_STANDS[right](await bout.standing(other)), f"after a crash a {right} does not stand")
         if not died:
             return
     trial.check(False, "it has no end of steps")
+
+
+def _correcting(stood: Standing, right: str) -> dict[str, Any]:
+    """What a rectification says of the first field that can be corrected."""
+    if right != "rectification":
+        return {}
+    name, was = next(iter(stood.fields.items()), ("last_name", None))
+    return {"patches": [{"field": name, "to": _CORRECTED, **({} if was is None else {"was": was})}]}
 
 
 async def retained_data(bout: Bout, trial: Trial) -> None:
@@ -228,9 +252,11 @@ async def restore(bout: Bout, trial: Trial) -> None:
     (erased, stood), (kept, _) = await bout.person(), await bout.person(3, kept=True)
     objected, _ = await bout.person()
     neighbour, beside = await bout.person()
+    marked = {right: (await bout.person())[0] for right in ("restriction", "withdrawal") if bout.serves(right)}
     await bout.bench.save()
-    for email, right in ((erased, "erasure"), (kept, "erasure"), (objected, "objection")):
-        await bout.ask(trial, bout.group.entry(email, right))
+    asked = [(erased, "erasure"), (kept, "erasure"), (objected, "objection")]
+    await bout.send(*(bout.group.entry(email, right) for email, right in asked))
+    await bout.send(*(bout.group.entry(email, right) for right, email in marked.items()))
     await bout.carrier.close()
     await bout.bench.load()
     trial.check(await bout.standing(erased) == stood, "the bench does not restore")
@@ -238,6 +264,8 @@ async def restore(bout: Bout, trial: Trial) -> None:
     back = await bout.bench.count(erased, kept, objected)
     trial.check(not back[0].goes and not back[1].goes, "who was erased came back with a restore")
     trial.check(back[2].objected, "an objection is gone with a restore")
+    for right, email in marked.items():
+        trial.check(_STANDS[right](await bout.standing(email)), f"a {right} is gone with a restore")
     trial.check(await bout.standing(neighbour) == beside, "a replay changed somebody who was never served")
 
 
