@@ -121,8 +121,7 @@ class OverHttp:
 
     async def replay(self) -> None:
         await self.close()
-        if await self._command.run(self._again):
-            raise Unanswered("its replay failed")
+        await self._command.replay(self._again)
 
     async def close(self) -> None:
         if self._timer is not None:
