@@ -5,12 +5,16 @@ Source: R14, R18, R28; docs/subsidiary.md "Conformance".
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime
 from pathlib import Path
 
+from tests.workers.conform.liars import JsonOffice
 from tests.workers.conform.test_conform import EXAMPLES, faults
 from workers.conform.description import OPTIONAL, read_description
 from workers.conform.report import Report
 from workers.conform.running import conform
+from workers.stores.subsidiaries.adapter import Subject
 
 LIARS = Path(__file__).with_name("liars.py")
 OFFICE = EXAMPLES / "adapter" / "office.py"
@@ -83,3 +87,14 @@ async def test_who_says_that_it_does_not_is_graded_on_refusing_it_by_name(tmp_pa
     modest = faults(await tried(tmp_path, f"{OFFICE}:open_office", "disposal", "rectification", without=OPTIONAL))
     assert "disposal: served, and the description says it is not" in modest["disposal"]
     assert "rectification: served, and the description says it is not" in modest["rectification"]
+
+
+async def test_the_adapter_of_the_examples_sends_nothing_to_whoever_is_restricted(tmp_path: Path) -> None:
+    contacts = [{"id": n, "email": f"{name}@example.com", "newsletter": True} for n, name in enumerate(("ada", "bob"))]
+    (tmp_path / "store.json").write_text(json.dumps({"contacts": contacts, "invoices": []}))
+    office = JsonOffice(tmp_path / "store.json")
+    ada = Subject(("ada@example.com",), datetime.now(UTC))
+    await office.restrict(ada)
+    assert office.recipients() == ["bob@example.com"]
+    await office.lift(ada)
+    assert office.recipients() == ["ada@example.com", "bob@example.com"]
