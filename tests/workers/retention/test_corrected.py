@@ -160,6 +160,23 @@ async def test_a_correction_at_any_step_of_a_sweep_is_archived(crossing: Crossin
     assert await crossing.at_every_step_of_a_sweep() > 15
 
 
+async def test_a_sweep_between_the_two_looks_of_a_correction_archives_it(
+    crossing: Crossing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is in use was read, the record moves, and the archive is read."""
+    await crossing.prepare()
+    real = Archive.of
+
+    async def moved_before(archive: Archive, *asked: Any) -> list[Document]:
+        await sweep_theirs(crossing.bench, crossing.bench.services)
+        return await real(archive, *asked)
+
+    monkeypatch.setattr(Archive, "of", moved_before)
+    await crossing.correct()
+    await crossing.ends_corrected()
+
+
+@pytest.mark.slow
 async def test_a_sweep_at_any_step_of_a_correction_archives_it(crossing: Crossing) -> None:
     assert await crossing.a_sweep_at_every_step() > 5
 
@@ -216,8 +233,11 @@ async def test_a_correction_that_leaves_the_archive_alone_is_noticed(
         return []
 
     monkeypatch.setattr(rectifying, "_archived", nothing)
+    await crossing.prepare()
+    await sweep_theirs(crossing.bench, crossing.bench.services)
+    await crossing.correct()
     with pytest.raises(AssertionError):
-        await crossing.a_sweep_at_every_step()
+        await crossing.ends_corrected()
 
 
 async def test_a_correction_that_looks_at_the_archive_first_is_noticed(
@@ -229,6 +249,7 @@ async def test_a_correction_that_looks_at_the_archive_first_is_noticed(
 
     async def archive_first(services: Services, emails: Any) -> Any:
         seen[:] = await first(services, emails)
+        await sweep_theirs(crossing.bench, crossing.bench.services)
         return await real(services, emails)
 
     async def as_seen(*_: Any) -> Any:
@@ -236,5 +257,7 @@ async def test_a_correction_that_looks_at_the_archive_first_is_noticed(
 
     monkeypatch.setattr(rectifying, "_in_use", archive_first)
     monkeypatch.setattr(rectifying, "_archived", as_seen)
+    await crossing.prepare()
+    await crossing.correct()
     with pytest.raises(AssertionError):
-        await crossing.a_sweep_at_every_step()
+        await crossing.ends_corrected()
