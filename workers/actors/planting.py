@@ -1,6 +1,7 @@
 """A subsidiary's canary: a fictional person is put into its store, as its own mapping says, for the group to ask about.
 
-Only an address of the fictional kind gets here (:data:`schemas.orders.PLANT_ENTRY`). Repeating it plants nothing twice.
+Only an address of the fictional kind gets here (:data:`schemas.orders.PLANT_ENTRY`). Repeating it plants nothing twice,
+and nothing again once the canary was erased: the journal knows what was planted before the group hears of it.
 Source: R25; P6; docs/decisions/0019.
 """
 
@@ -25,9 +26,14 @@ async def plant(office: Office, entry: Entry) -> Answer:
     names = [entry["task"], *office.journal.marks(subject)]
     try:
         async with asyncio.timeout(office.entry_timeout_s), office.busy.with_all(names):
+            done = office.journal.done(entry["task"])
+            if done is not None:
+                return Answer({**done.entry, "attempt": entry["attempt"]})
             if not isinstance(office.store, PlantingAdapter):
                 raise StoreRefuses("not-supported")
-            return Answer(receipt_entry(office, entry, await office.store.plant(subject)))
+            planted = receipt_entry(office, entry, await office.store.plant(subject))
+            await asyncio.to_thread(office.journal.finish, [planted])
+            return Answer(planted)
     except TimeoutError:
         raise StoreUnavailable("the store takes too long") from None
     except Temporary:

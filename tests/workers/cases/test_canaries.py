@@ -219,6 +219,17 @@ async def test_every_store_is_asked_served_and_looked_at_and_the_time_is_measure
     assert aviary.bench.collection("mails", "evidence") == []
 
 
+async def test_an_order_to_plant_that_comes_again_after_the_erasure_plants_nobody(aviary: Aviary) -> None:
+    await open_drills(aviary.services)
+    await go_on_with_all(aviary.court.desk)
+    await aviary.court.post()
+    plants = list(aviary.court.posted)
+    assert outcomes(await aviary.finish()) == dict.fromkeys([CONTROLLER, *CODES], "sound")
+    for store, token in plants:
+        await serve_order(await aviary.nests[store].start(), token)
+    assert {nest.code: nest.rows() for nest in aviary.nests.values()} == ADA_ALONE
+
+
 @pytest.mark.slow
 async def test_a_second_round_begins_only_where_the_first_has_ended(aviary: Aviary) -> None:
     aviary.nests["gb"].dead = True
