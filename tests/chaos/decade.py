@@ -17,11 +17,14 @@ from typing import Any, Final
 from pymongo import UpdateOne
 
 from schemas.envelope import Event
+from schemas.routes import SUBMISSIONS
+from schemas.subject import ReferenceUse
 from schemas.terms import Case, SuppressionGround
 from schemas.ticks import SCHEDULE
 from tests import factories
 from tests.factories import Someone
 from tests.model.group import (
+    ENDED_BY_NO,
     READERS,
     Came,
     Chose,
@@ -29,14 +32,22 @@ from tests.model.group import (
     Dated,
     Group,
     Heard,
+    Refused,
     SaidNo,
     Visited,
     day_of,
 )
 from tests.workers.actors.ticking import run
 from tests.workers.bench import Bench
+from workers.actors.batches import read_event
+from workers.actors.submissions import keep_submissions
 from workers.audience import Audience
+from workers.cases import consent, rectifying
+from workers.cases.desk import Docket
+from workers.correspondence.compose import letterhead
+from workers.fictional import fictional_form
 from workers.gate import Reader
+from workers.stores.cases import Cases
 from workers.stores.tombstones import Tombstones
 from workers.suppressing import suppress
 
@@ -105,6 +116,8 @@ class Decade:
         self._letters: list[Letter] = []
         self._applications: list[Event] = []
         self._number = 0
+        self._names: dict[str, str] = {}
+        self._canaries: set[str] = set()
         services = self.bench.services
         self.bench.services = replace(services, tombstones=VirtualTombstones(self.bench))
 
@@ -115,6 +128,7 @@ class Decade:
             before, self.now = self.now, self.now + length * self._random.uniform(0.2, 1.8)
             await self._traffic(before)
             if self._random.random() < 0.6:
+                await self._lift()
                 await self._chores()
                 await self._look()
                 self._look_at_what_is_held()
@@ -137,11 +151,63 @@ class Decade:
         if erased is not None:
             await self.bench.services.forgetting.forget(erased.email)
             self.model.erase(erased.email, self.now)
+        await self._rights()
         for letter in due[len(due) // 2 :]:
             await self._deliver(letter)
         await self.bench.second_try()
         heard = [letter.heard.key for letter in due if isinstance(letter.heard, Visited)]
         self.model.settle_visits(heard, self.now)
+
+    async def _rights(self) -> None:
+        """Somebody may have the use of their data restricted, correct their name, or withdraw consent: done at once."""
+        restricts, corrects, withdraws = (self._random.choice(self._people) for _ in range(3))
+        if self._random.random() < 0.5:
+            await self.bench.services.suppressions.restrict(restricts.email, "R-DECADE", self.now)
+            self.model.restricted.add(restricts.email)
+        if self._random.random() < 0.3:
+            await self._correct(corrects)
+        if self._random.random() < 0.15:
+            asked = {"_id": f"R-{self._number}", "received_at": self.now}
+            await consent.withdraw(self._docket, asked, {"found": []}, {"emails": [withdraws.email]})
+            self.model.withdraw(withdraws.email, self.now)
+        if self._random.random() < 0.1:
+            await self._plant()
+
+    @property
+    def _docket(self) -> Any:
+        """What a right needs that is served in our own store alone."""
+        services = self.bench.services
+        return Docket(
+            services,
+            Cases(services.databases),
+            services.notes,
+            _nobody,
+            letterhead(services.trust.register.controller, "rights@example.com"),
+        )
+
+    async def _correct(self, whom: Someone) -> None:
+        patch = {"field": "last_name", "was": whom.last_name, "to": f"Rightby{self._number}"}
+        asked = {"_id": f"R-{self._number}", "received_at": self.now}
+        await rectifying.rectify(self._docket, asked, {"emails": [whom.email], "patches": [patch]})
+        for key, record in self.model.records.items():
+            if record.whom == whom.email and record.received <= self.now:
+                self._names.setdefault(key, patch["to"])
+
+    async def _lift(self) -> None:
+        for email in self.model.restricted:
+            await self.bench.services.suppressions.lift(email, "R-DECADE")
+        self.model.restricted.clear()
+
+    async def _plant(self) -> None:
+        """A canary that nobody ever erases."""
+        services, name = self.bench.services, f"canary-{len(self._canaries)}"
+        email = f"canary.{self._random.getrandbits(64):016x}@example.org"
+        ref = services.trust.references.of_email(ReferenceUse.LOOKUP, email)
+        drill = {"_id": f"{name}/controller", "store": "controller", "ref": ref, "began": self.now}
+        await services.canaries.open([{**drill, "forget_at": self.now + timedelta(days=36_500)}])
+        event = fictional_form(services, email, name, self.now)
+        await keep_submissions(services, [read_event(services, SUBMISSIONS, 0, event)])
+        self._canaries.add(event.key)
 
     async def _deliver(self, letter: Letter) -> None:
         await letter.deliver()
@@ -159,6 +225,7 @@ class Decade:
             self._decision: 2,
             self._one_click: 1,
             self._objection: 1,
+            self._refusal: 1,
             self._choice: 4,
             self._visit: 8,
         }
@@ -216,6 +283,11 @@ class Decade:
     def _objection(self, whom: Someone, at: datetime) -> None:
         self._letters.append(Letter(at, SaidNo(whom.email, at), lambda: self._object(whom, at)))
 
+    def _refusal(self, whom: Someone, at: datetime) -> None:
+        purpose = self._random.choice(sorted(ENDED_BY_NO))
+        event = factories.chosen(self.bench.services.trust.references, whom, {purpose: False}, at)
+        self._sent(event, Refused(whom.email, purpose, at), at)
+
     def _choice(self, whom: Someone, at: datetime) -> None:
         yes = self._random.random() < 0.75
         event = factories.choice(_device(whom.email), at, event_id=self._new_id(), analytics=yes)
@@ -241,11 +313,18 @@ class Decade:
         today = day_of(self.now)
         for department, purpose, cases in READERS:
             for whom in self._random.sample(self._people, 3):
-                seen = {record.submission for record in await self.bench.read(whom.email, purpose, department)}
+                shown = await self.bench.read(whom.email, purpose, department)
+                seen = {record.submission for record in shown}
                 self._same(f"read for {purpose}", seen, self.model.seen(whom.email, purpose, cases, today))
+                names = {one.submission: one.data["last_name"] for one in shown if "last_name" in one.data}
+                for key, name in names.items():
+                    assert name == self._names.get(key, whom.last_name), f"seed {self.seed}: {key} has another name"
             audience = Audience(self.bench.services, Reader("decade", department), purpose)
-            written = {member.email async for page in audience.pages() for member in page.members}
+            pages = [page async for page in audience.pages()]
+            written = {member.email for page in pages for member in page.members}
             self._same(f"audience of {purpose}", written, self.model.written_to(purpose, cases, today))
+            counted = sum(len(page.members) + sum(page.left_out.values()) for page in pages)
+            self._same("people counted", set(range(counted)), set(range(self._people_in_use())))
         self.looks += 1
 
     def _look_at_what_is_held(self) -> None:
@@ -253,16 +332,23 @@ class Decade:
         active = {one["_id"] for one in self.bench.collection("submissions")}
         visits = {one["_id"] for one in self.bench.collection("visits")}
         self._same("visits", visits, set(self.model.visits))
-        self._same("active", active, set(self.model.records))
+        self._same("active", active - self._canaries, set(self.model.records))
         archive = {one["_id"] for one in self.bench.collection("submissions", "archive")}
         self._same("archive", archive, set(self.model.archive))
 
-    def _same(self, what: str, found: set[str], expected: set[str]) -> None:
+    def _people_in_use(self) -> int:
+        return len(self.bench.collection("persons")) - len(self._canaries)
+
+    def _same(self, what: str, found: set[Any], expected: set[Any]) -> None:
         self.most[what] = max(self.most[what], len(found))
         assert found == expected, (
             f"seed {self.seed}, {self.now}: {what}: too much {sorted(found - expected)}, "
             f"missing {sorted(expected - found)}"
         )
+
+
+async def _nobody(_: str) -> None:
+    """Nothing here waits for anybody to be woken."""
 
 
 def _device(email: str) -> str:

@@ -11,7 +11,7 @@ from tests.chaos.drills import flight
 from tests.chaos.faults import fault
 
 SEED = 20_261_123
-ROUNDS, OFFICES, KILLS = 10, 3, 20
+ROUNDS, OFFICES, KILLS = 25, 7, 25
 
 
 @pytest.mark.slow

@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 
 from schemas.ticks import EXPIRED_VISITS, PURGE_ARCHIVE, SWEEPS
+from tests.chaos.broken_later import restricted_and_written_to
 from tests.chaos.decade import Decade
 from tests.workers.bench import Bench
 from workers import gate
 from workers.actors import chores
+from workers.cases import consent
 from workers.services import Services
+from workers.stores import people
 
 SEED = 20_261_123
 
@@ -57,6 +60,20 @@ EARLY = {reads_without_the_list: SEED + 4}
 """Any decade finds it; this one in its first year."""
 
 
+def canaries_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def of_nobody(_: Any) -> frozenset[bytes]:
+        return frozenset()
+
+    monkeypatch.setattr(people, "canary_references", of_nobody)
+
+
+def withdrawn_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nothing(*_: Any) -> None:
+        return None
+
+    monkeypatch.setattr(consent, "withdraw", nothing)
+
+
 async def nothing_due(_: Services) -> chores.Part:
     return chores.Part({}, more=False)
 
@@ -67,10 +84,15 @@ BROKEN: list[Callable[[pytest.MonkeyPatch], Any]] = [
     visits_outlive_their_consent,
     one_shard_alone_is_swept,
     the_archive_is_never_purged,
+    canaries_are_counted,
 ]
+LATER: list[Callable[[pytest.MonkeyPatch], Any]] = [restricted_and_written_to, withdrawn_and_kept]
+"""Found as well, in the long run."""
 
 
-@pytest.mark.parametrize("broken", BROKEN, ids=lambda one: one.__name__)
+@pytest.mark.parametrize(
+    "broken", [*BROKEN, *(pytest.param(one, marks=pytest.mark.slow) for one in LATER)], ids=lambda one: one.__name__
+)
 async def test_a_broken_variant_does_not_live_so_long(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, broken: Callable[[pytest.MonkeyPatch], Any]
 ) -> None:

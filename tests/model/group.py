@@ -103,6 +103,15 @@ class SaidNo:
 
 
 @dataclass(frozen=True, slots=True)
+class Refused:
+    """One purpose was refused by the link to one's preferences."""
+
+    whom: str
+    purpose: Purpose
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Chose:
     """A device's answer to being measured."""
 
@@ -120,17 +129,22 @@ class Visited:
     at: datetime
 
 
-Heard = Came | Confirmed | Dated | SaidNo | Chose | Visited
+Heard = Came | Confirmed | Dated | SaidNo | Refused | Chose | Visited
 
 
 @dataclass(slots=True)
 class Group:
-    """What was heard so far. ``archive``: record → the last day it may be kept there."""
+    """What was heard so far. ``archive``: record → the last day it may be kept there; ``restricted``: whose data is not
+    used; ``withdrawn``: who withdrew consent, when.
+    """
 
     records: dict[str, Came] = field(default_factory=dict)
     confirmed: dict[str, datetime] = field(default_factory=dict)
     dated: dict[str, Dated] = field(default_factory=dict)
     no: dict[str, datetime] = field(default_factory=dict)
+    refused: dict[str, dict[Purpose, datetime]] = field(default_factory=dict)
+    withdrawn: dict[str, datetime] = field(default_factory=dict)
+    restricted: set[str] = field(default_factory=set)
     erased: dict[str, datetime] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
     archive: dict[str, date] = field(default_factory=dict)
@@ -149,6 +163,9 @@ class Group:
                 self._dated(said)
             case SaidNo():
                 self.no[said.whom] = max(said.at, self.no.get(said.whom, said.at))
+            case Refused():
+                latest = self.refused.setdefault(said.whom, {})
+                latest[said.purpose] = max(said.at, latest.get(said.purpose, said.at))
             case Chose():
                 self.chosen.setdefault(said.device, set()).add(said)
             case Visited():
@@ -170,8 +187,12 @@ class Group:
 
     def _wanted(self, record: Came) -> bool:
         """Whether an import serves anything that its person did not say no to."""
-        said_no = record.whom in self.no and record.case is not Case.NEWSLETTER
-        return not said_no or not ENDED_BY_NO.issuperset(SERVES[record.case])
+        ended = (self._is_ended(record.whom, purpose) for purpose in SERVES[record.case])
+        return record.case is Case.NEWSLETTER or not all(ended)
+
+    def _is_ended(self, whom: str, purpose: Purpose) -> bool:
+        """By a "no" to all of it, or to this."""
+        return purpose in ENDED_BY_NO and (whom in self.no or purpose in self.refused.get(whom, ()))
 
     def _dated(self, said: Dated) -> None:
         if said.about in self.gone or (said.whom is not None and said.whom in self.erased):
@@ -189,6 +210,13 @@ class Group:
         for key in [key for key in self.archive if self.whose[key] == whom]:
             del self.archive[key]
         self.dated = {key: one for key, one in self.dated.items() if one.whom != whom}
+
+    def withdraw(self, whom: str, at: datetime) -> None:
+        """What rests on consent alone goes at once."""
+        self.withdrawn[whom] = at
+        for key, record in list(self.records.items()):
+            if record.whom == whom and record.case is Case.NEWSLETTER and record.received <= at:
+                self._drop(key)
 
     def sweep(self, today: date) -> None:
         """What serves nothing any more leaves the active store: into the archive, or for good; its end is final."""
@@ -259,6 +287,8 @@ class Group:
     def seen(self, whom: str, purpose: Purpose, cases: Iterable[Case], today: date) -> set[str]:
         """The records of somebody that may be read for a purpose, by a reader of these cases."""
         own = [record for record in self.records.values() if record.whom == whom and record.case in cases]
+        if whom in self.restricted:
+            return set()
         return {record.key for record in own if self.serves(record, purpose, today)}
 
     def written_to(self, purpose: Purpose, cases: frozenset[Case], today: date) -> set[str]:
@@ -266,7 +296,7 @@ class Group:
         return {
             record.whom
             for record in self.records.values()
-            if record.case in cases and self.serves(record, purpose, today)
+            if record.case in cases and record.whom not in self.restricted and self.serves(record, purpose, today)
         }
 
     def serves(self, record: Came, purpose: Purpose, today: date) -> bool:
@@ -277,10 +307,11 @@ class Group:
         return last is None or today <= last
 
     def _allowed(self, record: Came, purpose: Purpose) -> bool:
-        no = self.no.get(record.whom)
         if record.case is not Case.NEWSLETTER:
-            return no is None or purpose not in ENDED_BY_NO
-        return self._in_time(record) and (no is None or self.confirmed[record.key] > no)
+            return not self._is_ended(record.whom, purpose)
+        noes = [self.no.get(record.whom), self.withdrawn.get(record.whom)]
+        noes.append(self.refused.get(record.whom, {}).get(_PROSPECTING))
+        return self._in_time(record) and all(no is None or self.confirmed[record.key] > no for no in noes)
 
     def _last_day(self, record: Came, purpose: Purpose | None) -> date | None:
         """The last day of a purpose; ``None`` while what it counts from has not happened, or there is no purpose."""
