@@ -24,7 +24,7 @@ from tests.chaos.rights import Request
 from tests.workers.bench import Document, Dump
 from tests.workers.retention.people import sweep_theirs
 from workers.audience import Audience
-from workers.cases import deciding
+from workers.cases import deciding, rectifying
 from workers.gate import Reader, ReadRefused
 from workers.retention.evidence import read_archive
 from workers.retention.sweep import look_at_due
@@ -59,6 +59,17 @@ class Later(Affairs):
     def corrects(self, was: str, to: str, *, after: Request | None = None) -> Request:
         """The person's name is not what stands."""
         return self.asks(Right.RECTIFICATION, after=after, corrections={"last_name": {"was": was, "to": to}})
+
+    def correction(self, to: str) -> None:
+        """Our own store's part of one, by itself."""
+        asked = {"_id": "R-CORRECTS", "received_at": self.clock()}
+        patch = {"field": "last_name", "was": self.whom.last_name, "to": to}
+        person = {"emails": [self.whom.email], "patches": [patch]}
+
+        async def work() -> None:
+            await self._until_done(to, lambda: rectifying.rectify(self.new_clerk().desk, asked, person), None)
+
+        self._add(to, work)
 
     def lifter(self, request: Request) -> None:
         """Staff lift a restriction once it has been answered."""

@@ -227,6 +227,30 @@ async def test_two_workers_on_one_case_wherever_one_is_stopped(stage: Stage) -> 
     assert played > 40
 
 
+async def crossed(stage: Stage) -> int:
+    """A correction beside an erasure, in our own store: at every operation of either, the other goes first once."""
+    played, chosen = 0, first_bounded(1)
+    while chosen is not None:
+        world = await stage.world(Luck())
+        world.correction("Crossby")
+        world.erasure("erasure")
+        await play(world, chosen, seed=played)
+        played, chosen = played + 1, chosen.restart()
+    return played
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+async def test_nobody_comes_back_by_a_correction(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    played = await crossed(stage)
+    print(f"{played} schedules")
+    assert played > 20
+    broken_later.correction_without_comparing(monkeypatch)
+    with pytest.raises(Found) as found:
+        await crossed(stage)
+    assert any("still stands" in one for one in found.value.faults)
+
+
 @pytest.mark.parametrize("variant", broken_rights.VARIANTS, ids=lambda variant: variant.name)
 async def test_what_is_broken_is_found(
     stage: Stage, variant: broken_rights.Variant, monkeypatch: pytest.MonkeyPatch
