@@ -26,6 +26,7 @@ from schemas.jose import open_sealed, verify
 from schemas.orders import (
     DISPOSAL_ENTRY,
     DISPOSE,
+    LIFT,
     MAX_ENTRIES,
     ORDER,
     ORDER_ENTRY,
@@ -121,7 +122,7 @@ def _sorted_out(office: Office, jti: str, entries: Sequence[object]) -> Order:
             ask = str(found.get("ask")) if isinstance(found, dict) else ""
             wishes = ask not in _OF_NOBODY and isinstance(found, dict) and found.get("right") == WISH
             entry = (WISH_ENTRY if wishes else _OF_NOBODY.get(ask, ORDER_ENTRY)).check(found)
-            _check_patches(entry)
+            _check_together(entry)
         except InvalidMessage:
             answer = _not_understood(office, found)
             if answer is None:
@@ -135,10 +136,13 @@ def _sorted_out(office: Office, jti: str, entries: Sequence[object]) -> Order:
     return Order(jti, list(latest.values()), answers)
 
 
-def _check_patches(entry: Entry) -> None:
-    """A correction says of what; nothing else corrects anything. Raises :class:`InvalidMessage`."""
-    if (entry.get("right") == Right.RECTIFICATION) is not ("patches" in entry):
+def _check_together(entry: Entry) -> None:
+    """A correction says of what, and nothing else corrects; only a restriction is lifted. Raises InvalidMessage."""
+    right = entry.get("right")
+    if (right == Right.RECTIFICATION) is not ("patches" in entry):
         raise InvalidMessage("not_in_normal_form", "/patches")
+    if entry["ask"] == LIFT and right != Right.RESTRICTION:
+        raise InvalidMessage("not_in_normal_form", "/ask")
 
 
 def _not_understood(office: Office, entry: Any) -> Answer | None:

@@ -182,20 +182,26 @@ async def test_a_replayed_order_is_answered_alike_and_does_nothing_more(
 async def test_one_bad_entry_harms_no_neighbour(
     sqlite_kit: SqliteKit, open_office: OpenOffice, controller: ControllerSide, tmp_path: Path
 ) -> None:
-    await sqlite_kit.insert("leads", {"id": 1, "email": ANNA, "name": "Anna"})
+    anna, bob = ({"id": at, "email": email, "name": "Somebody"} for at, email in enumerate((ANNA, "bob@example.org")))
+    await sqlite_kit.insert("leads", anna, bob)
     good = entry(ANNA)
+    lifted = {**entry("bob@example.org"), "ask": "lift"}
     unknown_right = {**entry("bob@example.org"), "right": "oblivion"}
     of_nothing = entry("bob@example.org", right=Right.RECTIFICATION)
     foreign = entry("bob@example.org", code="us")
     nameless = {"task": f"R-1/{CODE}", "attempt": "one"}
     await serve_order(
         await open_office(sqlite_kit),
-        controller.token(unknown_right, of_nothing, foreign, nameless, good, {**entry(ANNA), "person": {"emails": []}}),
+        controller.token(
+            unknown_right, of_nothing, lifted, foreign, nameless, good, {**entry(ANNA), "person": {"emails": []}}
+        ),
     )
     receipts = controller.receipts()
     assert receipts.of(good["task"])[0]["outcome"] == "done"
     assert receipts.of(unknown_right["task"])[0]["reason"] == "not-understood"
     assert receipts.of(of_nothing["task"])[0]["reason"] == "not-understood", "a correction says of what"
+    assert receipts.of(lifted["task"])[0]["reason"] == "not-understood", "an erasure is not lifted"
+    assert [row["email"] for row in await sqlite_kit.rows("leads")] == ["bob@example.org"]
     assert not receipts.of(foreign["task"])
     reasons = [json.loads(line)["reason"] for line in (tmp_path / "refused").read_text().splitlines()]
     assert reasons == ["not_ours", "malformed_entry"]
