@@ -104,16 +104,14 @@ _LAST: Final = {"lasting": 1.0, "onlooker": 1.0}
 """Nothing but the later rights, and whoever reads meanwhile."""
 _TWICE: Final = _LAST | {"restricts_again": 1.0}
 
-FEW: Final = (
-    Variant("a correction overwrites", correction_overwrites, {"lasting": 1.0, "crossing": 1.0}, "silently"),
+FEW: Final = (Variant("a correction overwrites", correction_overwrites, _LAST | {"crossing": 1.0}, "silently"),)
+MORE: Final = (
     Variant("restricted and written to", restricted_and_written_to, _LAST, "restricted by"),
     Variant("a withdrawal leaves their rows", withdrawal_leaves_their_rows, _LAST, "holds what was withdrawn"),
-)
-MORE: Final = (
     Variant("a correction is said and not made", correction_said_and_not_made, _LAST, "silently"),
     Variant("the archive tells", archive_reads_what_is_restricted, _LAST, "the archive answers"),
     Variant("a restriction holds nothing", restriction_holds_nothing, {"restricts": 1.0}, "was taken away"),
-    Variant("one lifting ends all", one_lifting_ends_all, _TWICE, "controller is in doubt without"),
-    Variant("a lifting takes another's mark", lifting_takes_anothers_mark, _TWICE, "is in doubt without"),
+    Variant("one lifting ends all", one_lifting_ends_all, _TWICE, "-REST"),
+    Variant("a lifting takes another's mark", lifting_takes_anothers_mark, _TWICE, "-REST"),
     Variant("a withdrawal forgets our records", withdrawal_forgets_our_records, _LAST, "its subscription stands"),
 )

@@ -49,7 +49,7 @@ from workers.stores.packages import Packages
 pytestmark = pytest.mark.usefixtures("called_alone")
 
 SEED = int(os.environ.get("GREFFIER_SEED", "20261123"))
-SCHEDULES = int(os.environ.get("GREFFIER_SCHEDULES", "10"))
+SCHEDULES = int(os.environ.get("GREFFIER_SCHEDULES", "9"))
 SECONDS = float(os.environ.get("GREFFIER_SECONDS", "600"))
 SETTLE = timedelta(seconds=5)
 USUAL = Chances()
@@ -261,6 +261,7 @@ async def test_what_is_broken_is_found(
     print(f"{variant.name}: found by schedule {found.value.seed - SEED + 1}: {found.value.faults}")
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     "some", [broken_later.FEW, pytest.param(broken_later.MORE, marks=pytest.mark.slow)], ids=["few", "more"]
 )
