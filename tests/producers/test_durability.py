@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 import redis
+from structlog.testing import capture_logs
 
 from producers.settings import DoorSettings
 from schemas.errors import ConfigurationError
@@ -204,15 +205,16 @@ async def test_a_redis_that_lost_its_settings_is_trusted_no_more(
 
 
 async def test_without_config_the_rest_is_checked_and_the_gap_is_said(
-    open_door: OpenDoor, own_valkey: EmbeddedValkey, operator: redis.Redis, capsys: pytest.CaptureFixture[str]
+    open_door: OpenDoor, own_valkey: EmbeddedValkey, operator: redis.Redis
 ) -> None:
     operator.acl_setuser(
         "door", enabled=True, passwords=["+secret"], keys=["*"], channels=["*"], commands=["+@all", "-config"]
     )
     url = own_valkey.url.replace("redis://", "redis://door:secret@")
-    async with open_door(redis_url=_secret(url)) as front:
-        assert (await front.post("/cookies", json=consent()))[0] == 202
-    assert "appendfsync_not_verified" in "".join(capsys.readouterr())
+    with capture_logs() as logs:
+        async with open_door(redis_url=_secret(url)) as front:
+            assert (await front.post("/cookies", json=consent()))[0] == 202
+    assert "appendfsync_not_verified" in {line["event"] for line in logs}
     operator.config_set("appendonly", "no")
     with pytest.raises(ConfigurationError):
         async with open_door(redis_url=_secret(url)):

@@ -10,6 +10,7 @@ from typing import cast
 
 import aiohttp
 import pytest
+import structlog
 
 from schemas.logs import configure_logs
 from tests.producers.conftest import Front, Letters, OpenDoor
@@ -62,15 +63,17 @@ async def traffic(front: Front) -> list[bytes]:
 def debug_logs() -> Iterator[io.StringIO]:
     """Logs as the process writes them, at the most talkative level."""
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    handlers, level, before = root.handlers[:], root.level, structlog.get_config()
     root.handlers.clear()  # so that those of pytest are not closed
     configure_logs("DEBUG")
+    structlog.configure(cache_logger_on_first_use=False)  # what is kept would stay for the tests that follow
     (handler,) = root.handlers
     written = io.StringIO()
     cast("logging.StreamHandler[io.StringIO]", handler).setStream(written)
     yield written
     root.handlers[:] = handlers
     root.setLevel(level)
+    structlog.configure(**before)
 
 
 async def test_no_canary_shows_anywhere(open_door: OpenDoor, letters: Letters, debug_logs: io.StringIO) -> None:

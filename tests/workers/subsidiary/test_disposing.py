@@ -279,12 +279,13 @@ async def test_what_the_store_does_not_let_go_stays_alone(sqlite_kit: SqliteKit)
 async def test_keys_of_several_columns_are_keys(sqlite_kit: SqliteKit) -> None:
     sqlite_kit.connection.execute("DROP TABLE leads")
     sqlite_kit.connection.execute(
-        "CREATE TABLE leads (a int, b text, email text, name text, asked_at date, PRIMARY KEY (a, b))"
+        "CREATE TABLE leads (a int, b text, email text, name text, asked_at date, restricted boolean,"
+        " PRIMARY KEY (a, b))"
     )
     rows = [(1, "x", "2020-01-01"), (1, "y", "2026-01-01"), (2, "x", "sometime"), (2, "y", "2020-01-01")]
     for number, (a, b, asked) in enumerate(rows):
         sqlite_kit.connection.execute(
-            "INSERT INTO leads VALUES (?, ?, ?, 'Lead', ?)", [a, b, f"l{number}@example.com", asked]
+            "INSERT INTO leads VALUES (?, ?, ?, 'Lead', ?, false)", [a, b, f"l{number}@example.com", asked]
         )
     found = await dispose(sqlite_kit, leads=RETENTION["leads"])
     left = {(a, b) for a, b, name in sqlite_kit.connection.execute("SELECT a, b, name FROM leads") if name}
