@@ -111,6 +111,7 @@ async def _archived(services: Services, owners: Mapping[str, set[str]], replayed
 
 async def _erased(services: Services, persons: Iterable[str]) -> list[str]:
     wanted = sorted(persons)
+    await services.tombstones.drop_proposed(map(of_person, wanted))  # by whoever the restore interrupted
     stones = await services.tombstones.look(map(of_person, wanted))
     return [person for person in wanted if of_person(person) in stones]
 

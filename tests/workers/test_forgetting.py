@@ -16,7 +16,7 @@ from workers.actors import records
 from workers.actors.work import SomeFailed
 from workers.services import utc_now
 from workers.stores.keys import KeyHeld, Keys
-from workers.stores.tombstones import Tombstones
+from workers.stores.tombstones import Tombstones, of_person
 
 OWNED = (
     "persons",
@@ -218,3 +218,38 @@ async def test_leaving_them_in_the_way_is_noticed(bench: Bench, monkeypatch: pyt
     monkeypatch.setattr(records, "_bury", leave)
     with pytest.raises(SomeFailed):
         await test_whom_a_dead_worker_left_half_gone_may_come_back(bench, monkeypatch)
+
+
+# ---------------------------------------------------------------------- proposed by a worker that died
+
+
+async def _proposed(bench: Bench) -> tuple[factories.Someone, str]:
+    """Somebody who holds a record, and whose tombstone was proposed by a worker that did not live to take it back."""
+    whom = factories.someone()
+    await bench.send(factories.form(Case.CONTACT, whom))
+    [person] = bench.collection("persons")
+    await bench.services.tombstones.propose([of_person(person["_id"])])
+    assert await bench.read(whom.email) == []
+    return whom, person["_id"]
+
+
+async def test_whose_tombstone_was_only_proposed_is_shown_again_when_they_write(bench: Bench) -> None:
+    whom, _ = await _proposed(bench)
+    wire = bench.seal(factories.form(Case.CONTACT, whom))
+    with pytest.raises(SomeFailed):
+        await bench.deliver(wire)
+    await bench.deliver(wire)  # as the queue does
+    assert len(await bench.read(whom.email)) == 2
+
+
+async def test_whose_tombstone_was_only_proposed_is_shown_again_when_one_record_ends(bench: Bench) -> None:
+    whom, person = await _proposed(bench)
+    [record] = bench.collection("submissions")
+    assert not (await bench.services.forgetting.forget_events({person: ["another"]})).anything
+    assert [one.submission for one in await bench.read(whom.email)] == [record["_id"]]
+
+
+async def test_whose_tombstone_was_only_proposed_is_not_erased_when_a_hold_ends(bench: Bench) -> None:
+    whom, person = await _proposed(bench)
+    assert await bench.services.forgetting.complete(person) is None
+    assert len(await bench.read(whom.email)) == 1

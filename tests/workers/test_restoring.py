@@ -18,6 +18,7 @@ from workers.restoring import Replayed, replay
 from workers.services import Services
 from workers.stores.keys import Hold, KeyHeld, key_id
 from workers.stores.restoring import Restoring
+from workers.stores.tombstones import of_person
 
 __all__ = ["court", "subsidiary_keys"]
 
@@ -44,6 +45,16 @@ async def test_a_restored_backup_is_cleared_of_everyone_who_was_erased(bench: Be
     assert (await bench.services.standing.of(kept.email))["submissions"] == 1
     again = await replay(bench.services)
     assert (again.people, again.records, again.letters, again.keys) == (0, 0, 0, 0)
+
+
+async def test_whom_a_worker_only_looked_at_is_not_given_up(bench: Bench) -> None:
+    """Their tombstone was proposed when everything stopped, and evidence is not restored."""
+    whom = factories.someone()
+    await bench.send(factories.form(Case.CONTACT, whom))
+    [person] = bench.collection("persons")
+    await bench.services.tombstones.propose([of_person(person["_id"])])
+    assert (await replay(bench.services)).people == 0
+    assert len(await bench.read(whom.email)) == 1
 
 
 def restored_part(dump: dict[str, list[Any]]) -> dict[str, list[str]]:

@@ -86,7 +86,7 @@ async def _dispose(
     disposed = Counter(line for one in ending for line in one.disposed)
     _, _, erased = await asyncio.gather(
         services.disposals.count(part, civil_day(now), disposed),
-        services.disposals.take_in_hand(name, walk, {one.person["_id"] for one in ending}),
+        services.disposals.take_in_hand(name, walk, folded.empty | {one.person["_id"] for one in ending}),
         archive(services, moved),
     )
     going = [one for one in ending if one.event not in erased]
@@ -114,18 +114,16 @@ async def _forget(
 async def _finish(services: Services, name: str, walk: Walk) -> None:
     """Finish what a worker had in hand that died, or has in hand now: of that, the events whose tombstone stands."""
     for part in walk.in_hand.values():
-        begun = await _begun(services, part)
-        if begun:
-            await services.forgetting.forget_events(begun)
+        await services.forgetting.forget_events(await _begun(services, part))
     if walk.in_hand:
         await services.disposals.out_of_hand(name, list(walk.in_hand))
 
 
 async def _begun(services: Services, persons: Sequence[str]) -> dict[str, list[str]]:
-    """Person → those of his events that still stand behind a tombstone."""
+    """Person → those of his events that still stand behind a tombstone; none where only his own was proposed."""
     events = {one["_id"]: one["person"] for one in await services.submissions.of(persons, "_id")}
     stones = await services.tombstones.look(map(of_event, events))
-    begun: defaultdict[str, list[str]] = defaultdict(list)
+    begun: dict[str, list[str]] = {person: [] for person in persons}
     for event, person in events.items():
         if of_event(event) in stones:
             begun[person].append(event)

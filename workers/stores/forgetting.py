@@ -179,9 +179,12 @@ class Forgetting:
         """Who holds nothing but these events, with the moment of his tombstone, which stands then.
 
         It is proposed before the look: what is written after the look finds it, what was written before is seen.
+        Who is known to hold more may have been proposed by a run that died before its look was followed.
         """
         alone: dict[str, datetime] = {}
-        asked = doomed.keys() - (await self._holding_more(doomed, doomed) if more is None else set(more))
+        staying = doomed.keys() & (await self._holding_more(doomed, doomed) if more is None else set(more))
+        await self.tombstones.drop_proposed(map(of_person, staying))
+        asked = doomed.keys() - staying
         while asked:
             proposal = await self.tombstones.propose(map(of_person, asked))
             holding = await self._holding_more(asked, doomed)
@@ -204,6 +207,7 @@ class Forgetting:
 
         Raises :class:`StoreUnavailable`, and :class:`workers.stores.keys.KeyHeld` while another hold stands.
         """
+        await self.tombstones.drop_proposed([of_person(person)])
         erased_at = (await self.tombstones.look([of_person(person)])).get(of_person(person))
         if erased_at is None:
             return None

@@ -124,15 +124,32 @@ class Tombstones:
         settled = await self._settled({one["token"] for one in found if "token" in one})
         return {one["_id"]: one["at"] for one in found if "token" not in one or one["token"] in settled}
 
+    async def drop_proposed(self, ids: Iterable[str]) -> None:
+        """Take back what of these was proposed and not settled: whoever proposed it died, or asks again.
+
+        For whoever is not to go: else they would be hidden behind a tombstone that nobody has decided on.
+        """
+        stones = list(ids)
+        given_up = await self._give_up(stones)
+        if given_up:
+            with available():
+                await self._stones.delete_many({"_id": {"$in": stones}, "token": {"$in": given_up}})
+
     async def _take_over(self, stones: list[str], token: str) -> None:
-        found = await self._gathered.having("_id", stones, "token")
-        others = {one["token"] for one in found if "token" in one}
-        await self._decide(others, stands=False)
-        given_up = list(others - await self._settled(others))
+        given_up = await self._give_up(stones)
         if given_up:
             with available():
                 mine = {"$set": {"token": token}}
                 await self._stones.update_many({"_id": {"$in": stones}, "token": {"$in": given_up}}, mine)
+
+    async def _give_up(self, stones: list[str]) -> list[str]:
+        """The tokens under which others proposed some of these, and settle nothing any more."""
+        found = await self._gathered.having("_id", stones, "token")
+        others = {one["token"] for one in found if "token" in one}
+        if not others:
+            return []
+        await self._decide(others, stands=False)
+        return list(others - await self._settled(others))
 
     async def _decide(self, tokens: Iterable[str], *, stands: bool) -> bool:
         """Say of proposals whether they stand; whether nobody had said so before of any."""
