@@ -164,3 +164,38 @@ def test_it_is_on_disk_when_the_call_returns(path: Path, monkeypatch: pytest.Mon
     journal.begin([("R-1/gb", Right.ERASURE, ANNA, STOOD)], AT)
     assert seen == [(path.stat().st_size, False)]
     journal.close()
+
+
+def test_a_restriction_stands_until_its_own_task_lifts_it(path: Path) -> None:
+    journal = Journal(path, KEY)
+    journal.begin([(task, Right.RESTRICTION, ANNA, STOOD) for task in ("R-1/gb", "R-2/gb")], AT)
+    journal.finish([done("R-1/gb"), done("R-2/gb")])
+    journal.finish([{**done("R-1/gb", 2), "ask": "lift"}])
+    for _ in range(2):
+        assert journal.is_restricted_by_another({"R-1/gb"}, ANNA)
+        assert not journal.is_restricted_by_another({"R-2/gb"}, ANNA)
+        assert not journal.is_restricted_by_another({"R-1/gb"}, Subject(("bob@example.com",), AT))
+        journal.close()
+        journal = Journal(path, KEY)
+    journal.finish([done("R-1/gb", 3)])  # asked anew
+    assert journal.is_restricted_by_another({"R-2/gb"}, ANNA)
+    journal.close()
+
+
+def test_who_lifts_reads_no_journal_that_another_order_is_written_to(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thousands of tasks stand in it, and a thread of another order writes one more at any moment."""
+    journal = Journal(path, KEY)
+    journal.begin([(f"R-{number}/gb", Right.OBJECTION, ANNA, STOOD) for number in range(3)], AT)
+    read = Journal._line_at
+
+    def meanwhile(self: Journal, place: int) -> dict[str, Any]:
+        self.begin([(f"R-late-{place}/gb", Right.OBJECTION, ANNA, STOOD)], AT)
+        return read(self, place)
+
+    monkeypatch.setattr(Journal, "_line_at", meanwhile)
+    assert not journal.is_restricted_by_another(set(), ANNA)
+    monkeypatch.undo()
+    assert len(journal) == 3, "no line was read"
+    journal.close()

@@ -90,6 +90,8 @@ class Journal:
         self._writing = threading.Lock()
         self._tasks: dict[str, _Places] = {}
         self._heard: defaultdict[str, Heard] = defaultdict(Heard)
+        self._restrictions: dict[str, frozenset[str]] = {}
+        self._lifted: set[str] = set()
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
@@ -136,7 +138,7 @@ class Journal:
     def tombstones(self) -> dict[str, Tombstone]:
         """Keyed hash → what was asked for it, of everything ever begun: what a restored store must be held against."""
         found: dict[str, Tombstone] = {}
-        for _, right, begun in self._standing():
+        for right, begun in self._standing():
             for mark in begun.marks:
                 moments = found.setdefault(mark, Tombstone()).received_at
                 moments[right] = max(begun.received_at, moments.get(right, begun.received_at))
@@ -151,19 +153,17 @@ class Journal:
         return found
 
     def is_restricted_by_another(self, tasks: Collection[str], subject: Subject) -> bool:
-        """Whether a restriction of this person stands that another task than these asked for."""
-        marks = frozenset(self.marks(subject))
-        others = ((right, begun) for name, right, begun in self._standing() if name not in tasks)
-        return any(right is Right.RESTRICTION and begun.marks & marks for right, begun in others)
+        """Whether a restriction of this person stands that another task than these asked for. It reads no disk."""
+        theirs = frozenset(self.marks(subject))
+        marked = list(self._restrictions.items())  # at one stroke: a thread may be writing down another
+        return any(marks & theirs for task, marks in marked if task not in self._lifted and task not in tasks)
 
-    def _standing(self) -> Iterator[tuple[str, Right, Begun]]:
+    def _standing(self) -> Iterator[tuple[Right, Begun]]:
         """Every task about a person that was ever begun, but for what was lifted."""
         for task, places in self._tasks.items():
             begun = None if places.begun is None else _begun(self._line_at(places.begun))
-            if begun is None or begun.right is None:
-                continue
-            if places.done is None or self._line_at(places.done)["entry"]["ask"] != LIFT:
-                yield task, begun.right, begun
+            if begun is not None and begun.right is not None and task not in self._lifted:
+                yield begun.right, begun
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -262,8 +262,11 @@ class Journal:
         places = self._tasks.setdefault(line["task"], _Places())
         if line["line"] == "done":
             places.done = place
+            (self._lifted.add if line["entry"]["ask"] == LIFT else self._lifted.discard)(line["task"])
         elif places.begun is None:
             places.begun = place
+            if line.get("right") == Right.RESTRICTION:
+                self._restrictions[line["task"]] = frozenset(line["marks"])
             said = _said(line)
             if said is not None:
                 for mark in line["marks"]:
