@@ -104,6 +104,7 @@ async def lift(desk: Desk, case: Document, person: Mapping[str, Any], found: Map
             await desk.services.forgetting.complete(one)
         except KeyHeld:
             continue  # another hold stands: its lifting completes it
-    await desk.services.due.add(persons, case["received_at"])  # whose time ended meanwhile, or consent
+    # Whose time ended meanwhile, or consent: until now it was not to go.
+    await desk.services.due.add(persons, desk.services.clock())
     await reopen_what_was_held(desk, keys, GROUND, case["lifted_by"])
     return [{"name": name, "matched": count} for name, count in found.items()]

@@ -220,11 +220,15 @@ async def test_what_a_withdrawal_could_not_take_goes_when_it_ends(bench: Bench, 
     assert counted((await court.tasks(withdrawal))["controller"])["submissions"]["retained"] == 1
     await look_at_due(bench.services)
     assert len(bench.collection("submissions")) == 2
+    bench.clock.at = bench.clock() + timedelta(days=7)
     await deciding.lift(court.desk, reference, DPO)
     await mails_leave(court, reference)
     await court.run(reference)
     await look_at_due(bench.services)
     assert [one["case"] for one in bench.collection("submissions")] == ["contact"]
+    took = await bench.services.disposals.no_to_deletion()
+    assert took is not None
+    assert took.longest_s == 0, "it counts from the end of the restriction"
 
 
 async def test_an_erasure_waits_for_the_end_of_it(bench: Bench, court: Court) -> None:
