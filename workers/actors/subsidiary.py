@@ -182,15 +182,18 @@ async def _prepare(office: Office, servings: Sequence[Serving]) -> None:
         if done is not None and done.attempt >= one.entry["attempt"]:
             one.answer = Answer({**done.entry, "attempt": one.entry["attempt"]})
     await plan(office, [one for one in changing if one.answer is None])
-    beginning = [
-        (one.entry["task"], one.right, one.subject, [tally.as_outcome() for tally in one.planned])
-        for one in changing
-        if one.answer is None
+    beginning = [one for one in changing if one.answer is None]
+    lines = [
+        (one.entry["task"], one.right, one.subject, [tally.as_outcome() for tally in one.planned]) for one in beginning
     ]
-    await asyncio.to_thread(office.journal.begin, beginning, office.clock())
-    for one in changing:
-        if one.answer is None and one.right is Right.OBJECTION:
+    await asyncio.to_thread(office.journal.begin, lines, office.clock())
+    for one in beginning:
+        if one.right is Right.OBJECTION:
             one.answer = lifted_meanwhile(office, one)
+    # Written down like any other: a newer "no" may stand when the same order comes again.
+    lifted = [one.answer.entry for one in beginning if one.answer is not None]
+    if lifted:
+        await asyncio.to_thread(office.journal.finish, lifted)
 
 
 async def _act(office: Office, servings: Sequence[Serving]) -> list[Answer]:

@@ -69,6 +69,20 @@ async def test_a_yes_takes_the_mark_away_and_a_later_no_sets_it(
     assert await kit.rows("subscribers") == [], "who was taken off a list is not put back"
 
 
+async def test_a_no_that_was_lifted_is_answered_the_same_when_it_comes_again(
+    sqlite_kit: SqliteKit, open_office: OpenOffice, controller: ControllerSide
+) -> None:
+    """A newer one stands by then: of that, it is no news."""
+    await fill(sqlite_kit)
+    office = await open_office(sqlite_kit, mapping=mapping_of(sqlite_kit, LIFTED))
+    late = no(1)
+    for one in (wish(2, accepts=True, refused=1), late, no(3), late):
+        await serve_order(office, controller.token(one))
+    first, again = controller.receipts().of(late["task"])
+    assert first["collections"] == again["collections"]
+    assert await stopped(sqlite_kit) == list(ANNAS)
+
+
 async def test_whatever_order_they_come_in(
     sqlite_kit: SqliteKit, open_office: OpenOffice, controller: ControllerSide, tmp_path: Path
 ) -> None:
