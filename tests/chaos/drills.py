@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -99,7 +99,8 @@ class Flight:
                 self.group.clock.move_to(self.group.clock.now() + timedelta(minutes=2))
         finally:
             watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
+            with suppress(asyncio.CancelledError):
+                await watching
         self.seen.kills = Counter(name.partition("-")[0] for name in breaker.committed)
         self.seen.outcomes = Counter(str(one.get("outcome")) for one in self._drills({}))
         await self._look()

@@ -57,7 +57,7 @@ class Archive:
     async def undo(self, owners: Mapping[str, str]) -> int:
         """Take back, or purge, what stands of these events, files included; how many records there were.
 
-        ``owners``: event → the person whose it is; a record that is another's by now stays.
+        ``owners``: event → the person whose it is; a record that is by now of none of these persons stays.
         """
         those: list[Document] = [
             {"_id": {"$in": some}, "person": {"$in": list({owners[event] for event in some})}}
