@@ -5,6 +5,7 @@ Source: R25, R28; design § 6.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -36,6 +37,10 @@ class Bout:
     def somebody(self) -> str:
         """An address that nobody had before."""
         return f"person-{next(self._numbers)}@example.com"
+
+    def canary(self) -> str:
+        """An address of the fictional kind that can be planted."""
+        return f"canary.{secrets.token_hex(8)}@example.org"
 
     def serves(self, right: str) -> bool:
         """Whether the description leaves it in."""

@@ -7,7 +7,6 @@ Source: R14, R18, R28; GDPR Arts 7(3), 16, 18, 20; P2, P6; docs/decisions/0021.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Final
@@ -51,11 +50,7 @@ def _optional(name: str, run: _Run) -> _Run:
 def _asked(bout: Bout, name: str, email: str) -> Entry:
     if name == "disposal":
         return bout.group.disposal(bout.periods)
-    return bout.group.plant(_canary()) if name == "canary" else bout.group.entry(email, name)
-
-
-def _canary() -> str:
-    return f"canary.{secrets.token_hex(8)}@example.org"
+    return bout.group.plant(bout.canary()) if name == "canary" else bout.group.entry(email, name)
 
 
 def _served(answer: Entry, trial: Trial, what: str) -> bool:
@@ -137,7 +132,26 @@ async def restriction(bout: Bout, trial: Trial) -> None:
     await bout.looked_at(trial, lifting, answer)
     await bout.carrier.deliver(order)
     trial.check(await bout.standing(email) == lifted, "restriction: a late repeat marks again what was lifted")
+    await _two_restrictions(bout, trial)
     trial.check(await bout.standing(neighbour) == beside, "another person was changed")
+
+
+async def _two_restrictions(bout: Bout, trial: Trial) -> None:
+    """Of one person: while one of them is not lifted the mark stays, and the other has ended all the same."""
+    email, stood = await bout.person()
+    first, second = bout.group.entry(email, "restriction"), bout.group.entry(email, "restriction")
+    await bout.send(first, second)
+    if not (await bout.standing(email)).restricted:
+        return  # it was blamed for that already
+    for ending, stays, fault in (
+        (first, True, "lifting: another restriction of the same person is gone"),
+        (second, False, "lifting: when every restriction was lifted the mark still stands"),
+    ):
+        lifting = {**ending, "ask": LIFT, "attempt": 2}
+        answer = await bout.ask(trial, lifting)
+        _done(answer, trial, "lifting")
+        trial.check(await bout.standing(email) == replace(stood, restricted=stays), fault)
+        await bout.looked_at(trial, lifting, answer)
 
 
 async def portability(bout: Bout, trial: Trial) -> None:
@@ -201,9 +215,11 @@ async def disposal(bout: Bout, trial: Trial) -> None:
 
 
 async def canary(bout: Bout, trial: Trial) -> None:
-    """A fictional person is planted once, shown, erased; nobody else can be planted."""
-    address, somebody = _canary(), bout.somebody()
-    answer = await bout.ask(trial, bout.group.plant(address))
+    """A fictional person is planted once, shown, erased, and not planted again; nobody else can be planted."""
+    address, somebody = bout.canary(), bout.somebody()
+    planting = bout.group.plant(address)
+    order = bout.group.order(planting)
+    answer = bout.only(trial, bout.group.read(await bout.carrier.deliver(order)), planting)
     if not _done(answer, trial, "canary"):
         return
     stood = await bout.standing(address)
@@ -214,7 +230,9 @@ async def canary(bout: Bout, trial: Trial) -> None:
     trial.check((await bout.standing(somebody)).rows == 0, "canary: an order put somebody else there")
     answer = await bout.ask(trial, bout.group.entry(address))
     trial.check(gone(answer) == stood.rows, "canary: it is not erased as anybody")
-    trial.check((await bout.standing(address)).rows == 0, "canary: it still stands")
+    if trial.check((await bout.standing(address)).rows == 0, "canary: it still stands"):
+        await bout.carrier.deliver(order)
+        trial.check((await bout.standing(address)).rows == 0, "canary: a late order plants it again after its erasure")
 
 
 _TRIALS: Final[Mapping[str, _Run]] = {

@@ -11,11 +11,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from schemas.calendar import civil_day
+from schemas.orders import LIFT
 from schemas.terms import Right, StoreOutcome
 from workers.conform.bench import Person, Standing
 from workers.conform.bout import Bout, counted, gone
 from workers.conform.every_right import EVERY_RIGHT
-from workers.conform.group import CODE
+from workers.conform.group import CODE, Entry
 from workers.conform.report import Trial
 from workers.rules.receipts import answers_agree
 
@@ -27,6 +28,12 @@ _STANDS: Final[Mapping[str, Callable[[Standing], bool]]] = {
     "withdrawal": lambda now: not now.consents,
 }
 """Rights that change a store and remove nothing: what shows that they were served."""
+_BESIDE: Final[Mapping[str, Callable[[Standing], bool]]] = {
+    **_STANDS,
+    "lifting": lambda now: not now.restricted,
+    "canary": lambda now: now.rows > 0,
+}
+"""What is killed beside an erasure."""
 _HOSTILE: Final = (
     "'or'1'='1@example.com",
     "%@example.com",
@@ -126,26 +133,43 @@ async def partial_failure(bout: Bout, trial: Trial) -> None:
 
 async def crash_at_every_step(bout: Bout, trial: Trial) -> None:
     """Killed anywhere, the next delivery completes the work and counts all of it; beside an erasure another right."""
-    others = [right for right in _STANDS if bout.serves(right)]
+    others = [what for what in _BESIDE if bout.serves("restriction" if what == "lifting" else what)]
     for step in range(_MOST_STEPS):
-        (email, stood), (other, before) = await bout.person(), await bout.person()
-        asked = [bout.group.entry(email)]
-        right = others[step % len(others)] if others else None
-        if right is not None:
-            asked.append(bout.group.entry(other, right, **_correcting(before, right)))
+        email, stood = await bout.person()
+        asked, other = [bout.group.entry(email)], ""
+        what = others[step % len(others)] if others else None
+        if what is not None:
+            other, entry = await _asked_beside(bout, trial, what)
+            asked.append(entry)
         order = bout.group.order(*asked)
         died = await bout.carrier.die_at(order, step)
         answers = bout.group.read(await bout.carrier.deliver(order))
         answer, *beside = [bout.only(trial, answers, entry) for entry in asked]
         trial.check((await bout.standing(email)).goes == 0, "after a crash records still stand")
         trial.check(gone(answer) == stood.goes, "after a crash the receipt does not count the whole")
-        if right is not None:
+        if what is not None:
             done = beside[0]["outcome"] == StoreOutcome.DONE
-            trial.check(done, f"after a crash a {right} is not answered done")
-            trial.check(_STANDS[right](await bout.standing(other)), f"after a crash a {right} does not stand")
+            trial.check(done, f"after a crash a {what} is not answered done")
+            now = await bout.standing(other)
+            trial.check(_BESIDE[what](now), f"after a crash a {what} does not stand")
+            twice = what == "canary" and now.rows != counted(beside[0], "matched")
+            trial.check(not twice, "after a crash a canary is not planted once")
         if not died:
             return
     trial.check(False, "it has no end of steps")
+
+
+async def _asked_beside(bout: Bout, trial: Trial, what: str) -> tuple[str, Entry]:
+    """Whom it is about, and the entry."""
+    if what == "canary":
+        address = bout.canary()
+        return address, bout.group.plant(address)
+    email, stood = await bout.person()
+    if what != "lifting":
+        return email, bout.group.entry(email, what, **_correcting(stood, what))
+    restricted = bout.group.entry(email, "restriction")
+    await bout.ask(trial, restricted)
+    return email, {**restricted, "ask": LIFT, "attempt": 2}
 
 
 def _correcting(stood: Standing, right: str) -> dict[str, Any]:

@@ -7,8 +7,9 @@ import crypto from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 
-import { NotAnOrder, ORDER_LIFETIME_S, callToken, canonical, openOrder, seal, sha256, sign } from './sealing.mjs';
-import { COPIES, isOurs, isUnderstood, lastDay, lost, outcomeOf, together } from './rules.mjs';
+import { Trouble, append, lock, syncFolder } from './disk.mjs';
+import { MAX_TOKEN, NotAnOrder, ORDER_LIFETIME_S, callToken, canonical, openOrder, seal, sha256, sign } from './sealing.mjs';
+import { COPIES, isOurs, isUnderstood, lastDay, lost, normalForm, outcomeOf, together } from './rules.mjs';
 
 export { Trust } from './sealing.mjs';
 
@@ -21,14 +22,16 @@ export class StoreRefuses extends Error {} // message: the reason, lower-case wo
 // ---------------------------------------------------------------------- the journal: what was done, without a name
 
 // Beside the store, never in its backup: `begun` is on disk before the first record is touched, `done` before the
-// receipt leaves. It holds keyed hashes, the same as those of the worker in Python.
+// receipt leaves. It holds keyed hashes, the same as those of the worker in Python. One process has it at a time.
 export class Journal {
   constructor(file, key) {
     this.key = key;
     this.begun = new Map();
     this.done = new Map();
     fs.mkdirSync(path.dirname(file), { recursive: true });
+    lock(file);
     this.file = fs.openSync(file, 'a+', 0o600);
+    syncFolder(file);
     let sound = 0;
     for (const line of fs.readFileSync(file, 'utf8').split(/(?<=\n)/)) {
       if (!line.endsWith('\n')) break; // torn by a crash; nothing was done after it
@@ -45,9 +48,16 @@ export class Journal {
   // Lines about what is to be begun, or answered; on disk when it returns.
   write(lines) {
     if (!lines.length) return;
-    fs.writeSync(this.file, lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
-    fs.fsyncSync(this.file);
+    append(this.file, lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
     for (const line of lines) this.#note(line);
+  }
+
+  // Whether a restriction of an address stands that another task than this one asked for. `now`: lines not yet written.
+  isRestrictedByAnother(task, email, now) {
+    const mark = this.mark(email);
+    const done = new Map([...this.done, ...now.done.map((line) => [line.task, line])]);
+    return [...this.begun.values(), ...now.begun].some((line) => line.right === 'restriction' && line.task !== task
+      && line.marks.includes(mark) && done.get(line.task)?.entry.ask !== 'lift');
   }
 
   #note(line) {
@@ -58,7 +68,7 @@ export class Journal {
 
 // ---------------------------------------------------------------------- serving
 
-const folded = (emails) => [...new Set(emails.map((email) => email.toLowerCase()))];
+const distinct = (emails) => [...new Set(emails.map(normalForm))];
 
 export class Office {
   constructor(trust, store, journal, clock = Date.now) {
@@ -81,23 +91,34 @@ export class Office {
   // All of an order over one reading of the store, with one wait for the disk each: what was begun is written down, then
   // the store, then what was done. Killed anywhere, the next delivery completes and counts the whole.
   #serveAll(entries) {
-    const work = { held: this.store.open(), begun: [], done: [] };
+    const work = { held: this.#open(), begun: [], done: [] };
     const answers = entries.map((entry) => this.#answer(entry, work));
     this.journal.write(work.begun);
-    work.held.save();
+    work.held.save?.();
     this.journal.write(work.done);
     return answers;
+  }
+
+  // What is held; or why none of it can be served, which every entry is answered with.
+  #open() {
+    try {
+      return this.store.open();
+    } catch (error) {
+      if (!(error instanceof StoreRefuses)) throw error;
+      return { refuses: error };
+    }
   }
 
   // A right that the store does not name among its own, and what it has no call for, is refused by that name.
   #answer(entry, work) {
     try {
       if (!isUnderstood(entry)) throw new StoreRefuses('not-understood');
+      if (work.held.refuses) throw work.held.refuses;
       if (entry.ask === 'dispose') return this.#dispose(entry, work);
       if (entry.ask === 'plant') return this.#plant(entry, work);
       if (!work.held.rights.includes(entry.right)) throw new StoreRefuses('not-supported');
-      const person = { emails: folded(entry.person.emails), receivedAt: entry.received_at, patches: entry.patches };
-      if (entry.ask === 'look') return { entry: this.#entry(entry, work.held.look(entry.right, person)) };
+      const person = { emails: distinct(entry.person.emails), receivedAt: entry.received_at, patches: entry.patches };
+      if (entry.ask === 'look') return { entry: this.#entry(entry, this.#look(entry, person, work)) };
       return COPIES.includes(entry.right) ? this.#copy(entry, person, work) : this.#change(entry, person, work);
     } catch (error) {
       if (!(error instanceof StoreRefuses)) throw error;
@@ -109,9 +130,28 @@ export class Office {
     const { right, received_at } = entry;
     const lifts = entry.ask === 'lift';
     const marks = person.emails.map((email) => this.journal.mark(email)).sort();
-    const act = () => (lifts ? work.held.lift(person) : work.held.act(right, person));
+    const plan = () => work.held.plan(right, person);
+    const act = () => (lifts ? this.#lift(entry, person, work) : work.held.act(right, person));
     const summed = lifts ? (_, now) => now : together; // what was marked is marked no more
-    return this.#settle(entry, work, { right, received_at, marks }, () => work.held.plan(right, person), act, summed);
+    return this.#settle(entry, work, { right, received_at, marks }, plan, act, summed);
+  }
+
+  // The mark of whom another task restricts too stays, for its sake: what this one asked for has ended all the same.
+  #lift(entry, person, work) {
+    const counts = work.held.plan(entry.right, person);
+    work.held.lift(this.#free(entry, person, work));
+    return counts.map(({ restricted, ...one }) => one);
+  }
+
+  #look(entry, person, work) {
+    const counts = work.held.look(entry.right, person);
+    if (entry.right !== 'restriction' || this.journal.done.get(entry.task)?.entry.ask !== 'lift') return counts;
+    const ours = new Map(work.held.look(entry.right, this.#free(entry, person, work)).map((one) => [one.name, one]));
+    return counts.map((one) => ({ ...one, restricted: ours.get(one.name)?.restricted ?? 0 }));
+  }
+
+  #free({ task }, person, work) {
+    return { ...person, emails: person.emails.filter((email) => !this.journal.isRestrictedByAnother(task, email, work)) };
   }
 
   // Of what is over by the group's periods, and about nobody; never for a day to come.
@@ -125,7 +165,12 @@ export class Office {
 
   #plant(entry, work) {
     if (!work.held.plant) throw new StoreRefuses('not-supported');
-    return { entry: this.#entry(entry, work.held.plant(entry.address)) };
+    const { task, attempt } = entry;
+    const done = this.journal.done.get(task); // whatever became of it since: nobody would ever erase another
+    if (done) return { entry: { ...done.entry, attempt } };
+    const answered = this.#entry(entry, work.held.plant(entry.address));
+    work.done.push({ line: 'done', task, attempt, entry: answered });
+    return { entry: answered };
   }
 
   // A task that was answered is not done again at the same attempt; a later attempt is the controller asking anew.
@@ -195,7 +240,7 @@ export class Office {
     const wasLifted = ({ task }) => this.journal.done.get(task)?.entry.ask === 'lift';
     const told = [...this.journal.begun.values()].filter((line) => line.marks && !wasLifted(line));
     for (const stored of held.identifiers()) {
-      const email = stored.trim().toLowerCase();
+      const email = normalForm(stored);
       const mark = this.journal.mark(email);
       for (const { right, received_at } of told.filter((one) => one.marks.includes(mark))) {
         if (right === 'rectification') found.corrections += 1;
@@ -219,9 +264,30 @@ function parts({ task, copy_sha256 }, copy) {
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
+// What is printed of a fault: our own words, or its kind. What others say of it may quote what stands in a file.
+export function say(error) {
+  const trouble = error instanceof Trouble || error instanceof StoreRefuses ? error.message : error.cause?.code ?? error.code ?? error.name;
+  console.error(JSON.stringify({ at: new Date().toISOString(), trouble }));
+}
+
 async function call(trust, url, method, body, signal) {
   const headers = { Authorization: `Bearer ${callToken(trust)}`, 'Content-Type': 'application/json' };
-  return fetch(url, { method, headers, body: body && JSON.stringify(body), signal });
+  return fetch(url, { method, headers, body: body && JSON.stringify(body), signal, redirect: 'error' });
+}
+
+async function orderIn(answer) {
+  const chunks = [];
+  let size = 0;
+  for await (const chunk of answer.body) {
+    chunks.push(chunk);
+    size += chunk.length;
+    if (size > MAX_TOKEN + 4096) throw new Trouble('tasks: too large');
+  }
+  try {
+    return String(JSON.parse(Buffer.concat(chunks)).order);
+  } catch {
+    throw new Trouble('tasks: not JSON');
+  }
 }
 
 // One order fetched, served and answered; false when none came. What is not brought is fetched again when its lease has
@@ -229,8 +295,8 @@ async function call(trust, url, method, body, signal) {
 export async function once(office, counter, wait, signal) {
   const asked = await call(office.trust, `${counter}/tasks?wait=${wait}`, 'GET', undefined, signal);
   if (asked.status === 204) return false;
-  if (asked.status !== 200) throw new Error(`tasks: ${asked.status}`);
-  const { order } = await asked.json();
+  if (asked.status !== 200) throw new Trouble(`tasks: ${asked.status}`);
+  const order = await orderIn(asked);
   let receipts = [];
   try {
     receipts = office.serve(order);
@@ -238,16 +304,17 @@ export async function once(office, counter, wait, signal) {
     if (!(error instanceof NotAnOrder)) throw error;
     console.error(JSON.stringify({ at: new Date().toISOString(), refused: error.message, digest: sha256(order) }));
   }
-  for (const receipt of receipts) await bring(office, counter, receipt);
+  for (const receipt of receipts) await bring(office, counter, receipt, signal);
   return true;
 }
 
-async function bring(office, counter, receipt) {
-  for (;;) {
+async function bring(office, counter, receipt, signal) {
+  while (!signal?.aborted) {
     const answer = await call(office.trust, `${counter}/receipts`, 'POST', { receipt });
+    await answer.body?.cancel();
     if (answer.status === 202) return;
-    if (answer.status !== 429 && answer.status !== 503) throw new Error(`receipts: ${answer.status}`);
-    await pause(1000 * Number(answer.headers.get('Retry-After') ?? 2));
+    if (answer.status !== 429 && answer.status !== 503) throw new Trouble(`receipts: ${answer.status}`);
+    await pause(1000 * Math.min(60, Number(answer.headers.get('Retry-After')) || 1));
   }
 }
 
@@ -259,7 +326,7 @@ export async function workUntilToldToStop(office, counter) {
       await once(office, counter, 50, stop.signal);
     } catch (error) {
       if (stop.signal.aborted) break;
-      console.error(JSON.stringify({ at: new Date().toISOString(), trouble: error.cause?.code ?? error.message }));
+      say(error);
       await pause(2000);
     }
   }

@@ -22,8 +22,9 @@
 
 import fs from 'node:fs';
 
-import { Journal, Office, StoreRefuses, Trust, once, workUntilToldToStop } from './greffier.mjs';
-import { judged, lastDay } from './rules.mjs';
+import { forget, isExact, replace } from './disk.mjs';
+import { Journal, Office, StoreRefuses, Trust, once, say, workUntilToldToStop } from './greffier.mjs';
+import { judged, lastDay, momentOf, normalForm } from './rules.mjs';
 
 const GROUND = 'accounting, ten years';
 const RULE = 'relation';
@@ -40,23 +41,20 @@ class JsonStore {
     this.file = file;
   }
 
-  // The store as it stands, to be looked at and changed in memory; nothing of it lasts before `save`.
+  // The store as it stands, to be looked at and changed in memory; nothing of it lasts before `save`. Refused is one in
+  // which records cannot be told apart: whoever is served there takes others along.
   open() {
-    return new Held(this, JSON.parse(fs.readFileSync(this.file, 'utf8')));
+    const text = fs.readFileSync(this.file, 'utf8');
+    const all = JSON.parse(text);
+    const areApart = (records) => new Set(records.map(({ id }) => id ?? NaN).concat(NaN)).size === records.length + 1;
+    if (!isExact(text) || !areApart(all.contacts) || !areApart(all.invoices)) throw new StoreRefuses('schema-mismatch');
+    return new Held(this, all);
   }
 
-  // Whole or not at all: written beside, on disk, moved over.
   write(all) {
-    const beside = `${this.file}.new`;
-    const file = fs.openSync(beside, 'w', 0o600);
-    fs.writeFileSync(file, JSON.stringify(all));
-    fs.fsyncSync(file);
-    fs.closeSync(file);
-    fs.renameSync(beside, this.file);
+    replace(this.file, JSON.stringify(all));
   }
 }
-
-const folded = (email) => String(email).trim().toLowerCase();
 
 function grouped(records, by) {
   const groups = new Map();
@@ -73,7 +71,7 @@ class Held {
   constructor(store, all) {
     this.store = store;
     this.all = all;
-    this.byEmail = grouped(all.contacts, (one) => folded(one.email));
+    this.byEmail = grouped(all.contacts, (one) => normalForm(one.email));
     this.byContact = grouped(all.invoices, (one) => one.contact);
     this.gone = new Set();
     this.changed = false;
@@ -81,7 +79,7 @@ class Held {
 
   // Everything of the person.
   #find({ emails, receivedAt }) {
-    const isFresh = (one) => one.asked_at && Date.parse(one.asked_at) > Date.parse(receivedAt);
+    const isFresh = (one) => momentOf(one.asked_at) > momentOf(receivedAt); // what nobody can read is as old as can be
     return this.#with(emails.flatMap((email) => this.byEmail.get(email) ?? []).filter((one) => !isFresh(one)));
   }
 
@@ -190,7 +188,7 @@ class Held {
       const last_contact = person.receivedAt.slice(0, 10);
       const contact = { id: email, email, name: 'Canary', newsletter: false, last_contact };
       this.all.contacts.push(contact);
-      this.byEmail.set(folded(email), [contact]);
+      this.byEmail.set(normalForm(email), [contact]);
       this.changed = true;
     }
     return this.look('access', person);
@@ -248,12 +246,18 @@ function together(contacts, left) {
 const [code, file, how] = process.argv.slice(2);
 const { GREFFIER_COUNTER_URL: counter, GREFFIER_KEYS: keys = 'keys', GREFFIER_JOURNAL: journal = 'journal.jsonl' } = process.env;
 const store = new JsonStore(file);
-if (how === '--newsletter') {
-  for (const email of store.open().recipients()) console.log(email);
-} else {
-  const trust = new Trust(keys, code);
-  const office = new Office(trust, store, new Journal(journal, trust.journalKey));
-  if (how === '--replay') console.log(JSON.stringify(office.replay()));
-  else if (how === '--once') await once(office, counter, 0);
-  else await workUntilToldToStop(office, counter);
+try {
+  if (how === '--newsletter') {
+    for (const email of store.open().recipients()) console.log(email);
+  } else {
+    const trust = new Trust(keys, code);
+    const office = new Office(trust, store, new Journal(journal, trust.journalKey));
+    forget(file);
+    if (how === '--replay') console.log(JSON.stringify(office.replay()));
+    else if (how === '--once') await once(office, counter, 0);
+    else await workUntilToldToStop(office, counter);
+  }
+} catch (error) {
+  say(error);
+  process.exitCode = 1;
 }

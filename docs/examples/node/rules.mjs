@@ -1,5 +1,7 @@
-// Pure rules: what an order's entry must be, what a correction means for a value, when a period is over, how the counts
+// Pure rules: whose an address is, what an order's entry must be, what a correction means for a value, when a period is over, how the counts
 // of several attempts make one account. The same as the worker's in Python.
+
+import { domainToASCII } from 'node:url';
 
 export const COPIES = ['access', 'portability'];
 const CHANGES = ['erasure', 'objection', 'withdrawal', 'rectification', 'restriction'];
@@ -7,6 +9,7 @@ const CORRECTABLE = [
   'last_name', 'first_name', 'phone', 'position', 'country', 'language',
   ...['street', 'postal_code', 'city', 'country'].map((part) => `postal_address.${part}`),
 ];
+const MOMENT = /^\d{4}-\d{2}-\d{2}T[0-9:.]{12}Z$/;
 const CANARY = /^canary\.[0-9a-z]{8,32}@example\.org$/;
 const PERIOD = /^P(?=\d)(?:(\d{1,5})Y)?(?:(\d{1,5})M)?(?:(\d{1,5})W)?(?:(\d{1,5})D)?$/;
 
@@ -17,16 +20,20 @@ export const isOurs = (entry, code) => isText(entry?.task) && /^[A-Za-z0-9-]{1,6
   && entry.task.endsWith(`/${code}`) && Number.isInteger(entry.attempt) && entry.attempt >= 1
   && ['serve', 'look', 'lift', 'dispose', 'plant'].includes(entry.ask);
 
-export function isUnderstood({ ask, right, ...entry }) {
-  if (ask === 'plant') return CANARY.test(entry.address); // no other can be planted, whoever signs
-  if (ask === 'dispose') return isDay(entry.on) && Array.isArray(entry.periods) && entry.periods.every(isTerm);
+// What says more than this version knows is not understood: it may be meant to be served otherwise.
+export function isUnderstood({ task, attempt, ask, right, ...said }) {
+  if (ask === 'plant') return hasOnly(said, 'address') && CANARY.test(said.address); // no other, whoever signs
+  if (ask === 'dispose') return hasOnly(said, 'on', 'periods') && isDay(said.on) && isListOf(said.periods, isTerm);
   if (ask === 'lift' && right !== 'restriction') return false;
-  if (![...COPIES, ...CHANGES].includes(right) || !Array.isArray(entry.person?.emails)) return false;
-  if (right !== 'rectification') return entry.patches === undefined;
-  return Array.isArray(entry.patches) && entry.patches.every(isPatch);
+  if (![...COPIES, ...CHANGES].includes(right) || !isPerson(said.person) || !MOMENT.test(said.received_at)) return false;
+  if (right !== 'rectification') return hasOnly(said, 'person', 'received_at');
+  return hasOnly(said, 'person', 'received_at', 'patches') && isListOf(said.patches, isPatch);
 }
 
 const isText = (value) => typeof value === 'string';
+const isListOf = (value, is) => Array.isArray(value) && value.length > 0 && value.every(is);
+const hasOnly = (said, ...names) => Object.keys(said).every((name) => names.includes(name));
+const isPerson = (one) => isListOf(one?.emails, isText) && hasOnly(one, 'emails');
 const isDay = (value) => isText(value) && /^\d{4}-\d{2}-\d{2}$/.test(value) && value >= '1900'
   && new Date(`${value}T00:00:00Z`).toJSON()?.startsWith(value) === true;
 const isTerm = (one) => isText(one?.rule) && PERIOD.test(one.active) && (one.archive === undefined || PERIOD.test(one.archive));
@@ -53,6 +60,22 @@ export function judged(patches, columns, record) {
   const conflicts = found.some(([, one]) => one === 'conflicts');
   const sets = conflicts ? [] : found.filter(([, one]) => one === 'applies').map(([patch]) => [columns[patch.field], patch.to]);
   return { concerned: found.some(([, one]) => one !== 'absent'), conflicts, sets: Object.fromEntries(sets) };
+}
+
+// ---------------------------------------------------------------------- addresses and moments
+
+// An address as orders and journal have it, however it is written: letters in one form and one case, the domain in ASCII.
+export function normalForm(email) {
+  const text = String(email).normalize('NFC').trim().toLowerCase();
+  const domain = text.slice(text.lastIndexOf('@') + 1);
+  return /^[\x20-\x7e]*$/.test(domain) ? text : text.slice(0, -domain.length) + domainToASCII(domain);
+}
+
+// A moment in ISO 8601, in UTC where it names no zone; NaN for what nobody can read.
+export function momentOf(stored) {
+  if (!isText(stored) || !/^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2})?)?$/.test(stored)) return NaN;
+  const text = stored.replace(' ', 'T');
+  return Date.parse(/T.*(Z|[+-]\d{2}:\d{2})$/.test(text) || !text.includes('T') ? text : `${text}Z`);
 }
 
 // ---------------------------------------------------------------------- periods

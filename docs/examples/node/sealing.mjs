@@ -6,6 +6,9 @@ import crypto from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 
+import { Trouble, readJson } from './disk.mjs';
+
+export const MAX_TOKEN = 4 * 1024 * 1024;
 export const ORDER_LIFETIME_S = 7 * 86400;
 const LEEWAY_S = 300; // how far the controller's clock may run ahead of ours
 const CALL_S = 120;
@@ -21,8 +24,8 @@ const b64 = (bytes) => Buffer.from(bytes).toString('base64url');
 export class Trust {
   constructor(folder, code) {
     this.folder = folder;
-    const own = JSON.parse(fs.readFileSync(path.join(folder, 'party.private.json')));
-    if (own.party !== code) throw new Error(`party.private.json is of ${own.party}, not of ${code}`);
+    const own = readJson(path.join(folder, 'party.private.json'));
+    if (own.party !== code) throw new Trouble(`party.private.json is of ${own.party}, not of ${code}`);
     this.code = code;
     this.kid = own.signing.kid;
     this.signing = crypto.createPrivateKey({ format: 'jwk', key: own.signing });
@@ -32,7 +35,7 @@ export class Trust {
 
   // Read anew for every order: the operator replaces the file when the controller's key is rotated.
   get controller() {
-    return JSON.parse(fs.readFileSync(path.join(this.folder, 'controller.public.json')));
+    return readJson(path.join(this.folder, 'controller.public.json'));
   }
 }
 
@@ -62,6 +65,7 @@ function wrappingKey(shared) {
 const WRAP_IV = Buffer.from('a6a6a6a6a6a6a6a6', 'hex');
 
 function unseal(token, trust) {
+  if (token.length > MAX_TOKEN) throw new NotAnOrder('too_large');
   const parts = token.split('.');
   if (parts.length !== 5) throw new NotAnOrder('bad_seal');
   try {
@@ -110,6 +114,7 @@ export function openOrder(token, trust, now = Date.now()) {
   if (claims.aud !== trust.code) throw new NotAnOrder('wrong_audience');
   if (!(now / 1000 < claims.exp)) throw new NotAnOrder('expired');
   if (!(claims.iat <= now / 1000 + LEEWAY_S)) throw new NotAnOrder('from_the_future');
+  if (![claims.iat, claims.exp].every(Number.isSafeInteger)) throw new NotAnOrder('malformed_token');
   if (claims.exp - claims.iat > ORDER_LIFETIME_S) throw new NotAnOrder('lives_too_long');
   const { entries, jti } = claims;
   if (typeof jti !== 'string' || !Array.isArray(entries) || !entries.length || entries.length > MAX_ENTRIES) {
@@ -119,11 +124,12 @@ export function openOrder(token, trust, now = Date.now()) {
 }
 
 function parsed(signed) {
+  const found = [];
   try {
-    return [JSON.parse(unb64(signed[0])), JSON.parse(unb64(signed[1]))];
-  } catch {
-    throw new NotAnOrder('malformed_token');
-  }
+    found.push(JSON.parse(unb64(signed[0])), JSON.parse(unb64(signed[1])));
+  } catch { /* nor is what is no JSON */ }
+  if (found.length !== 2 || !found.every((one) => one?.constructor === Object)) throw new NotAnOrder('malformed_token');
+  return found;
 }
 
 // RFC 8785: members sorted, nothing between them. JSON.stringify already writes numbers and texts its way.

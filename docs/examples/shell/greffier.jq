@@ -2,32 +2,64 @@
 
 def known: ["access", "portability", "erasure", "objection", "withdrawal", "rectification", "restriction"];
 
+def trimmed: sub("\\A\\s+"; "") | sub("\\s+\\z"; "");
+def is_ascii: all(explode[]; . < 128);
+
+# A day that there is, of this age or the last.
+def is_day:
+  if type == "string" and test("\\A(19|[2-9][0-9])[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])\\z") then
+    (.[0:4] | tonumber | . % 4 == 0 and (. % 100 != 0 or . % 400 == 0)) as $leap
+    | (.[8:10] | tonumber) <= [31, (if $leap then 29 else 28 end), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31][(.[5:7] | tonumber) - 1]
+  else false end;
+
+# Seconds since 1970 of a moment in ISO 8601, in UTC where it names no zone; null for what nobody can read.
+def moment:
+  def zone: if . == null or . == "Z" then 0
+    else (.[1:3] | tonumber * 3600) + (.[4:6] | tonumber * 60) end;
+  [strings
+    | capture("\\A(?<day>[0-9-]{10})([T ](?<minute>[0-9]{2}:[0-9]{2})(:(?<second>[0-9]{2}([.][0-9]+)?))?(?<zone>Z|[+-][0-9]{2}:[0-9]{2})?)?\\z")
+    | select(.day | is_day)
+    | (try ("\(.day)T\(.minute // "00:00"):00Z" | fromdateiso8601) catch empty) + (.second // "0" | tonumber)
+      + (.zone | if . != null and .[0:1] == "-" then zone else -zone end)]
+  | first // null;
+
 # The entries of an order that are ours; of one task and ask the latest attempt counts. To others, and to what has no
 # such head, not even a refusal can be told.
 def ours($code):
-  [.entries[] | select(type == "object" and (.task | type) == "string" and (.task | test("^[A-Za-z0-9-]{1,64}/[a-z]{2,16}$"))
-    and (.task | endswith("/" + $code)) and (.attempt | type) == "number" and .attempt >= 1
+  [.entries[] | select(type == "object" and (.task | type) == "string" and (.task | test("\\A[A-Za-z0-9-]{1,64}/[a-z]{2,16}\\z"))
+    and (.task | endswith("/" + $code)) and (.attempt | type) == "number" and .attempt >= 1 and .attempt == (.attempt | floor)
     and ([.ask] | inside(["serve", "look", "lift", "dispose", "plant"])))]
-  | group_by([.task, .ask]) | map(max_by(.attempt));
+  | reduce .[] as $one ([]; (map([.task, .ask] == [$one.task, $one.ask]) | index(true)) as $place
+    | if $place == null then . + [$one] elif .[$place].attempt < $one.attempt then .[$place] = $one else . end);
 
 def correctable: ["last_name", "first_name", "phone", "position", "country", "language"]
   + (["street", "postal_code", "city", "country"] | map("postal_address." + .));
 
-def is_patch:
-  type == "object" and ([.field] | inside(correctable)) and (.to | type) == "string" and (.was == null or (.was | type) == "string");
+def has_only($names): type == "object" and (keys - $names) == [];
 
+def is_patch:
+  has_only(["field", "was", "to"]) and ([.field] | inside(correctable)) and (.to | type) == "string" and (.was == null or (.was | type) == "string");
+
+def is_person: has_only(["emails"]) and (.emails | type) == "array" and .emails != [] and all(.emails[]; type == "string");
+
+# What says more than this version knows is not understood: it may be meant to be served otherwise.
 def understood:
-  if .ask == "plant" then (.address | type) == "string" and (.address | test("^canary\\.[0-9a-z]{8,32}@example\\.org$"))
-  elif .ask == "dispose" then true
-  else ([.right] | inside(known)) and (.person.emails | type) == "array" and (.ask != "lift" or .right == "restriction")
-    and (if .right == "rectification" then (.patches | type) == "array" and all(.patches[]; is_patch) else .patches == null end) end;
+  ["task", "attempt", "ask"] as $head
+  | if .ask == "plant"
+    then has_only($head + ["address"]) and (.address | type) == "string" and (.address | test("\\Acanary\\.[0-9a-z]{8,32}@example\\.org\\z"))
+    elif .ask == "dispose" then has_only($head + ["on", "periods"])
+    else ([.right] | inside(known)) and (.person | is_person) and (.received_at | moment) != null
+      and (.ask != "lift" or .right == "restriction")
+      and (if .right == "rectification"
+        then has_only($head + ["right", "person", "received_at", "patches"]) and (.patches | type) == "array" and all(.patches[]; is_patch)
+        else has_only($head + ["right", "person", "received_at"]) end) end;
 
 # Whom to look for, as office.jq wants it.
 def person: {emails: [.person.emails[] | ascii_downcase], received_at, patches};
 
 # What a correction means for what stands: right already, to be set, nothing wrong here, or in conflict. Letter case is
 # folded in ASCII alone, which is all that jq 1.6 can: something more is in conflict here than elsewhere, never less.
-def text: (. // "") | tostring | sub("^\\s+"; "") | sub("\\s+$"; "");
+def text: (. // "") | tostring | trimmed;
 def loosely: text | ascii_downcase | [splits("\\s+")] | join(" ");
 def verdict($stored):
   if ($stored | text) == (.to | text) then "holds"
@@ -41,6 +73,22 @@ def judged($patches; $columns):
   | [$patches[] | select($columns[.field]) | {key: $columns[.field], value: .to, is: verdict($record[$columns[.field]])}]
   | {concerned: any(.[]; .is != "absent"), conflicts: any(.[]; .is == "conflicts"), sets: map(select(.is == "applies"))}
   | if .conflicts then .sets = {} else .sets |= from_entries end;
+
+# Input of these: the journal's lines. The marks of whom a restriction names that another task asked for and nobody lifted.
+def lifted: [.[] | select(.line == "done") | {(.task): (.entry.ask == "lift")}] | add // {};
+def restricted_by_others($task):
+  lifted as $lifted
+  | [.[] | select(.line == "begun" and .right == "restriction" and .task != $task and ($lifted[.task] | not)) | .marks[]];
+
+# What was begun about an address, to be done again after a restore.
+def of_address($mark):
+  lifted as $lifted
+  | .[] | select(.line == "begun" and any((.marks // [])[]; . == $mark) and ($lifted[.task] | not) and .right != "rectification");
+
+# A person without the addresses whose marks are among these (the input).
+def free($person; $marks):
+  . as $taken
+  | $person | .emails |= [to_entries[] | select($marks[.key] as $mark | any($taken[]; . == $mark) | not) | .value];
 
 # What an attempt did that was begun and never counted: what stood when it began, less what stands now. What is marked or
 # corrected is counted by what stands, at every attempt.

@@ -12,7 +12,7 @@
 # | portability   | what the person gave for the contract; not the invoices, which the law asks for |
 #
 # What is over by the group's periods it does not dispose of: jq counts no months. What the person asked for after the
-# request (`asked_at`, UTC, ending in Z) is a fresh act, and stays. Input of every filter: the whole store. `$person`:
+# request (`asked_at`) is a fresh act, and stays. Input of every filter: the whole store. `$person`:
 # {emails (letters folded), received_at, patches}.
 
 include "greffier";
@@ -24,15 +24,25 @@ def columns: {last_name: "name", "postal_address.city": "town"};
 def ground: "accounting, ten years";
 
 def last_day:
-  if type == "string" and test("^[0-9]{4}-[0-9]{2}-[0-9]{2}$")
-  then ((.[0:4] | tonumber + 10 | tostring) + .[4:]) | sub("-02-29$"; "-02-28")
+  if is_day then ((.[0:4] | tonumber + 10 | tostring) + .[4:]) | sub("-02-29\\z"; "-02-28")
   else "9999-12-31" end;  # no readable date: kept, for somebody to look at
+
+# Whether each record can be told from every other: whoever is served where two have one id takes others along.
+def sound: all(.contacts, .invoices; map(.id) | all(.[]; . != null) and length == (unique | length));
+
+def address: .email | tostring | trimmed | ascii_downcase;
+
+# Whether something stands here that may be theirs, written otherwise: beyond ASCII there are several ways to write one
+# address, which jq does not know.
+def unclear($person):
+  [$person.emails[] | select((is_ascii | not) or contains("xn--"))] as $theirs
+  | $theirs != [] and any(.contacts[] | address; (is_ascii | not) and (. as $one | any($theirs[]; . == $one) | not));
 
 # Everything of the person; `until`: the last day of a record that must be kept.
 def find($person; $today):
   . as $all
-  | [$all.contacts[] | select((.email | tostring | ascii_downcase | sub("^\\s+"; "") | sub("\\s+$"; "")) as $email
-      | any($person.emails[]; . == $email) and ((.asked_at // "") > $person.received_at | not))] as $contacts
+  | [$all.contacts[] | select(address as $email | any($person.emails[]; . == $email)
+      and ((.asked_at | moment // 0) > ($person.received_at | moment) | not))] as $contacts
   | [$all.invoices[] | select(.contact as $id | any($contacts[]; .id == $id))
       | . + (if (.issued_on | last_day) >= $today then {until: (.issued_on | last_day)} else {} end)] as $invoices
   | {contacts: [$contacts[] | . as $one

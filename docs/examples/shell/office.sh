@@ -1,6 +1,6 @@
 #!/bin/sh
 # A subsidiary without Python: fetches signed orders over HTTP, has them served on a store, brings signed receipts.
-# Needs sh, curl, jq 1.6 and openssl 3. What the store does stands in office.jq.
+# Needs sh, curl, jq 1.6, openssl 3 and flock (util-linux). What the store does stands in office.jq.
 #
 #   GREFFIER_COUNTER_URL=https://rights.example.com GREFFIER_KEYS=keys GREFFIER_JOURNAL=journal.jsonl \
 #     sh office.sh CODE store.json             works until SIGTERM
@@ -8,7 +8,8 @@
 #     sh office.sh CODE store.json --replay    after a restore, before anybody reads
 #     sh office.sh CODE store.json --newsletter    to whom it goes: the office's own way to its contacts
 #
-# Keys appear in the arguments of openssl, for whoever else has an account on this machine: give it to this office alone.
+# Arguments of programs are read by whoever has an account on this machine: no address and no key of the office's is one.
+# openssl takes the key of a single message nowhere else, so let this office alone use the machine.
 # An access copy above one megabyte is refused (copy-too-large); the client in Node sends it in parts.
 
 set -eu
@@ -20,37 +21,71 @@ code=$1 store=$2 how=${3:-}
 keys=${GREFFIER_KEYS:-keys}
 journal=${GREFFIER_JOURNAL:-journal.jsonl}
 here=$(cd "$(dirname "$0")" && pwd)
-. "$here/sealing.sh"
+running=
 
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-trap 'exit 0' TERM INT
-mkdir -p "$(dirname "$journal")"
-touch "$journal"
-
+jq() { command jq "$@" 2> /dev/null; }  # what it says of a fault quotes what stands there
 jq_with() { jq -L "$here" "$@"; }
 now() { date -u +%Y-%m-%dT%H:%M:%S.000Z; }
 say() { printf '{"at":"%s","%s":"%s"}\n' "$(now)" "$1" "$2" >&2; }
+fatal() { say trouble "$1"; exit 1; }
 
-[ "$(jq -r .party "$keys/party.private.json")" = "$code" ] || { say trouble "these keys are not of $code"; exit 1; }
+if [ "$how" = --newsletter ]; then
+  jq_with -r 'include "office"; recipients' "$store"
+  exit
+fi
+
+# Two at once would each write what the other has not read. What was killed has let go; what it left goes now.
+mkdir -p "$(dirname "$journal")"
+exec 9> "$journal.lock"
+flock -w 5 9 || fatal "another process works with the journal"
+rm -rf "$journal".work.* "$store.new"
+work=$(mktemp -d "$journal.work.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+trap 'if [ -n "$running" ]; then kill "$running" 2> /dev/null || :; wait "$running" || :; fi; exit 0' TERM INT
+touch "$journal"
+sync "$(dirname "$journal")"
+. "$here/sealing.sh"
+
+[ "$(jq -r .party "$keys/party.private.json")" = "$code" ] || fatal "these keys are not of $code"
+case $(type printf) in *builtin*) ;; *) fatal "this sh has no printf of its own: keys would be arguments of a program" ;; esac
 
 # ---------------------------------------------------------------------- the journal: what was done, without a name
 
-mark() {  # the keyed hash of an address, the same as the worker's in Python
-  printf 'greffier/journal/n1/email:%s' "$1" |
-    openssl dgst -sha256 -mac HMAC -macopt "hexkey:$(openssl base64 -d -A < "$keys/journal.key" | hex)" -binary | hex
+padded() {  # $1: a byte. The journal's key in hexadecimal, as long as a block of SHA-256, each byte combined with that one
+  left=$(openssl base64 -d -A < "$keys/journal.key" | hex) place=0
+  while [ $place -lt 64 ]; do
+    byte=${left%"${left#??}"} left=${left#??} place=$((place + 1))
+    printf %02x $((0x${byte:-00} ^ $1))
+  done
+}
+inner=$(padded 0x36) outer=$(padded 0x5c)
+
+# The keyed hash of an address, the same as the worker's in Python. HMAC (RFC 2104) out of its two digests: openssl takes
+# its key in an argument alone.
+mark() {
+  { unhex "$outer"; { unhex "$inner"; printf 'greffier/journal/n1/email:%s' "$1"; } | openssl dgst -sha256 -binary; } |
+    openssl dgst -sha256 -binary | hex
 }
 
-note() { printf '%s\n' "$1" >> "$journal"; sync "$journal"; }
+marks() {  # of whom $work/person names, in its order, into $work/marks
+  jq -r '.emails[]' "$work/person" | while IFS= read -r email; do mark "$email"; echo; done | jq -cnR '[inputs]' > "$work/marks"
+  jq -e --slurpfile person "$work/person" \
+    'length == ($person[0].emails | length) and all(.[]; test("\\A[0-9a-f]{64}\\z"))' "$work/marks" > "$work/quiet"
+}
+
+note() { cat "$1" >> "$journal"; sync "$journal"; }  # $1: a file with a line
 
 last() {  # the last line of a kind for a task; a torn one at the end is none
   jq -cnR --arg line "$1" --arg task "$2" \
     '[inputs | fromjson? | select(.line == $line and .task == $task)] | (if $line == "done" then last else first end) // empty' "$journal"
 }
 
-mend() {  # a line cut off by a crash, which nothing was done after
+mend() {  # a line cut off by a crash or a full disk, which nothing was done after
   if [ -s "$journal" ] && [ "$(tail -c 1 "$journal" | hex)" != 0a ]; then
-    sed '$d' "$journal" > "$journal.new" && mv "$journal.new" "$journal"
+    sed '$d' "$journal" > "$journal.new"
+    sync "$journal.new"
+    mv "$journal.new" "$journal"
+    sync "$(dirname "$journal")"
   fi
 }
 
@@ -58,17 +93,18 @@ mend() {  # a line cut off by a crash, which nothing was done after
 
 answer() {  # $1: an entry of the order. Leaves the receipt's entry in $work/answered, an access copy in $work/copy
   rm -f "$work/copy"
-  printf %s "$1" > "$work/entry"
+  printf '%s\n' "$1" > "$work/entry"
   today=$(date -u +%Y-%m-%d)
-  ask=$(jq -r .ask "$work/entry") right=$(jq -r .right "$work/entry")
+  ask=$(jq -r .ask "$work/entry") right=$(jq -r .right "$work/entry") task=$(jq -r .task "$work/entry")
   if [ "$(jq_with 'include "greffier"; understood' "$work/entry")" != true ]; then refuse not-understood; return; fi
   if [ "$ask" = dispose ]; then refuse not-supported; return; fi
+  if ! is_sound; then refuse schema-mismatch; return; fi
   if [ "$ask" = plant ]; then plant; return; fi
   if [ "$(jq_with 'include "office"; [.right] | inside(rights)' "$work/entry")" != true ]; then refuse not-supported; return; fi
   jq_with -c 'include "greffier"; person' "$work/entry" > "$work/person"
+  if [ "$(of_store 'unclear($person)')" != false ]; then refuse not-supported; return; fi
   if [ "$ask" = look ]; then
-    of_store 'look($right; $person; $today)' > "$work/tallies"
-    finish_entry "$work/tallies"
+    look
   elif [ "$right" = access ] || [ "$right" = portability ]; then
     give_copy
   else
@@ -76,8 +112,14 @@ answer() {  # $1: an entry of the order. Leaves the receipt's entry in $work/ans
   fi
 }
 
-of_store() {  # $1: a filter of office.jq, over the store
-  jq_with -c --arg right "$right" --arg today "$today" --slurpfile people "$work/person" \
+# jq rounds long numbers, and would write everybody's back rounded; and it finds records by their ids.
+is_sound() {
+  if sed -E 's/"([^"\\]|\\.)*"//g; s/\.[0-9]+//g' "$store" | grep -Eq '[0-9]{16}|[eE][-+]?[0-9]{3}'; then return 1; fi
+  [ "$(jq_with 'include "office"; sound' "$store")" = true ]
+}
+
+of_store() {  # $1: a filter of office.jq, over the store; $2: whom it is about, if not the person
+  jq_with -c --arg right "$right" --arg today "$today" --slurpfile people "${2:-$work/person}" \
     'include "office"; $people[0] as $person | '"$1" "$store"
 }
 
@@ -89,15 +131,36 @@ refuse() {
   jq_with -c --arg reason "$1" --arg at "$(now)" 'include "greffier"; refused($reason; $at)' "$work/entry" > "$work/answered"
 }
 
+# Whom no restriction of another task names, into $work/free: their mark is theirs alone to lift.
+free() {
+  marks
+  jq_with -cnR --arg task "$task" --slurpfile marks "$work/marks" --slurpfile person "$work/person" \
+    'include "greffier"; [inputs | fromjson?] | restricted_by_others($task) | free($person[0]; $marks[0])' "$journal" > "$work/free"
+}
+
+look() {
+  of_store 'look($right; $person; $today)' > "$work/counts"
+  if [ "$right" = restriction ] && last done "$task" | jq -e '.entry.ask == "lift"' > "$work/quiet"; then
+    free  # what stands for another's sake is not ours any more
+    of_store 'look($right; $person; $today)' "$work/free" > "$work/ours"
+    jq -c --slurpfile ours "$work/ours" 'map(.name as $name | .restricted = ([$ours[0][] | select(.name == $name) | .restricted] | add // 0))' \
+      "$work/counts" > "$work/with"
+    mv "$work/with" "$work/counts"
+  fi
+  finish_entry "$work/counts"
+}
+
+answered_before() {  # $1: the task's last answer; of this attempt or a later one it is given again
+  [ -n "$1" ] || return 1
+  printf %s "$1" | jq -e --slurpfile entry "$work/entry" '$entry[0].ask == "plant" or .attempt >= $entry[0].attempt' > "$work/quiet" || return 1
+  printf %s "$1" | jq -c --slurpfile entry "$work/entry" '.entry + {attempt: $entry[0].attempt}' > "$work/answered" || exit 1
+}
+
 # Counted, written down as begun, done, written down as done: killed anywhere, the next delivery completes it. A task that
 # was answered is not done again at the same attempt; a later attempt is the controller asking anew.
 change() {
-  task=$(jq -r .task "$work/entry")
   done=$(last done "$task")
-  if [ -n "$done" ] && printf %s "$done" | jq -e --slurpfile entry "$work/entry" '.attempt >= $entry[0].attempt' > "$work/same"; then
-    printf %s "$done" | jq -c --slurpfile entry "$work/entry" '.entry + {attempt: $entry[0].attempt}' > "$work/answered"
-    return
-  fi
+  if answered_before "$done"; then return; fi
   of_store 'plan($right; $person; $today)' > "$work/planned"
   begun=$(last begun "$task")
   if [ -n "$done" ]; then
@@ -106,33 +169,46 @@ change() {
     printf %s "$begun" | jq_with -c --slurpfile now "$work/planned" 'include "greffier"; .stood | lost($now[0])' > "$work/earlier"
   else
     echo '[]' > "$work/earlier"
-    marks=$(jq -r '.emails[]' "$work/person" | while read -r email; do mark "$email"; echo; done | sort | jq -cnR '[inputs]')
-    note "$(jq -c --argjson marks "$marks" --slurpfile stood "$work/planned" --arg at "$(now)" \
-      '{line: "begun", task, right, received_at, marks: $marks, stood: $stood[0], at: $at}' "$work/entry")"
+  fi
+  if [ -z "$begun" ]; then
+    marks
+    jq -c --slurpfile marks "$work/marks" --slurpfile stood "$work/planned" --arg at "$(now)" \
+      '{line: "begun", task, right, received_at, marks: ($marks[0] | sort), stood: $stood[0], at: $at}' "$work/entry" > "$work/line"
+    note "$work/line"
   fi
   if [ "$ask" = lift ]; then
-    change_store 'lift($person; $today)'
+    free
+    change_store 'lift($person; $today)' "$work/free"
     jq -c 'map(del(.restricted))' "$work/planned" > "$work/counts"  # it is marked no more, whatever was before
   else
     change_store 'act($right; $person; $today)'
     jq_with -c --slurpfile earlier "$work/earlier" 'include "greffier"; together($earlier[0])' "$work/planned" > "$work/counts"
   fi
   finish_entry "$work/counts"
-  note "$(jq -c '{line: "done", task, attempt, entry: .}' "$work/answered")"
+  finish
 }
 
-plant() {  # a fictional person, whom the group then asks about
+finish() {
+  jq -c '{line: "done", task, attempt, entry: .}' "$work/answered" > "$work/line"
+  note "$work/line"
+}
+
+plant() {  # a fictional person, whom the group then asks about; once, or nobody would ever erase the second
   right=access
+  if answered_before "$(last done "$task")"; then return; fi
   jq -c --arg at "$(now)" '{emails: [.address], received_at: $at}' "$work/entry" > "$work/person"
   change_store 'plant($person; $today)'
-  of_store 'look($right; $person; $today)' > "$work/tallies"
-  finish_entry "$work/tallies"
+  of_store 'look($right; $person; $today)' > "$work/counts"
+  finish_entry "$work/counts"
+  finish
 }
 
-change_store() {  # $1: a filter of office.jq. Whole or not at all: written beside, on disk, moved over
-  of_store "$1" > "$store.new"
+change_store() {  # as of_store. Whole or not at all, and for whom it was: written beside, on disk, moved over
+  cp -p "$store" "$store.new"
+  of_store "$@" > "$store.new"
   sync "$store.new"
   mv "$store.new" "$store"
+  sync "$(dirname "$store")"
 }
 
 give_copy() {
@@ -147,14 +223,16 @@ give_copy() {
     return
   fi
   digest=$(openssl dgst -sha256 -binary "$work/copy" | hex)
-  jq -c --arg digest "$digest" '. + {copy_sha256: $digest}' "$work/answered" > "$work/with" && mv "$work/with" "$work/answered"
+  jq -c --arg digest "$digest" '. + {copy_sha256: $digest}' "$work/answered" > "$work/with"
+  mv "$work/with" "$work/answered"
 }
 
 receipt() {  # $1: the order's jti, $2: a file of entries, one a line, $3: an access copy or nothing. Leaves it in $work/receipt
-  claims=$(jq -cs --arg order "$1" --arg iss "$code" --arg jti "$(openssl rand -hex 16)" --argjson iat "$(date +%s)" \
-    '{iss: $iss, aud: "controller", iat: $iat, exp: ($iat + 604800), jti: $jti, order: $order, entries: .}' "$2")
+  jq -cs --arg order "$1" --arg iss "$code" --arg jti "$(openssl rand -hex 16)" --argjson iat "$(date +%s)" \
+    '{iss: $iss, aud: "controller", iat: $iat, exp: ($iat + 604800), jti: $jti, order: $order, entries: .}' "$2" > "$work/said"
+  sign greffier-receipt+jwt "$work/said" > "$work/signed"
   {
-    printf '{"receipt":"%s","copies":{' "$(sign greffier-receipt+jwt "$claims")"
+    printf '{"receipt":"'; cat "$work/signed"; printf '","copies":{'
     if [ -n "${3:-}" ]; then jq -c .task "$2" | tr -d '\n'; printf ':'; cat "$3"; fi
     printf '}}'
   } > "$work/message"
@@ -162,11 +240,14 @@ receipt() {  # $1: the order's jti, $2: a file of entries, one a line, $3: an ac
   { printf '{"receipt":"'; cat "$work/token"; printf '"}'; } > "$work/receipt"
 }
 
-serve() {  # an opened order in $work/claims
+serve() {  # the order that lies in $work/answer, if it is one
+  mend
+  jq -j '.order | strings' "$work/answer" > "$work/order"
+  if open_order "$work/order" "$work/claims"; then :; else say refused "$(cat "$work/why")"; return 0; fi
   jti=$(jq -r .jti "$work/claims")
   jq_with -c --arg code "$code" 'include "greffier"; ours($code)[]' "$work/claims" > "$work/entries"
   : > "$work/together"
-  while read -r one; do
+  while IFS= read -r one; do
     answer "$one"
     if [ -f "$work/copy" ]; then
       receipt "$jti" "$work/answered" "$work/copy"
@@ -183,16 +264,21 @@ serve() {  # an opened order in $work/claims
 
 # ---------------------------------------------------------------------- the carrier
 
-call() {  # curl with a fresh token, which stands in a file and in no argument; prints the status
-  claims=$(jq -cn --arg iss "$code" --arg jti "$(openssl rand -hex 16)" --argjson iat "$(date +%s)" \
-    '{iss: $iss, aud: "counter", iat: $iat, exp: ($iat + 120), jti: $jti}')
-  printf 'Authorization: Bearer %s\n' "$(sign greffier-call+jwt "$claims")" > "$work/header"
-  curl --silent --show-error --max-time 75 --header "@$work/header" --output "$work/answer" --write-out '%{http_code}' "$@"
+call() {  # curl with a fresh token, which stands in a file and in no argument; leaves $status and $work/answer, of 8 MB at most
+  jq -cn --arg iss "$code" --arg jti "$(openssl rand -hex 16)" --argjson iat "$(date +%s)" \
+    '{iss: $iss, aud: "counter", iat: $iat, exp: ($iat + 120), jti: $jti}' > "$work/said"
+  sign greffier-call+jwt "$work/said" > "$work/token"
+  { printf 'Authorization: Bearer '; cat "$work/token"; echo; } > "$work/header"
+  (ulimit -f 16384 && exec curl --silent --max-time 75 --header "@$work/header" --output "$work/answer" --write-out '%{http_code}' "$@") \
+    > "$work/status" 2> "$work/quiet" 9>&- &
+  running=$!
+  wait "$running" || echo "no answer" > "$work/status"
+  status=$(cat "$work/status") running=
 }
 
 bring() {
   while :; do
-    status=$(call --header 'Content-Type: application/json' --data-binary "@$work/receipt" "$GREFFIER_COUNTER_URL/receipts")
+    call --header 'Content-Type: application/json' --data-binary "@$work/receipt" "$GREFFIER_COUNTER_URL/receipts"
     case $status in
       202) return ;;
       429 | 503) sleep 2 ;;
@@ -201,40 +287,44 @@ bring() {
   done
 }
 
-# One order fetched, served and answered; fails when none came. What is not brought is fetched again when its lease has
-# lapsed, and answered the same from the journal.
-once() {
-  status=$(call "$GREFFIER_COUNTER_URL/tasks?wait=$1")
-  case $status in
-    204) return 0 ;;
-    200) ;;
-    *) say trouble "tasks: $status"; return 1 ;;
-  esac
-  jq -j .order "$work/answer" > "$work/order"
-  if open_order "$work/order" "$work/claims"; then serve; else say refused "$(cat "$work/why")"; fi
-}
-
 # Whoever was served and came back is served again. What was lifted stays so; what was corrected, and to what, the journal
 # does not know.
 replay() {
-  jq_with -r 'include "office"; identifiers | ascii_downcase | sub("^\\s+"; "") | sub("\\s+$"; "")' "$store" | sort -u > "$work/known"
-  while read -r email; do
-    jq -cnR --arg mark "$(mark "$email")" '[inputs | fromjson?] as $lines
-      | ([$lines[] | select(.line == "done") | {(.task): .entry.ask}] | add) as $asked
-      | $lines[] | select(.line == "begun" and any((.marks // [])[]; . == $mark)
-        and $asked[.task] != "lift" and .right != "rectification")' "$journal" > "$work/again"
-    while read -r line; do
-      right=$(printf %s "$line" | jq -r .right) today=$(date -u +%Y-%m-%d)
-      printf %s "$line" | jq -c --arg email "$email" '{emails: [$email], received_at}' > "$work/person"
+  is_sound || fatal "the store: schema-mismatch"
+  jq_with -r 'include "office"; identifiers | trimmed | ascii_downcase' "$store" | sort -u > "$work/known"
+  while IFS= read -r email; do
+    jq_with -cnR --arg mark "$(mark "$email")" 'include "greffier"; [inputs | fromjson?] | of_address($mark)' "$journal" > "$work/again"
+    while IFS= read -r line; do
+      printf '%s\n' "$line" > "$work/line"
+      printf %s "$email" > "$work/email"
+      right=$(jq -r .right "$work/line") today=$(date -u +%Y-%m-%d)
+      jq -c --rawfile email "$work/email" '{emails: [$email], received_at}' "$work/line" > "$work/person"
       change_store 'act($right; $person; $today)'
     done < "$work/again"
   done < "$work/known"
 }
 
 mend
-case $how in
-  --replay) replay ;;
-  --newsletter) jq_with -r 'include "office"; recipients' "$store" ;;
-  --once) once 0 ;;
-  *) while :; do (once 50) & wait $! || sleep 2; done ;;
-esac
+jq -nRe 'all(inputs; fromjson? // {} | has("line"))' "$journal" > "$work/quiet" || fatal "the journal is damaged: restore it, do not edit it"
+if [ "$how" = --replay ]; then replay; exit; fi
+
+# One order after the other, each fetched, served and answered. What is not brought is fetched again when its lease has
+# lapsed, and answered the same from the journal.
+patience=50
+if [ "$how" = --once ]; then patience=0; fi
+while :; do
+  failed=0
+  call "$GREFFIER_COUNTER_URL/tasks?wait=$patience"
+  case $status in
+    204) ;;
+    200)
+      (serve) &  # by itself: whatever fails in it ends it there
+      running=$!
+      wait "$running" || { failed=1; say trouble "not served"; }
+      running=
+      ;;
+    *) failed=1; say trouble "tasks: $status" ;;
+  esac
+  if [ "$how" = --once ]; then exit "$failed"; fi
+  if [ "$failed" = 1 ]; then sleep 2; fi
+done

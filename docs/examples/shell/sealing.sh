@@ -12,21 +12,30 @@ unb64() {
 # Keys as openssl reads them: a JWK's member behind the head that RFC 8410 gives it.
 ED_PRIVATE=302e020100300506032b657004220420 ED_PUBLIC=302a300506032b6570032100
 X_PRIVATE=302e020100300506032b656e04220420 X_PUBLIC=302a300506032b656e032100
-key_file() { { unhex "$1"; printf %s "$2" | unb64; } > "$3"; }  # $1: head, $2: member, $3: file
-own() { jq -r ".$1" "$keys/party.private.json"; }
+key() { unhex "$1"; unb64; }  # $1: head; the member on standard input
+own() { jq -j ".$1" "$keys/party.private.json"; }  # into a pipe: our own keys stand in no file but theirs
 
-sign() {  # $1: kind, $2: claims. Prints the token
-  head=$(jq -cnj --arg kid "$(own signing.kid)" --arg typ "$1" '{alg: "Ed25519", kid: $kid, typ: $typ}' | b64)
-  printf '%s.%s' "$head" "$(printf %s "$2" | b64)" > "$work/signed"
-  key_file "$ED_PRIVATE" "$(own signing.d)" "$work/signing.der"
-  openssl pkeyutl -sign -rawin -inkey "$work/signing.der" -keyform DER -in "$work/signed" -out "$work/signature"
-  printf '%s.%s' "$(cat "$work/signed")" "$(b64 < "$work/signature")"
+sign() {  # $1: kind, $2: a file of claims. Prints the token
+  {
+    jq -cnj --arg kid "$(own signing.kid)" --arg typ "$1" '{alg: "Ed25519", kid: $kid, typ: $typ}' | b64
+    printf .
+    tr -d '\n' < "$2" | b64
+  } > "$work/to-sign"
+  own signing.d | key "$ED_PRIVATE" |
+    openssl pkeyutl -sign -rawin -inkey /dev/stdin -keyform DER -in "$work/to-sign" -out "$work/signature"
+  cat "$work/to-sign"
+  printf .
+  b64 < "$work/signature"
 }
 
-wrapping_key() {  # $1: own private key, $2: the other's public one. In hexadecimal; RFC 7518 § 4.6.2, one round
-  openssl pkeyutl -derive -inkey "$1" -keyform DER -peerkey "$2" -peerform DER -out "$work/shared"
-  { unhex 00000001; cat "$work/shared"; unhex 0000000e; printf ECDH-ES+A256KW; unhex 000000000000000000000100; } |
-    openssl dgst -sha256 -binary | hex
+wrapping_key() {  # $1: the other's public key; the own private one on standard input. In hexadecimal; RFC 7518 § 4.6.2, one round
+  {
+    unhex 00000001
+    openssl pkeyutl -derive -inkey /dev/stdin -keyform DER -peerkey "$1" -peerform DER
+    unhex 0000000e
+    printf ECDH-ES+A256KW
+    unhex 000000000000000000000100
+  } | openssl dgst -sha256 -binary | hex
 }
 
 # openssl has no AES-GCM on its command line, but its two halves: counter mode, and GMAC over header and text. GMAC ends
@@ -64,11 +73,11 @@ product() {  # four words of 32 bits, times a point, in GCM's field (SP 800-38D 
 seal() {  # $1: a file. Prints a token to the controller
   openssl genpkey -algorithm X25519 -outform DER -out "$work/once.der" 2> "$work/quiet"
   x=$(openssl pkey -inform DER -in "$work/once.der" -pubout -outform DER | tail -c 32 | b64)
-  key_file "$X_PUBLIC" "$(jq -r .sealing.x "$keys/controller.public.json")" "$work/to.der"
+  jq -j .sealing.x "$keys/controller.public.json" | key "$X_PUBLIC" > "$work/to.der"
   jq -cj --arg x "$x" '{alg: "ECDH-ES+A256KW", enc: "A256GCM", kid: .sealing.kid, epk: {kty: "OKP", crv: "X25519", x: $x}}' \
     "$keys/controller.public.json" | b64 > "$work/aad"
   key=$(openssl rand -hex 32) nonce=$(openssl rand -hex 12)
-  unhex "$key" | openssl enc -id-aes256-wrap -K "$(wrapping_key "$work/once.der" "$work/to.der")" -iv a6a6a6a6a6a6a6a6 > "$work/wrapped"
+  unhex "$key" | openssl enc -id-aes256-wrap -K "$(wrapping_key "$work/to.der" < "$work/once.der")" -iv a6a6a6a6a6a6a6a6 > "$work/wrapped"
   openssl enc -aes-256-ctr -K "$key" -iv "${nonce}00000002" -in "$1" -out "$work/sealed"
   tag=$(gcm_tag "$key" "$nonce" "$work/aad" "$work/sealed")
   cat "$work/aad"
@@ -80,18 +89,19 @@ seal() {  # $1: a file. Prints a token to the controller
 fail() { echo "$1" > "$work/why"; return 1; }
 
 unseal() {  # $1: a file with a token, $2: where its text goes
+  [ "$(wc -c < "$1")" -le 4194304 ] || { fail too_large; return 1; }
   [ "$(tr -cd . < "$1" | wc -c)" = 4 ] || { fail bad_seal; return 1; }
   cut -d. -f1 "$1" | tr -d '\n' > "$work/aad"
   unb64 < "$work/aad" > "$work/head" 2> "$work/quiet"
   jq -e '.alg == "ECDH-ES+A256KW" and .enc == "A256GCM"' "$work/head" > "$work/quiet" 2>&1 || { fail bad_seal; return 1; }
-  key_file "$X_PUBLIC" "$(jq -r .epk.x "$work/head")" "$work/from.der"
-  key_file "$X_PRIVATE" "$(own opening.d)" "$work/opening.der"
-  kek=$(wrapping_key "$work/opening.der" "$work/from.der") || { fail bad_seal; return 1; }
+  jq -j .epk.x "$work/head" | key "$X_PUBLIC" > "$work/from.der"
+  kek=$(own opening.d | key "$X_PRIVATE" | wrapping_key "$work/from.der") || { fail bad_seal; return 1; }
   key=$(cut -d. -f2 "$1" | unb64 | openssl enc -d -id-aes256-wrap -K "$kek" -iv a6a6a6a6a6a6a6a6 2> "$work/quiet" | hex)
   [ ${#key} = 64 ] || { fail bad_seal; return 1; }
-  nonce=$(cut -d. -f3 "$1" | unb64 | hex)
+  nonce=$(cut -d. -f3 "$1" | unb64 | hex) tag=$(cut -d. -f5 "$1" | unb64 | hex)
+  [ ${#nonce} = 24 ] && [ ${#tag} = 32 ] || { fail bad_seal; return 1; }
   cut -d. -f4 "$1" | unb64 > "$work/sealed"
-  [ "$(gcm_tag "$key" "$nonce" "$work/aad" "$work/sealed")" = "$(cut -d. -f5 "$1" | unb64 | hex)" ] || { fail bad_seal; return 1; }
+  [ "$(gcm_tag "$key" "$nonce" "$work/aad" "$work/sealed")" = "$tag" ] || { fail bad_seal; return 1; }
   openssl enc -d -aes-256-ctr -K "$key" -iv "${nonce}00000002" -in "$work/sealed" -out "$2"
 }
 
@@ -101,7 +111,7 @@ open_order() {  # $1: a sealed order, $2: where its claims go. Fails, with the r
   jq -e '(keys == ["alg", "kid", "typ"]) and .alg == "Ed25519"' "$work/head" > "$work/quiet" 2>&1 || { fail bad_signature; return 1; }
   x=$(jq -r --slurpfile head "$work/head" '.verifying[] | select(.kid == $head[0].kid) | .x' "$keys/controller.public.json")
   [ -n "$x" ] || { fail unknown_key; return 1; }
-  key_file "$ED_PUBLIC" "$x" "$work/verifying.der"
+  printf %s "$x" | key "$ED_PUBLIC" > "$work/verifying.der"
   cut -d. -f1,2 "$work/text" | tr -d '\n' > "$work/said"
   cut -d. -f3 "$work/text" | unb64 > "$work/signature"
   openssl pkeyutl -verify -pubin -inkey "$work/verifying.der" -keyform DER -rawin -in "$work/said" -sigfile "$work/signature" \

@@ -80,21 +80,27 @@ async def test_so_does_a_mapped_mongodb(mongo_url: str, monkeypatch: pytest.Monk
 
 async def test_over_http_what_it_finds_is_the_clients(tmp_path: Path) -> None:
     """The client in Node through some trials; and one that forgets what it did and overwrites what it did not see."""
-    wanted = ("unknown person", "rectification", "restriction", "duplicate delivery")
+    wanted = ("unknown person", "rectification", "restriction", "canary", "duplicate delivery")
     assert faults(await tried("conform/node.yaml", *wanted)) == {}
     for folder in ("node", "conform"):
         shutil.copytree(EXAMPLES / folder, tmp_path / folder)
     for file, sound, broken in (
         ("greffier.mjs", "if (done && done.attempt >= attempt) return", "if (false) return"),
+        ("greffier.mjs", "if (done) return", "if (false) return"),
+        ("greffier.mjs", "line.right === 'restriction' && line.task !== task", "false"),
         ("rules.mjs", "? 'applies' : 'conflicts'", "? 'applies' : 'applies'"),
     ):
         client = tmp_path / "node" / file
         assert sound in client.read_text()
         client.write_text(client.read_text().replace(sound, broken))
     found = faults(await conform(read_description(tmp_path / "conform" / "node.yaml"), wanted))
-    assert set(found) == {"rectification", "restriction", "duplicate delivery"}
+    assert set(found) == {"rectification", "restriction", "canary", "duplicate delivery"}
     assert "rectification: what somebody set meanwhile was overwritten" in found["rectification"]
-    assert found["restriction"] == ["restriction: a late repeat marks again what was lifted"]
+    assert found["restriction"] == [
+        "restriction: a late repeat marks again what was lifted",
+        "lifting: another restriction of the same person is gone",
+    ]
+    assert found["canary"] == ["canary: a late order plants it again after its erasure"]
     assert "a repeat acts again, or makes rows" in found["duplicate delivery"]
 
 

@@ -9,12 +9,15 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
 from tests.workers.conform.liars import JsonOffice
 from tests.workers.conform.test_conform import EXAMPLES, faults
 from workers.conform.description import OPTIONAL, read_description
 from workers.conform.report import Report
 from workers.conform.running import conform
 from workers.stores.subsidiaries.adapter import Subject
+from workers.stores.subsidiaries.journal import Journal
 
 LIARS = Path(__file__).with_name("liars.py")
 OFFICE = EXAMPLES / "adapter" / "office.py"
@@ -72,7 +75,28 @@ async def test_who_never_lifts_is_found_out(tmp_path: Path) -> None:
     assert found == [
         "lifting: says done, and it still stands",
         "restriction: the second statement contradicts the first",
+        "lifting: when every restriction was lifted the mark still stands",
     ]
+
+
+@pytest.mark.parametrize(
+    ("trial", "place", "broken", "fault"),
+    [
+        (
+            "restriction",
+            "is_restricted_by_another",
+            False,
+            "lifting: another restriction of the same person is gone",
+        ),
+        ("canary", "done", None, "canary: a late order plants it again after its erasure"),
+    ],
+)
+async def test_a_worker_that_forgets_what_it_was_asked_is_found_out(
+    trial: str, place: str, broken: object, fault: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert faults(await tried(tmp_path, f"{OFFICE}:open_office", trial)) == {}
+    monkeypatch.setattr(Journal, place, lambda *_: broken)
+    assert fault in faults(await tried(tmp_path, f"{OFFICE}:open_office", trial))[trial]
 
 
 async def test_who_says_that_it_does_not_is_graded_on_refusing_it_by_name(tmp_path: Path) -> None:
