@@ -34,12 +34,16 @@ Replay = Callable[[Services], Awaitable[Replayed]]
 
 @dataclass(frozen=True, slots=True)
 class Drilled:
-    """What a drill saw. ``back``: people whom the backup brought back; ``left``: who were there after the replay."""
+    """What a drill saw. ``back``: people whom the backup brought back; ``left``: who were there after the replay.
+
+    ``without``: what may meet an erasure in the store and was not in the copy that was drilled on.
+    """
 
     store: str
     people: int
     back: int
     left: int
+    without: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -47,7 +51,8 @@ class Drilled:
         return self.back == self.people > 0 and self.left == 0
 
     def as_json(self) -> dict[str, Any]:
-        return {**asdict(self), "passed": self.passed}
+        seen = {**asdict(self), "passed": self.passed}
+        return seen if self.without else {name: value for name, value in seen.items() if name != "without"}
 
 
 async def drill_controller(

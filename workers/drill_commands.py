@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,10 +34,26 @@ def restore_drill(
     """
     if (store == "controller") is not (mapping is None):
         raise typer.BadParameter("--mapping belongs to a subsidiary, and a subsidiary needs it")
-    drilled = _controller(people) if mapping is None else _office(store, mapping, people, out)
+    with _ended_in_order():
+        drilled = _controller(people) if mapping is None else _office(store, mapping, people, out)
     typer.echo(json.dumps(drilled.as_json()) if as_json else _in_words(drilled))
     if not drilled.passed:
         raise typer.Exit(1)
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """Whoever ends the process ends it as Ctrl-C does: the drill is broken off, and its copies go before it is over."""
+
+    def break_off(*_: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    before = {one: signal.signal(one, break_off) for one in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 def _controller(people: int) -> Drilled:
@@ -61,6 +80,8 @@ def _in_words(drilled: Drilled) -> str:
         f"{drilled.store}: {drilled.people} people erased; the backup brought {drilled.back} back",
         f"after the replay: {drilled.left} there",
     ]
+    if drilled.without:
+        lines.append(f"not in the copy, and not tried: {'; '.join(drilled.without)}")
     if not drilled.people:
         lines.append("nobody could be erased for a try: the drill has shown nothing")
     return "\n".join(lines)

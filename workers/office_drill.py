@@ -1,7 +1,8 @@
 """The restore drill of an office: on a copy of its own store, with a journal of the drill's, by the shipped replay.
 
 People of the store are erased in the copy, its backup is put back, and the journal is replayed before anybody reads.
-What came back is counted by the store's own look. The outcome is signed by the office: counts, and nobody's name.
+What came back is counted by the store's own look. The outcome is signed by the office: counts, what of the store the
+copy was without, and nobody's name.
 Source: R26, R30; P5; docs/subsidiary.md "After a restore".
 """
 
@@ -46,8 +47,8 @@ def drill_office(code: str, mapping_path: Path, people: int = PEOPLE) -> tuple[D
     trust = Trust(read_subsidiary_settings().keys_of(code), code)
     mapping = load_mapping(mapping_path)
     drilled = asyncio.run(drill(code, mapping, read_url(mapping.store), trust.journal_key, people))
-    counts = {name: value for name, value in drilled.as_json().items() if name != "passed"}
-    body = {"type": STATEMENT, "at": wire_moment(datetime.now(UTC)), **counts}
+    seen = {name: value for name, value in drilled.as_json().items() if name != "passed"}
+    body = {"type": STATEMENT, "at": wire_moment(datetime.now(UTC)), **seen}
     return drilled, sign_document(body, trust.keys.signing)
 
 
@@ -82,7 +83,7 @@ async def _drill(code: str, copy: StoreCopy, journal: Journal, people: int, repl
     try:
         back = await _there(store, erased)
         await replayed_by(store, journal)
-        return Drilled(code, len(erased), back, await _there(store, erased))
+        return Drilled(code, len(erased), back, await _there(store, erased), copy.without)
     finally:
         await store.close()
 

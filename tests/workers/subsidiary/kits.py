@@ -104,6 +104,7 @@ class Kit(Protocol):
     async def create(self) -> None: ...
     async def insert(self, name: str, *rows: Row) -> None: ...
     async def rows(self, name: str) -> list[Row]: ...
+    async def scratch(self) -> list[str]: ...
     async def empty(self) -> None: ...
     async def drop(self) -> None: ...
 
@@ -149,6 +150,10 @@ class MongoKit:
     async def rows(self, name: str) -> list[Row]:
         return list(self.database[name].find({}, {"_id": False}).sort("id", 1))
 
+    async def scratch(self) -> list[str]:
+        """What drills made on the server."""
+        return sorted(name for name in self._client.list_database_names() if name.startswith("drill"))
+
     async def empty(self) -> None:
         for name in COLUMNS:
             self.database[name].delete_many({})
@@ -187,6 +192,10 @@ class SqliteKit:
 
     async def rows(self, name: str) -> list[Row]:
         return [dict(row) for row in self.connection.execute(f"SELECT * FROM {name} ORDER BY id")]
+
+    async def scratch(self) -> list[str]:
+        """Nothing: a drill's files are in a folder of its own."""
+        return []
 
     async def empty(self) -> None:
         for name in CHILDREN_FIRST:
@@ -235,6 +244,11 @@ class PostgresKit:
 
     async def rows(self, name: str) -> list[Row]:
         return [dict(row) for row in await self._connection.fetch(f"SELECT * FROM {name} ORDER BY id")]
+
+    async def scratch(self) -> list[str]:
+        """What drills made in the database."""
+        found = await self._connection.fetch("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'drill%'")
+        return sorted(row["nspname"] for row in found)
 
     async def empty(self) -> None:
         for name in CHILDREN_FIRST:

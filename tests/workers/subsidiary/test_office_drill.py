@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,19 +15,36 @@ import pytest
 from schemas.errors import ConfigurationError, InvalidMessage
 from schemas.party_keys import read_party
 from schemas.signed import DatedKey, check_document
+from tests.waiting import until
+from tests.workers.subsidiary.conftest import KINDS
 from tests.workers.subsidiary.controller import CODE
-from tests.workers.subsidiary.kits import Kit, SqliteKit, everything, mapping_of, write_mapping
+from tests.workers.subsidiary.kits import URL_VARIABLE, Kit, SqliteKit, everything, mapping_of, write_mapping
 from tests.workers.subsidiary.test_serving import fill
 from workers.office_drill import STATEMENT, drill, drill_office
+from workers.processes import Process
 from workers.replay import Replayed
 from workers.stores.subsidiaries.adapter import StoreAdapter
 from workers.stores.subsidiaries.copying import copy_of
 from workers.stores.subsidiaries.journal import Journal
 
 KEY = b"k" * 32
+ROOT = Path(__file__).parents[3]
+WAITS = """
+import asyncio, functools
+from schemas.commands import main
+from workers import office_drill
+
+async def waits(store, journal):
+    print("the copy stands", flush=True)
+    await asyncio.Event().wait()
+
+office_drill.drill = functools.partial(office_drill.drill, replayed_by=waits)
+main()
+"""
+"""The command, which comes no further than the replay."""
 
 
-@pytest.mark.parametrize("kit", ["mongodb", "sqlite"], indirect=True)
+@pytest.mark.parametrize("kit", KINDS, indirect=True)
 async def test_nobody_is_left_and_the_real_store_is_as_it_was(kit: Kit) -> None:
     await fill(kit)
     before = await everything(kit)
@@ -33,11 +54,9 @@ async def test_nobody_is_left_and_the_real_store_is_as_it_was(kit: Kit) -> None:
     assert await everything(kit) == before
 
 
-@pytest.mark.parametrize(
-    "url", ["postgresql://crm.example.com/crm", "mysql://crm.example.com/crm", "sqlite://", "no URL"]
-)
+@pytest.mark.parametrize("url", ["mysql://crm.example.com/crm", "sqlite://", "no URL"])
 def test_what_cannot_be_copied_from_here_says_so(sqlite_kit: SqliteKit, tmp_path: Path, url: str) -> None:
-    with pytest.raises(ConfigurationError, match="SQLite and MongoDB"):
+    with pytest.raises(ConfigurationError, match="SQLite, PostgreSQL and MongoDB"):
         copy_of(mapping_of(sqlite_kit), url, tmp_path)
 
 
@@ -84,3 +103,46 @@ async def test_the_office_signs_what_came_of_it(
     altered = statement | {"body": statement["body"] | {"people": 9}}
     with pytest.raises(InvalidMessage, match="bad_signature"):
         check_document(altered, STATEMENT, {str(signing.kid): dated})
+
+
+@pytest.fixture
+def waiting(parties: Path, tmp_path: Path, kit: Kit) -> Iterator[Process]:
+    """A drill in a process of its own, with its temporary files in a folder of its own, up to the replay."""
+    (tmp_path / "own").mkdir()
+    command = [sys.executable, "-c", WAITS, "restore-drill", CODE, "--mapping", str(write_mapping(kit, tmp_path))]
+    environment = {"PYTHONPATH": str(ROOT), "GREFFIER_KEYS": str(parties / CODE), "TMPDIR": str(tmp_path / "own")}
+    process = Process("drill", command, log=tmp_path / "log", env={**environment, URL_VARIABLE: kit.url})
+    yield process
+    process.kill9()
+
+
+@pytest.mark.parametrize("kit", [pytest.param("mongodb", marks=pytest.mark.slow), *KINDS[1:]], indirect=True)
+async def test_the_copy_is_gone_when_somebody_ends_the_drill(kit: Kit, waiting: Process, tmp_path: Path) -> None:
+    await fill(kit)
+    before = await everything(kit)
+    await stands(waiting)
+    assert await kit.scratch() or any((tmp_path / "own").iterdir())
+    os.kill(waiting.pid, signal.SIGTERM)
+    await until(lambda: not waiting.alive, 60, what="its end")
+    assert (await kit.scratch(), [*(tmp_path / "own").iterdir()]) == ([], [])
+    assert waiting.exit_code not in (0, -signal.SIGTERM)
+    assert "Traceback" not in waiting.log.read_text()
+    assert await everything(kit) == before
+
+
+@pytest.mark.parametrize("kit", [pytest.param("postgres", marks=pytest.mark.distro)], indirect=True)
+async def test_what_a_killed_drill_left_goes_with_the_next(kit: Kit, waiting: Process) -> None:
+    await fill(kit)
+    await stands(waiting)
+    waiting.kill9()
+    left = await kit.scratch()
+    assert len(left) == 2
+    assert (await drill("gb", mapping_of(kit), kit.url, KEY)).passed
+    assert await kit.scratch() == []
+
+
+async def stands(drilling: Process) -> None:
+    """Until the copy of a drill stands, and somebody's rows with it."""
+    drilling.spawn()
+    await until(lambda: not drilling.alive or "the copy stands" in drilling.log.read_text(), 60, what="the copy")
+    assert drilling.alive, drilling.log.read_text()

@@ -1,7 +1,7 @@
 """A copy of an office's store, for a drill: taken, backed up, put back and removed by the database's own means.
 
 SQLite: files in a folder of the drill's. MongoDB: two databases of the drill's on the same server, filled by the server
-itself. What they hold is real, so nothing of it outlives the drill.
+itself; PostgreSQL: two schemas, likewise. What they hold is real, so nothing of it outlives the drill.
 Source: R26; reliability § 7 (8).
 """
 
@@ -21,14 +21,19 @@ from sqlalchemy.exc import ArgumentError
 
 from schemas.errors import ConfigurationError, Fault, StoreUnavailable
 from workers.stores.mongo import available
+from workers.stores.subsidiaries.copying_postgres import PostgresCopy
 from workers.stores.subsidiaries.mapping import Mapping, StoreKind
 
 
 class StoreCopy(Protocol):
-    """A store like the office's. ``mapping`` and ``url``: how it is opened."""
+    """A store like the office's. ``mapping`` and ``url``: how it is opened.
+
+    ``without``: what of the store may meet an erasure and is not in the copy, in words; known once it is taken.
+    """
 
     mapping: Mapping
     url: str
+    without: tuple[str, ...]
 
     async def take(self) -> None:
         """Copy the office's store, and keep a backup of the copy."""
@@ -48,13 +53,17 @@ def copy_of(mapping: Mapping, url: str, folder: Path) -> StoreCopy:
         parsed = make_url(url)
     except ArgumentError:
         parsed = None
+    if parsed is not None and parsed.get_backend_name() == "postgresql":
+        return PostgresCopy(mapping, url)
     if parsed is None or parsed.get_backend_name() != "sqlite" or not parsed.database:
-        problem = "only SQLite and MongoDB are copied from here; restore a backup elsewhere and use --replay there"
+        problem = "only SQLite, PostgreSQL and MongoDB are copied from here; restore a backup elsewhere, --replay there"
         raise ConfigurationError("restore drill", Fault("store", problem))
     return _SqliteCopy(mapping, parsed.database, folder)
 
 
 class _SqliteCopy:
+    without: tuple[str, ...] = ()
+
     def __init__(self, mapping: Mapping, database: str, folder: Path) -> None:
         self.mapping = mapping
         self._original = database
@@ -88,6 +97,8 @@ class _SqliteCopy:
 
 
 class _MongoCopy:
+    without: tuple[str, ...] = ()
+
     def __init__(self, mapping: Mapping, url: str) -> None:
         name = f"drill_{secrets.token_hex(6)}"
         self._original, self._copy, self._backup = str(mapping.store.database), name, f"{name}_backup"

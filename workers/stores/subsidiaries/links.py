@@ -53,15 +53,18 @@ class Link(Protocol):
         ...
 
 
-def open_links(url: str) -> AsyncLinks | ThreadLinks:
-    """Connects on first use. Raises ConfigurationError, which does not quote the URL."""
+def open_links(url: str, *, statement_s: float | None = _STATEMENT_S) -> AsyncLinks | ThreadLinks:
+    """Connects on first use. Raises ConfigurationError, which does not quote the URL.
+
+    ``statement_s``: how long one call may take by an asyncio driver; None: as long as it needs.
+    """
     try:
         target = make_url(url)
         driver = _ASYNC_DRIVERS.get(target.drivername)
         if driver is not None:
             target = target.set(drivername=f"{target.drivername}+{driver}")
         if target.get_dialect().is_async:
-            return AsyncLinks(target)
+            return AsyncLinks(target, statement_s)
         return ThreadLinks(target)
     except (ArgumentError, NoSuchModuleError, TypeError, ValueError):
         raise ConfigurationError("mapping", Fault("store", "the URL is not a database URL")) from None
@@ -72,7 +75,8 @@ def open_links(url: str) -> AsyncLinks | ThreadLinks:
 class AsyncLinks:
     """By an asyncio driver."""
 
-    def __init__(self, target: URL) -> None:
+    def __init__(self, target: URL, statement_s: float | None) -> None:
+        self._statement_s = statement_s
         self._free = asyncio.Semaphore(_CONNECTIONS)
         self._engine: AsyncEngine = create_async_engine(
             target, pool_size=_CONNECTIONS, max_overflow=0, pool_recycle=_RENEW_S
@@ -85,7 +89,7 @@ class AsyncLinks:
                 async with asyncio.timeout(2 * _WAIT_S):
                     connection = await self._engine.connect()
             try:
-                yield _AsyncLink(connection)
+                yield _AsyncLink(connection, self._statement_s)
             finally:
                 with answering():
                     await connection.close()
@@ -95,12 +99,13 @@ class AsyncLinks:
 
 
 class _AsyncLink:
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: AsyncConnection, statement_s: float | None) -> None:
         self._connection = connection
+        self._statement_s = statement_s
 
     async def call(self, work: Callable[[Connection], T]) -> T:
         with answering():
-            async with asyncio.timeout(_STATEMENT_S):
+            async with asyncio.timeout(self._statement_s):
                 return await self._connection.run_sync(work)
 
 
