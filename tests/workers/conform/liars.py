@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "docs" / "examples"
 from office import Found, JsonOffice, Row
 
 from schemas.terms import Right
-from workers.stores.subsidiaries.adapter import CopyPage, Subject, Tally, Terms
+from workers.stores.subsidiaries.adapter import CopyPage, StoreRefuses, Subject, Tally, Terms
 
 
 class DoesTooMuch(JsonOffice):
@@ -81,6 +81,14 @@ class NeverLifts(JsonOffice):
         return [Tally("contacts", matched=1)]
 
 
+class PlantsAnyway(JsonOffice):
+    """Refuses a canary, which stands there all the same."""
+
+    async def plant(self, subject: Subject) -> list[Tally]:
+        await super().plant(subject)
+        raise StoreRefuses("not-supported")
+
+
 class Bare(JsonOffice):
     """The nine calls that no adapter may leave out."""
 
@@ -97,6 +105,10 @@ def says_so(store: str) -> JsonOffice:
 
 def never_lifts(store: str) -> JsonOffice:
     return NeverLifts(Path(store))
+
+
+def plants_anyway(store: str) -> JsonOffice:
+    return PlantsAnyway(Path(store))
 
 
 def bare(store: str) -> JsonOffice:

@@ -99,6 +99,11 @@ async def test_a_worker_that_forgets_what_it_was_asked_is_found_out(
     assert fault in faults(await tried(tmp_path, f"{OFFICE}:open_office", trial))[trial]
 
 
+async def test_who_refuses_a_canary_and_plants_it_is_found_out(tmp_path: Path) -> None:
+    report = await tried(tmp_path, f"{LIARS}:plants_anyway", "canary", without=("canary",))
+    assert faults(report) == {"canary": ["canary: refused, and it changed something"]}
+
+
 async def test_who_says_that_it_does_not_is_graded_on_refusing_it_by_name(tmp_path: Path) -> None:
     report = await tried(tmp_path, f"{LIARS}:bare", without=OPTIONAL)
     assert faults(report) == {}
