@@ -29,6 +29,7 @@ hold_set, hold_lifted     a legal hold
 restriction_lifted        the person was told that a restriction ends; with ``store``: that one was asked to end it
 package_fetched           the access package was downloaded, once
 processor_asked           an external processor took a request; by which protocol it is asked, the register says
+processor_barred          it was not asked: nothing may cross that border
 processor_answered        it signed that the request is done, or that it will not be; the digest of what it signed;
                           or staff accepted it as done, and why
 closed                    every store has proved
@@ -86,6 +87,7 @@ def one_of(*words: str) -> FieldType:
     return pattern(f"^({'|'.join(words)})$", 40)
 
 
+_LOOKED: Final = (Proof.VERIFIED, Proof.ATTESTED)
 _STORES: Final = listed(STORE, 0, MAX_STORES)
 _RIGHT: Final = one_of(*Right)
 
@@ -109,7 +111,7 @@ _DETAILS: Final[Mapping[str, tuple[Mapping[str, FieldType], Mapping[str, FieldTy
     "transfer_refused": ({"store": STORE}, {"reason": CODE, "basis": CODE}),
     "receipt_accepted": ({"store": STORE, "digest": SHA256_HEX}, {"outcome": one_of(*StoreOutcome)}),
     "receipt_refused": ({"store": STORE, "reason": CODE}, {"digest": SHA256_HEX}),
-    "looked": ({"store": STORE, "digest": SHA256_HEX}, {"proof": one_of(*Proof), "agrees": one_of("yes", "no")}),
+    "looked": ({"store": STORE, "digest": SHA256_HEX}, {"proof": one_of(*_LOOKED), "agrees": one_of("yes", "no")}),
     "all_receipts": ({}, {}),
     "verified": ({}, {}),
     "extended": ({"until": DAY, "ground": GROUND}, {"by": ACTOR}),
@@ -120,6 +122,7 @@ _DETAILS: Final[Mapping[str, tuple[Mapping[str, FieldType], Mapping[str, FieldTy
     "restriction_lifted": ({}, {"by": ACTOR, "store": STORE}),
     "package_fetched": ({}, {}),
     "processor_asked": ({"processor": CODE}, {}),
+    "processor_barred": ({"processor": CODE}, {}),
     "processor_answered": (
         {"processor": CODE, "status": CODE},
         {"digest": SHA256_HEX, "ground": GROUND, "by": ACTOR},

@@ -277,7 +277,7 @@ class Contract(Entry):
 class Processor(Party):
     """A subcontractor: processes on instruction, under a contract with both safeguards. Source: R9.
 
-    ``opendsr``: the domain under which it takes erasures by that protocol, where it does.
+    ``opendsr``: the domain under which it is asked for erasure and access by that protocol, where it is.
     """
 
     service: Words

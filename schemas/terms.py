@@ -210,7 +210,11 @@ class StoreOutcome(StrEnum):
 
 
 class Proof(StrEnum):
-    """How a store's answer was looked at again: by the controller's own eyes, or by its second signed statement."""
+    """How a store's answer was looked at again: by the controller's own eyes, or by its second signed statement.
+
+    ``signed``: it was not; an external processor's one statement, under its certificate.
+    """
 
     VERIFIED = "verified"
     ATTESTED = "attested"
+    SIGNED = "signed"

@@ -154,6 +154,8 @@ def _where(desk: Desk, store: str) -> tuple[str, str]:
     register = desk.services.trust.register
     if store == CONTROLLER:
         return register.controller.name, register.controller.store_region
+    if store in register.processors:
+        return register.processors[store].name, register.processors[store].country
     found = register.subsidiary(store)
     return found.name, found.store_region
 

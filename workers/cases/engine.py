@@ -17,7 +17,7 @@ import structlog
 from schemas.errors import GreffierError
 from schemas.orders import CONTROLLER
 from schemas.terms import Right, SuppressionGround
-from workers.cases import answering, errands, eyes, own_store, packaging, restricting, serving
+from workers.cases import answering, errands, eyes, handed_over, own_store, packaging, restricting, serving
 from workers.cases.consent import took_ms, withdrawn_at
 from workers.cases.desk import CASE, Desk
 from workers.cases.pacing import objection_turn
@@ -40,7 +40,7 @@ async def advance(desk: Desk, reference: str) -> None:
         case = await desk.cases.get(reference)
         if case is None:
             return
-        tasks = await desk.cases.tasks_of(reference) if case["answer"] != Answer.RECEIVED else []
+        tasks = await _parts(desk, case) if case["answer"] != Answer.RECEIVED else []
         facts = case_of(case, owed=_may_end(case) and await _owed(desk, case))
         step = next_step(facts, [task_of(task) for task in tasks], desk.services.clock())
         if step is Step.NOTHING:
@@ -60,6 +60,11 @@ async def with_a_step(desk: Desk, references: Collection[str]) -> list[str]:
     served = [case for case in await desk.cases.whole(list(references)) if case["proof"] != ProofState.NONE]
     facts = [(case["_id"], case_of(case), [task_of(task) for task in tasks.get(case["_id"], ())]) for case in served]
     return [reference for reference, case, told in facts if next_step(case, told, now) is not Step.NOTHING]
+
+
+async def _parts(desk: Desk, case: Document) -> list[Document]:
+    """Every store's task, and the part of each external processor that is to hand over a copy."""
+    return [*await desk.cases.tasks_of(case["_id"]), *await handed_over.parts_of(desk, case)]
 
 
 def _may_end(case: Document) -> bool:

@@ -75,7 +75,7 @@ async def put_together(desk: Desk, case: Document, tasks: Sequence[Document]) ->
 async def _store(desk: Desk, case: Document, tasks: Sequence[Document], key: DataKey, emails: tuple[str, ...]) -> None:
     copies = {task["store"]: await _copy(desk, key, task) for task in tasks}
     own = next(task for task in tasks if task["store"] == CONTROLLER)
-    files = await _files(desk, key, own, copies.get(CONTROLLER))
+    files = (*await _files(desk, key, own, copies.get(CONTROLLER)), *await _handed_over(desk, key, tasks))
     archive = await asyncio.to_thread(lambda: _written(_content(desk, case, tasks, copies, emails, files)))
     await desk.packages.put(package_id(case), archive)
 
@@ -102,6 +102,18 @@ async def _files(desk: Desk, key: DataKey, task: Document, copy: bytes | None) -
         content = await copy_in_parts(desk, key, task["_id"], file["sha256"])
         found += [Attached(CONTROLLER, file["name"], file["media_type"], content)] if content is not None else []
     return tuple(found)
+
+
+async def _handed_over(desk: Desk, key: DataKey, parts: Sequence[Document]) -> list[Attached]:
+    """What external processors gave, as it is. Raises :class:`CopyLost`."""
+    found = []
+    for part in parts:
+        for one in part.get("copies", ()):
+            content = await copy_in_parts(desk, key, one["task"], one["sha256"])
+            if content is None:
+                raise CopyLost(one["task"])
+            found.append(Attached(part["store"], part["store"], one["media_type"], content))
+    return found
 
 
 def _written(content: AccessPackage) -> bytes:
@@ -139,8 +151,8 @@ def _content(
 
 def _part(desk: Desk, task: Document, copy: bytes | None, language: Language) -> StorePart:
     told = answering.report(desk, task)
-    subsidiaries = desk.services.trust.register.subsidiaries
-    party = subsidiaries.get(task["store"])
+    register = desk.services.trust.register
+    party = register.subsidiaries.get(task["store"]) or register.processors.get(task["store"])
     return StorePart(
         code=task["store"],
         company=told.company,

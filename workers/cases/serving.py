@@ -22,6 +22,7 @@ from schemas.calendar import PARIS
 from schemas.fields import wire_moment
 from schemas.jose import seal, sign
 from schemas.orders import CONTROLLER, MAX_ENTRIES, ORDER, ORDER_LIFETIME
+from schemas.register_entries import Transfer
 from schemas.terms import Right
 from workers.cases import canaries, disposals
 from workers.cases.desk import CASE, Desk, open_sealed_json
@@ -46,20 +47,16 @@ async def open_tasks(desk: Desk, case: Document) -> None:
     """One task per store of the register and one for our own; what may not cross a border is barred, as evidence."""
     now = desk.services.clock()
     subsidiaries = desk.services.trust.register.subsidiaries
-    barred = [code for code, one in subsidiaries.items() if not _may_cross(case, one.transfer.live(_day(now)))]
+    barred = [code for code, one in subsidiaries.items() if not may_cross(case, one.transfer, now)]
     for code in barred:
         await desk.evidence.note("transfer_refused", case["_id"], code, store=code)
     tasks = [_task(case, code, now, barred=code in barred) for code in (CONTROLLER, *subsidiaries)]
     await desk.cases.open_tasks(tasks)
 
 
-def _may_cross(case: Document, live: bool) -> bool:
+def may_cross(case: Document, transfer: Transfer, now: datetime) -> bool:
     """Orders that end a use always go, with identifiers only: a lapsed basis must not keep data abroad alive."""
-    return live or Right(case["right"]).ends_a_use
-
-
-def _day(now: datetime) -> Any:
-    return now.astimezone(PARIS).date()
+    return transfer.live(now.astimezone(PARIS).date()) or Right(case["right"]).ends_a_use
 
 
 def _task(case: Document, store: str, now: datetime, *, barred: bool) -> Document:

@@ -194,6 +194,7 @@ EN: Final = Words(
         None: "signed receipt; it will be checked once more",
         Proof.VERIFIED: "signed receipt, then checked by ourselves in its store",
         Proof.ATTESTED: "signed receipt, then confirmed by a second signed statement",
+        Proof.SIGNED: "its statement, signed under its certificate",
     },
     reasons={
         Reason.LEGAL_OBLIGATION: "the law obliges us to keep these data",
@@ -329,6 +330,7 @@ FR: Final = Words(
         None: "reçu signé ; il sera vérifié une nouvelle fois",
         Proof.VERIFIED: "reçu signé, puis vérification par nos soins dans sa base",
         Proof.ATTESTED: "reçu signé, puis confirmé par une seconde déclaration signée",
+        Proof.SIGNED: "sa déclaration, signée sous son certificat",
     },
     reasons={
         Reason.LEGAL_OBLIGATION: "la loi nous oblige à conserver ces données",

@@ -6,7 +6,8 @@ over the raw bytes; 4. only then is it read. A call back goes the same way, must
 202, 401 (who speaks is not known) or 400.
 
 The counter opens an errand's letter for one call and keeps nothing of it; when the request was taken the letter goes.
-Source: rights-protocols § 2, § 4; P6, P7.
+What a processor hands over for access is fetched from the address that it signed, and sealed to the controller at once.
+Source: rights-protocols § 2, § 4; P4, P6, P7.
 """
 
 from __future__ import annotations
@@ -17,16 +18,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import aiohttp
 import structlog
+import uuid_utils
 from aiohttp import web
 from cryptography import x509
 
-from schemas.envelope import Opener
+from schemas.envelope import Event, Opener, Sealer
 from schemas.errors import GreffierError, InvalidMessage, Temporary
+from schemas.fields import wire_moment
 from schemas.terms import Right
 from workers.cases.errands import ERRAND
+from workers.cases.handed_over import HANDED_OVER, SOURCE, described
 from workers.evidence.notes import Notes
 from workers.outside.peers import OpendsrPeers, Processor
 from workers.outside.words import in_its_words
@@ -59,6 +64,8 @@ _NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _EVERY_DAY: Final = timedelta(days=1)
 _LEASE: Final = timedelta(minutes=2)
 _MAX_ANSWER: Final = 256 * 1024
+_MAX_RESULTS: Final = 8 * 1024 * 1024
+"""What is fetched for one address: sealed, it lies in one document of MongoDB."""
 
 
 class Failed(GreffierError):
@@ -79,6 +86,7 @@ class Processors:
     peers: OpendsrPeers
     anchors: tuple[x509.Certificate, ...]
     opener: Opener
+    sealer: Sealer
     errands: Errands
     cases: Cases
     notes: Notes
@@ -135,7 +143,29 @@ class Processors:
         if not webhooks.taken(status):
             raise Failed(f"http_{status}" if status else "unreachable")
         await self._believed(headers, raw, processor)
-        await self._told(errand, _read(lambda: read_status(raw, errand["_id"])))
+        said = _read(lambda: read_status(raw, errand["_id"]))
+        if said.status == "completed" and said.results_url is not None and Right(errand["right"]).gives_a_copy:
+            handed_over = await self._fetched(errand, processor, said.results_url)
+            await self._settle(errand, DONE, said.status, said.digest, handed_over=handed_over)
+        elif said.status == "completed":
+            await self._settle(errand, DONE, said.status, said.digest)
+        else:
+            await self._told(errand, said)
+
+    async def _fetched(self, errand: Document, processor: Processor, url: str) -> dict[str, Any]:
+        """What a processor holds about the person, sealed to the controller; nobody here can open it any more."""
+        if not is_https(url, processor.hosts):
+            raise Failed("results_elsewhere")
+        known = _known_by(processor) if urlsplit(url).netloc == urlsplit(processor.url).netloc else {}
+        status, content, headers = await self._fetch("GET", url, None, known, _MAX_RESULTS)
+        if not webhooks.taken(status):
+            raise Failed(f"http_{status}" if status else "unreachable")
+        if not content:
+            raise Failed("results_empty_or_too_large")
+        said = described(content, headers.get("Content-Type", ""))
+        event = Event(errand["_id"], SOURCE, HANDED_OVER, wire_moment(self.clock()), said)
+        letter = self.sealer.seal(str(uuid_utils.uuid7()), "outside", 1, [event])
+        return {"letter": letter, "content": self.sealer.seal_file(errand["_id"], HANDED_OVER, content)}
 
     def _body(self, errand: Mapping[str, Any]) -> bytes:
         try:
@@ -151,7 +181,9 @@ class Processors:
         """What a processor has said, by whichever way it came."""
         if errand["state"] in (DONE, REFUSED):
             return
-        if said.status == "completed":
+        if said.status == "completed" and Right(errand["right"]).gives_a_copy:
+            await self.errands.change(errand, {"run_at": self.clock()})  # whoever called does not wait for the fetching
+        elif said.status == "completed":
             await self._settle(errand, DONE, said.status, said.digest)
         elif said.status == "cancelled":  # nobody here took it back
             await self._settle(errand, REFUSED, said.status, said.digest)
@@ -159,11 +191,20 @@ class Processors:
             later = {"state": "asked", "run_at": self.clock() + ASK_AGAIN, "tries": 0}
             await self.errands.change(errand, later | ({"expected_at": said.expected_at} if said.expected_at else {}))
 
-    async def _settle(self, errand: Document, state: str, reason: str, digest: str | None = None) -> None:
+    async def _settle(
+        self,
+        errand: Document,
+        state: str,
+        reason: str,
+        digest: str | None = None,
+        handed_over: Mapping[str, Any] | None = None,
+    ) -> None:
         told = {"processor": errand["processor"], "status": reason} | ({"digest": digest} if digest else {})
         await self.notes.note("processor_answered", errand["case"], f"{errand['_id']}/{reason}", **told)
         now = self.clock()
         changes = {"state": state, "reason": reason, "answered_at": now, **({"digest": digest} if digest else {})}
+        if handed_over is not None:
+            changes["handed_over"] = handed_over
         if state == REFUSED:
             log.error("processor will not do its part", errand=errand["_id"], case=errand["case"], reason=reason)
             changes["alarm"] = "refused"
@@ -197,18 +238,21 @@ class Processors:
         self, processor: Processor, method: str, path: str, body: bytes | None = None
     ) -> tuple[int, bytes, Mapping[str, str]]:
         """Status (0: not reached), raw body and headers."""
-        headers = {"Content-Type": JSON} if body else {}
-        if processor.token is not None:
-            headers["Authorization"] = f"Bearer {processor.token.get_secret_value()}"
+        headers = _known_by(processor) | ({"Content-Type": JSON} if body else {})
         return await self._fetch(method, f"{processor.url}/{path}", body, headers)
 
     async def _fetch(
-        self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]
+        self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], most: int = _MAX_ANSWER
     ) -> tuple[int, bytes, Mapping[str, str]]:
+        """As :meth:`_call`; a body of more than ``most`` bytes is none."""
         try:
             async with self.http.request(method, url, data=body, headers=headers, allow_redirects=False) as answered:
-                raw = await answered.content.read(_MAX_ANSWER + 1)
-                return answered.status, raw if len(raw) <= _MAX_ANSWER else b"", answered.headers
+                raw = bytearray()
+                async for chunk in answered.content.iter_any():
+                    raw += chunk
+                    if len(raw) > most:
+                        return answered.status, b"", answered.headers
+                return answered.status, bytes(raw), answered.headers
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
             return 0, b"", {}
 
@@ -274,6 +318,10 @@ class Processors:
             raise Unserved(status, failure.reason, "This call back is not believed.") from None
         await self._told(errand, said)
         return web.Response(status=202, headers=BASE_HEADERS)
+
+
+def _known_by(processor: Processor) -> dict[str, str]:
+    return {"Authorization": f"Bearer {processor.token.get_secret_value()}"} if processor.token is not None else {}
 
 
 def _read(step: Callable[[], Any]) -> Any:

@@ -106,5 +106,5 @@ class OutsideTrust:
         """Those whom we ask. Raises :class:`schemas.errors.ConfigurationError` without a key to errands' letters."""
         if self.peers.opendsr is None:
             raise ConfigurationError(FILE, Fault("opendsr", "names nobody"))
-        opener = read_opener(self.folder)
-        return Processors(self.peers.opendsr, self.anchors, opener, Errands(databases), cases, notes, clock, http)
+        opener, errands = read_opener(self.folder), Errands(databases)
+        return Processors(self.peers.opendsr, self.anchors, opener, self.sealer, errands, cases, notes, clock, http)

@@ -1,4 +1,4 @@
-"""The ZIP: README.txt, index.html, data.json, one CSV for each collection, and the person's files.
+"""The ZIP: README.txt, index.html, data.json, one CSV for each collection, the person's files, and processors'.
 
 For portability (Art. 20) the same without the page, which is for people.
 
@@ -37,6 +37,10 @@ _EXTENSIONS: Final = {
     "application/vnd.openxmlformats-officedocument.wordprocessingml.document": ".docx",
     "application/vnd.oasis.opendocument.text": ".odt",
     "text/plain": ".txt",
+    "text/csv": ".csv",
+    "application/json": ".json",
+    "application/xml": ".xml",
+    "application/zip": ".zip",
 }
 
 

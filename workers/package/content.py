@@ -79,7 +79,10 @@ class RecipientNamed:
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """A file the person once sent. ``name``: as it was called then; never trusted as a path."""
+    """A file the person once sent, or one that the external processor ``store`` holds about them.
+
+    ``name``: as it was called then; never trusted as a path.
+    """
 
     store: str
     name: str

@@ -46,6 +46,7 @@ class Labels:
     more: str
     sheet: str
     files: str
+    handed_over: str
     your_rights: str
     rights: tuple[str, ...]
     automated: str
@@ -101,6 +102,7 @@ EN: Final = Labels(
     more="This page shows the first {shown} of {all} records; all of them are in the file named here.",
     sheet="The same as a table",
     files="Files you sent",
+    handed_over="What a company that works for us holds about you, as it gave it to us",
     your_rights="Your rights",
     rights=(
         "have wrong data corrected and incomplete data completed",
@@ -122,7 +124,7 @@ index.html   to read, in any browser; it needs no network and loads nothing
 data.json    the same, whole, for other programs (JSON, UTF-8)
 csv/         one table for each collection, for spreadsheets (CSV, UTF-8, comma).
              An apostrophe at the start of a cell keeps spreadsheets from running it; it is not part of your data.
-files/       the files you sent us
+files/       the files you sent us, and what companies that work for us hold about you
 
 Keep this archive in a safe place: whoever opens it reads your data.
 """,
@@ -198,6 +200,7 @@ FR: Final = Labels(
     more="Cette page montre les {shown} premiers enregistrements sur {all} ; tous sont dans le fichier nommé ici.",
     sheet="Le même en tableau",
     files="Fichiers que vous avez envoyés",
+    handed_over="Ce qu'une société qui travaille pour nous détient à votre sujet, tel qu'elle nous l'a remis",
     your_rights="Vos droits",
     rights=(
         "faire corriger des données inexactes et compléter des données incomplètes",
@@ -219,7 +222,8 @@ index.html   à lire dans n'importe quel navigateur ; sans réseau, rien n'est c
 data.json    le même contenu, entier, pour d'autres logiciels (JSON, UTF-8)
 csv/         un tableau par collection, pour tableurs (CSV, UTF-8, virgule).
              Une apostrophe en tête de cellule empêche un tableur de l'exécuter ; elle n'est pas dans vos données.
-files/       les fichiers que vous nous avez envoyés
+files/       les fichiers que vous nous avez envoyés, et ce que des sociétés qui travaillent pour nous détiennent
+             à votre sujet
 
 Gardez cette archive en lieu sûr : qui l'ouvre lit vos données.
 """,

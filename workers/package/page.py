@@ -19,6 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from schemas.countries import EEA
+from schemas.orders import CONTROLLER
 from schemas.terms import Right
 from workers.correspondence.words import words
 from workers.package.content import AccessPackage, Collected, RecipientNamed, Record, StorePart
@@ -36,13 +37,15 @@ def page(
     environment = _environment()
     style = environment.get_template("style.css.jinja").render()
     paths = {id(collected): path for collected, path in sheets}
+    companies = {store.code: store.company for store in package.stores}
     parts = environment.get_template("index.html.jinja").generate(
         package=package,
         language=package.language.value,
         labels=labels(package.language),
         words=words(package.language),
         right=Right.ACCESS,
-        files=files,
+        sent=[file for file in files if file["store"] == CONTROLLER],
+        handed_over=[{**file, "name": companies[file["store"]]} for file in files if file["store"] != CONTROLLER],
         path_of=lambda collected: paths[id(collected)],
         safeguard_of=lambda party: _safeguard(party, labels(package.language)),
         shown=_shown,

@@ -30,11 +30,15 @@ _LONGEST: Final = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What a processor signed about a request. ``digest``: of the raw bytes; no word in it is the person's."""
+    """What a processor signed about a request. ``digest``: of the raw bytes; no word in it is the person's.
+
+    ``results_url``: where what it holds is to be fetched, for access; not looked at here.
+    """
 
     status: str
     digest: str
     expected_at: datetime | None = None
+    results_url: str | None = None
 
 
 def errand_id(reference: str, processor: str) -> str:
@@ -105,7 +109,9 @@ def _statement(raw: bytes, body: Mapping[str, Any]) -> Statement:
     status = body.get("request_status")
     if status not in STATES:
         raise InvalidMessage("unknown_status")
-    return Statement(status, hashlib.sha256(raw).hexdigest(), _moment(body, "expected_completion_time"))
+    url = body.get("results_url")
+    expected = _moment(body, "expected_completion_time")
+    return Statement(status, hashlib.sha256(raw).hexdigest(), expected, url if isinstance(url, str) else None)
 
 
 def _object(raw: bytes) -> dict[str, Any]:

@@ -1,197 +1,28 @@
-"""An external processor is asked for an erasure, and the case waits for its signed word.
-
-The processor of these tests is a server of its own, over TLS, with a certificate of the tests' authority.
-"""
+"""An external processor is asked for an erasure, and the case waits for its signed word."""
 
 from __future__ import annotations
 
-import base64
 import json
-import ssl
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
-from aiohttp import web
 
 from schemas.errors import ConfigurationError
-from schemas.keyring import ERRANDS, read_sealer
 from schemas.ledger_keys import new_ledger_keys
-from tests.workers.bench import Bench
-from tests.workers.cases.court import Court, mails_leave, settled
 from tests.workers.cases.test_evidence_of_cases import checked
-from tests.workers.outside.certificates import DAY, Authority, Issued
-from tests.workers.outside.conftest import let_in
-from tests.workers.outside.test_courier import Here
+from tests.workers.outside.certificates import DAY, Authority
+from tests.workers.outside.mailing import DOMAIN, MINUTE, Asking, asking, issued, mailings_end
 from workers.cases.deciding import CannotDecide, settle
 from workers.cases.engine import advance
 from workers.cases.errands import read_errand_sealer
 from workers.cases.showing import whole
-from workers.outside.processors import CALLBACKS, Processors
-from workers.outside.trust import OutsideTrust
 from workers.rules.opendsr_asked import read_callback
-from workers.rules.signatures import sign
 from workers.services import utc_now
 from workers.status import look_around
 
-DOMAIN = "opendsr.mailing.example.org"
-MINUTE = timedelta(minutes=1)
-
-
-@dataclass
-class Mailing:
-    """The processor. ``issued``: what it signs with; ``shown``: the certificate that discovery leads to."""
-
-    issued: Issued
-    shown: bytes
-    domain: str = DOMAIN
-    name: str = "X-OpenDSR"
-    answer: int = 201
-    state: str = "pending"
-    spoil: Any = None
-    asked: list[dict[str, Any]] = field(default_factory=list)
-    keys: list[str | None] = field(default_factory=list)
-    fetched: int = 0
-    url: str = ""
-
-    def headers(self, raw: bytes) -> dict[str, str]:
-        signature = sign(self.issued.key, raw)
-        return {f"{self.name}-Processor-Domain": self.domain, f"{self.name}-Signature": signature}
-
-    def said(self, told: dict[str, Any], status: int) -> web.Response:
-        raw = json.dumps(told | (self.spoil or {})).encode()
-        return web.Response(body=raw, status=status, content_type="application/json", headers=self.headers(raw))
-
-    async def discover(self, _: web.Request) -> web.Response:
-        return web.json_response({"processor_certificate": f"{self.url}/certificate.pem"})
-
-    async def certificate(self, _: web.Request) -> web.Response:
-        self.fetched += 1
-        return web.Response(body=self.shown)
-
-    async def ask(self, request: web.Request) -> web.Response:
-        raw = await request.read()
-        self.asked.append(json.loads(raw))
-        self.keys.append(request.headers.get("Authorization"))
-        told = {
-            "controller_id": "group",
-            "expected_completion_time": "2030-01-01T00:00:00Z",
-            "received_time": "2026-11-23T12:00:01Z",
-            "encoded_request": base64.b64encode(raw).decode(),
-            "subject_request_id": self.asked[-1]["subject_request_id"],
-        }
-        return self.said(told, self.answer)
-
-    async def status(self, request: web.Request) -> web.Response:
-        return self.said(self.statement(request.match_info["id"]), 200)
-
-    def statement(self, errand: str) -> dict[str, Any]:
-        named = {"controller_id": "group", "subject_request_id": errand}
-        return {**named, "request_status": self.state, "expected_completion_time": "2030-01-01T00:00:00Z"}
-
-    def application(self) -> web.Application:
-        application = web.Application()
-        application.router.add_get("/v2/discovery", self.discover)
-        application.router.add_get("/v2/certificate.pem", self.certificate)
-        application.router.add_post("/v2/requests", self.ask)
-        application.router.add_get("/v2/requests/{id}", self.status)
-        return application
-
-
-@dataclass
-class Asking:
-    """The group's side: a court, what runs errands, and a client at the address for calls back."""
-
-    court: Court
-    bench: Bench
-    processors: Processors
-    mailing: Mailing
-    http: aiohttp.ClientSession
-
-    async def served(self, right: str = "erasure") -> str:
-        reference = await self.court.ask(right, "ada@example.com")
-        await self.court.confirm(reference)
-        return reference
-
-    async def later(self, by: timedelta = MINUTE) -> None:
-        self.bench.clock.at = self.bench.clock() + by
-        await self.processors.run()
-
-    @property
-    def errands(self) -> list[dict[str, Any]]:
-        return self.bench.collection("errands", "evidence")
-
-    async def proof(self, reference: str) -> str:
-        """How far the case's proof gets when all of the group's own stores have answered and its letters have left."""
-        await self.court.run(reference)
-        await mails_leave(self.court, reference)
-        await settled(self.court, reference)
-        await advance(self.court.desk, reference)
-        return str((await self.court.case(reference))["proof"])
-
-    async def call_back(self, raw: bytes | None = None, headers: dict[str, str] | None = None, **changed: Any) -> int:
-        """The processor calls back; what it is answered."""
-        told = self.mailing.statement(self.errands[0]["_id"]) | {"request_status": "completed"}
-        told |= {"status_callback_url": self.processors.callback_url} | changed
-        raw = json.dumps(told).encode() if raw is None else raw
-        async with self.http.post(CALLBACKS, data=raw, headers=headers or self.mailing.headers(raw)) as answered:
-            return answered.status
-
-
-@pytest.fixture(scope="module")
-def issued(authority: Authority) -> Issued:
-    return authority.issue(DOMAIN)
-
-
-@pytest.fixture(scope="module")
-def mailings_end(issued: Issued, tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
-    return issued.server(tmp_path_factory.mktemp("mailing"))
-
-
-@pytest.fixture
-async def asking(
-    court: Court,
-    bench: Bench,
-    keys: Path,
-    outside_keys: Path,
-    authority: Authority,
-    issued: Issued,
-    mailings_end: ssl.SSLContext,
-) -> AsyncIterator[Asking]:
-    let_in(court, keys)
-    services = court.desk.services
-    register = services.trust.register
-    mailing = register.processors["mailing"].model_copy(update={"opendsr": DOMAIN})
-    speaking = register.model_copy(update={"processors": {**register.processors, "mailing": mailing}})
-    services = replace(services, trust=replace(services.trust, register=speaking))
-    court.desk = replace(court.desk, services=services, errand_sealer=read_sealer(keys / "controller" / ERRANDS))
-    bench.clock.at = bench.clock()
-    end = Mailing(issued, issued.pem)
-    trusting = ssl.create_default_context(cadata=authority.own.pem.decode())
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=Here(), ssl=trusting)) as http:
-        runner = web.AppRunner(end.application())
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=mailings_end).start()
-        end.url = f"https://{DOMAIN}:{runner.addresses[0][1]}/v2"
-        trust = OutsideTrust.read(outside_keys)
-        assert trust.peers.opendsr
-        named = [one.model_copy(update={"url": end.url}) for one in trust.peers.opendsr.processors]
-        peers = trust.peers.opendsr.model_copy(update={"processors": tuple(named)})
-        trust = replace(trust, peers=trust.peers.model_copy(update={"opendsr": peers}))
-        processors = trust.processors(services.databases, court.desk.evidence, court.desk.cases, bench.clock, http)
-        window = web.Application()
-        processors.add_to(window.router)
-        counter = web.AppRunner(window)
-        await counter.setup()
-        await web.TCPSite(counter, "127.0.0.1", 0).start()
-        async with aiohttp.ClientSession(f"http://127.0.0.1:{counter.addresses[0][1]}") as client:
-            yield Asking(court, bench, processors, end, client)
-        await counter.cleanup()
-        await runner.cleanup()
+__all__ = ["asking", "issued", "mailings_end"]
 
 
 async def test_an_erasure_is_asked_and_the_case_closes_on_the_processors_word(asking: Asking) -> None:
@@ -233,8 +64,9 @@ async def test_a_processor_that_does_not_call_back_is_asked_how_it_stands(asking
     assert asking.errands[0]["state"] == "done"
 
 
-async def test_only_an_erasure_is_asked(asking: Asking) -> None:
-    for right in ("access", "objection"):
+async def test_what_has_no_equal_is_asked_of_nobody(asking: Asking) -> None:
+    """Nor is portability: what the person provided was provided to us."""
+    for right in ("objection", "portability", "restriction", "withdrawal"):
         await asking.served(right)
     assert asking.errands == []
 
