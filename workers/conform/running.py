@@ -35,7 +35,7 @@ async def conform(
     """
     trials = []
     with tempfile.TemporaryDirectory(prefix="greffier-conform-") as folder:
-        async with _bout(description, Path(folder)) as bout:
+        async with bout_for(description, Path(folder)) as bout:
             for name, run in TRIALS.items():
                 if only and name not in only:
                     continue
@@ -54,7 +54,8 @@ async def conform(
 
 
 @asynccontextmanager
-async def _bout(description: Description, folder: Path) -> AsyncIterator[Bout]:
+async def bout_for(description: Description, folder: Path) -> AsyncIterator[Bout]:
+    """All that a run needs, in a folder of its own: ``store``, ``beside/journal.jsonl``, keys, and a ``log``."""
     group, periods = Group(folder / "keys"), periods_of(load_register(description.register))
     store, journal = folder / "store", folder / "beside" / "journal.jsonl"
     journal.parent.mkdir()

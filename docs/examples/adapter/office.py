@@ -29,7 +29,7 @@ import os
 import sys
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ from schemas.errors import Fault, StoreUnavailable
 from schemas.terms import Right
 from workers.rules.corrections import Judged, judged
 from workers.stores.subsidiaries.adapter import CopyPage, StoreRefuses, Subject, Tally, Terms
+from workers.stores.subsidiaries.decisions import as_moment, normal_form
 
 GROUND = "accounting, ten years"
 RULE = "relation"
@@ -78,6 +79,7 @@ class JsonOffice:
     def __init__(self, path: Path, today: date | None = None) -> None:
         self._path = path
         self._today = today
+        self._beside.unlink(missing_ok=True)  # what a death in the middle of a write left: people's data
 
     async def ping(self) -> None:
         """Return when the store answers. A file that cannot be read is away: the order waits, and nothing is lost."""
@@ -196,14 +198,19 @@ class JsonOffice:
         return self._with(store, [row for row in theirs if not _is_fresh(row, subject)])
 
     def _with(self, store: Mapping[str, list[Row]], contacts: list[Row]) -> Found:
-        """Contacts and what hangs on them."""
+        """Contacts and what hangs on them. Refuses where records cannot be told apart: others would go along."""
+        for rows in store.values():
+            known = {row.get("id") for row in rows}
+            if None in known or len(known) < len(rows):
+                raise StoreRefuses("schema-mismatch")
         ids = {row["id"] for row in contacts}
         invoices = [row for row in store["invoices"] if row["contact"] in ids]
         return Found({"contacts": contacts, "invoices": invoices}, dict(self._must_stay(invoices)))
 
     def is_theirs(self, row: Row, subject: Subject) -> bool:
         """Whole addresses are compared: a part of one is another person's."""
-        return str(row["email"]).strip().lower() in subject.normal_forms
+        email = str(row.get("email")).strip().lower()
+        return email in subject.normal_forms or (not email.isascii() and normal_form(email) in subject.normal_forms)
 
     def _must_stay(self, invoices: Sequence[Row]) -> Iterator[tuple[tuple[str, Any], date]]:
         """Invoices for ten years, and whom they were issued to for as long as the last of them."""
@@ -267,6 +274,10 @@ class JsonOffice:
 
     # ------------------------------------------------------------------ the file
 
+    @property
+    def _beside(self) -> Path:
+        return self._path.with_name(f"{self._path.name}.new")
+
     def _read(self) -> dict[str, list[Row]]:
         try:
             found: dict[str, list[Row]] = json.loads(self._path.read_text("utf-8"))
@@ -275,17 +286,23 @@ class JsonOffice:
         return found
 
     def _write(self, store: Mapping[str, list[Row]]) -> None:
-        """Whole or not at all: written beside, on disk, moved over."""
-        beside = self._path.with_name(f"{self._path.name}.new")
-        with beside.open("w", encoding="utf-8") as file:
-            json.dump(store, file, ensure_ascii=False)
+        """Whole or not at all, and for whom it was: written beside, on disk, moved over."""
+        with self._beside.open("w", encoding="utf-8") as file:
+            os.fchmod(file.fileno(), self._path.stat().st_mode)
+            json.dump(store, file)
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(self._path)
+        self._beside.replace(self._path)
+        folder = os.open(self._path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def _is_fresh(row: Row, subject: Subject) -> bool:
-    return "asked_at" in row and datetime.fromisoformat(row["asked_at"]) > subject.received_at
+    at = as_moment(row.get("asked_at"), UTC)  # what nobody can read is as old as can be
+    return at is not None and at > subject.received_at
 
 
 def _last_day(invoice: Row) -> date:

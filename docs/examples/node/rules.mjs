@@ -73,7 +73,7 @@ export function normalForm(email) {
 
 // A moment in ISO 8601, in UTC where it names no zone; NaN for what nobody can read.
 export function momentOf(stored) {
-  if (!isText(stored) || !/^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2})?)?$/.test(stored)) return NaN;
+  if (!isText(stored) || !isDay(stored.slice(0, 10)) || !/^.{10}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2})?)?$/.test(stored)) return NaN;
   const text = stored.replace(' ', 'T');
   return Date.parse(/T.*(Z|[+-]\d{2}:\d{2})$/.test(text) || !text.includes('T') ? text : `${text}Z`);
 }

@@ -110,7 +110,7 @@ def copy($right; $person; $today):
        records: [.invoices[] | {number, issued_on}]}] end
   | map(select(.records | length > 0));
 
-def identifiers: .contacts[].email | tostring;
+def identifiers: .contacts[] | address;
 
 # To whom the newsletter goes: whatever reads for the office's own use leaves out who is restricted.
 def recipients: .contacts[] | select(.newsletter and (.restricted | not)) | .email;

@@ -291,7 +291,8 @@ bring() {
 # does not know.
 replay() {
   is_sound || fatal "the store: schema-mismatch"
-  jq_with -r 'include "office"; identifiers | trimmed | ascii_downcase' "$store" | sort -u > "$work/known"
+  jq_with -r 'include "office"; identifiers' "$store" > "$work/stored"
+  sort -u "$work/stored" > "$work/known"
   while IFS= read -r email; do
     jq_with -cnR --arg mark "$(mark "$email")" 'include "greffier"; [inputs | fromjson?] | of_address($mark)' "$journal" > "$work/again"
     while IFS= read -r line; do
