@@ -18,7 +18,7 @@ from schemas.signed import DatedKey, check_document
 from tests.waiting import until
 from tests.workers.subsidiary.conftest import KINDS
 from tests.workers.subsidiary.controller import CODE
-from tests.workers.subsidiary.kits import URL_VARIABLE, Kit, SqliteKit, everything, mapping_of, write_mapping
+from tests.workers.subsidiary.kits import URL_VARIABLE, Kit, MongoKit, SqliteKit, everything, mapping_of, write_mapping
 from tests.workers.subsidiary.test_serving import fill
 from workers.office_drill import STATEMENT, drill, drill_office
 from workers.processes import Process
@@ -26,6 +26,7 @@ from workers.replay import Replayed
 from workers.stores.subsidiaries.adapter import StoreAdapter
 from workers.stores.subsidiaries.copying import copy_of
 from workers.stores.subsidiaries.journal import Journal
+from workers.stores.subsidiaries.scratch import BACKUP, new_name
 
 KEY = b"k" * 32
 ROOT = Path(__file__).parents[3]
@@ -139,6 +140,22 @@ async def test_what_a_killed_drill_left_goes_with_the_next(kit: Kit, waiting: Pr
     assert len(left) == 2
     assert (await drill("gb", mapping_of(kit), kit.url, KEY)).passed
     assert await kit.scratch() == []
+
+
+async def test_what_is_a_day_old_goes_with_the_next_in_mongodb_too(mongo_kit: MongoKit) -> None:
+    """That server cannot tell whether a drill lives, so one that began today is left alone."""
+    await mongo_kit.create()
+    await fill(mongo_kit)
+    client = mongo_kit.database.client
+    old, today, foreign = "drill_20260101000000_0a0a0a", new_name(), "drill_of_the_fire_brigade"
+    for name in (old, old + BACKUP, today, today + BACKUP, foreign):
+        client[name].people.insert_one({"email": "anna@example.com"})
+    try:
+        assert (await drill("gb", mapping_of(mongo_kit), mongo_kit.url, KEY)).passed
+        assert await mongo_kit.scratch() == sorted([today, today + BACKUP, foreign])
+    finally:
+        for name in await mongo_kit.scratch():
+            client.drop_database(name)
 
 
 async def stands(drilling: Process) -> None:

@@ -11,7 +11,7 @@
 | `together` | walks of several people over one session, with what they ask joined |
 | `mongo`, `sql` | the rows of MongoDB and of any SQL database |
 | `copies` | the access copy in canonical bytes |
-| `copying`, `copying_postgres` | a copy of a store, for a restore drill |
+| `copying`, `copying_postgres`, `scratch` | a copy of a store, for a restore drill |
 | `journal` | the tombstone journal beside the store |
 
 Source: R25, R26, R28; design § 5.5.

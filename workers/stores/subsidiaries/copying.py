@@ -8,12 +8,12 @@ Source: R26; reliability § 7 (8).
 from __future__ import annotations
 
 import asyncio
-import secrets
 import shutil
 import sqlite3
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from motor.motor_asyncio import AsyncIOMotorClient
 from sqlalchemy.engine import make_url
@@ -23,6 +23,10 @@ from schemas.errors import ConfigurationError, Fault, StoreUnavailable
 from workers.stores.mongo import available
 from workers.stores.subsidiaries.copying_postgres import PostgresCopy
 from workers.stores.subsidiaries.mapping import Mapping, StoreKind
+from workers.stores.subsidiaries.scratch import BACKUP, drills, is_before, new_name
+
+_DEAD: Final = timedelta(days=1)
+"""MongoDB cannot tell whether a drill lives. One that began so long ago does not."""
 
 
 class StoreCopy(Protocol):
@@ -56,8 +60,10 @@ def copy_of(mapping: Mapping, url: str, folder: Path) -> StoreCopy:
     if parsed is not None and parsed.get_backend_name() == "postgresql":
         return PostgresCopy(mapping, url)
     if parsed is None or parsed.get_backend_name() != "sqlite" or not parsed.database:
-        problem = "only SQLite, PostgreSQL and MongoDB are copied from here; restore a backup elsewhere, --replay there"
-        raise ConfigurationError("restore drill", Fault("store", problem))
+        problem = "only SQLite, PostgreSQL and MongoDB are copied: no other was tried on a real server"
+        raise ConfigurationError(
+            "restore drill", Fault("store", f"{problem}; restore a backup elsewhere, --replay there")
+        )
     return _SqliteCopy(mapping, parsed.database, folder)
 
 
@@ -100,14 +106,18 @@ class _MongoCopy:
     without: tuple[str, ...] = ()
 
     def __init__(self, mapping: Mapping, url: str) -> None:
-        name = f"drill_{secrets.token_hex(6)}"
-        self._original, self._copy, self._backup = str(mapping.store.database), name, f"{name}_backup"
+        name = new_name()
+        self._original, self._copy, self._backup = str(mapping.store.database), name, name + BACKUP
         self._names = [mapping.source(name) for name in mapping.collections]
         self.mapping = mapping.model_copy(update={"store": mapping.store.model_copy(update={"database": name})})
         self.url = url
         self._client: AsyncIOMotorClient[dict[str, Any]] = AsyncIOMotorClient(url, serverSelectionTimeoutMS=5000)
 
     async def take(self) -> None:
+        with available():
+            for drill in drills(await self._client.list_database_names()):
+                if is_before(drill, datetime.now(UTC) - _DEAD):
+                    await self._drop(drill)
         await self._fill(self._original, self._backup)
         await self.put_back()
 
@@ -116,9 +126,12 @@ class _MongoCopy:
 
     async def drop(self) -> None:
         with available():
-            for name in (self._copy, self._backup):
-                await self._client.drop_database(name)
+            await self._drop(self._copy)
         self._client.close()
+
+    async def _drop(self, drill: str) -> None:
+        for name in (drill, drill + BACKUP):
+            await self._client.drop_database(name)
 
     async def _fill(self, source: str, target: str) -> None:
         """Every mapped collection replaces the one of its name; one that is empty is made."""

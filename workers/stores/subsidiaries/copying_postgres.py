@@ -12,12 +12,9 @@ Source: R26; reliability § 7 (8).
 
 from __future__ import annotations
 
-import re
-import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, text
@@ -26,10 +23,8 @@ from schemas.errors import ConfigurationError, Fault
 from workers.stores.subsidiaries.adapter import StoreRefuses
 from workers.stores.subsidiaries.links import Link, open_links
 from workers.stores.subsidiaries.mapping import Mapping
+from workers.stores.subsidiaries.scratch import BACKUP, drills, new_name, number_of
 
-_BACKUP: Final = "_backup"
-_NAME: Final = re.compile(r"drill_[0-9]{14}_([0-9a-f]{6})")
-"""A scratch schema: when it was made (UTC), and by which drill."""
 _LOCKS: Final = 1_735_550_310
 """The advisory locks of drills. A drill that lives holds its own; what belongs to none that lives is left behind."""
 _NOT_COPIED: Final = {
@@ -89,8 +84,8 @@ class PostgresCopy:
     """See :class:`workers.stores.subsidiaries.copying.StoreCopy`. Made in the event loop that uses it."""
 
     def __init__(self, mapping: Mapping, url: str) -> None:
-        self._copy = f"drill_{datetime.now(UTC):%Y%m%d%H%M%S}_{secrets.token_hex(3)}"
-        self._backup = self._copy + _BACKUP
+        self._copy = new_name()
+        self._backup = self._copy + BACKUP
         self._office = mapping
         self.mapping = mapping.model_copy(
             update={"store": mapping.store.model_copy(update={"schema_name": self._copy})}
@@ -196,12 +191,8 @@ async def _told(link: Link, work: Callable[[Connection], None]) -> None:
 def _outlive(connection: Connection, name: str) -> None:
     """Hold the lock of this drill until the connection ends, and drop what belongs to none that lives."""
     own = text("SELECT nspname FROM pg_namespace WHERE pg_get_userbyid(nspowner) = current_user")
-    there = {str(one).removesuffix(_BACKUP) for one in connection.execute(own).scalars()}
-    for one in [name, *sorted(there)]:
-        match = _NAME.fullmatch(one)
-        if match is None:
-            continue
-        lock = {"kind": _LOCKS, "number": int(match[1], 16)}
+    for one in [name, *drills(connection.execute(own).scalars())]:
+        lock = {"kind": _LOCKS, "number": number_of(one)}
         if connection.execute(text("SELECT pg_try_advisory_lock(:kind, :number)"), lock).scalar() and one != name:
             _drop(connection, one)
             connection.execute(text("SELECT pg_advisory_unlock(:kind, :number)"), lock)
@@ -209,7 +200,7 @@ def _outlive(connection: Connection, name: str) -> None:
 
 
 def _drop(connection: Connection, name: str) -> None:
-    for one in (name, name + _BACKUP):
+    for one in (name, name + BACKUP):
         connection.exec_driver_sql(f"DROP SCHEMA IF EXISTS {_quoted(connection, one)} CASCADE")
 
 
