@@ -15,6 +15,7 @@ import pytest
 from schemas.errors import ConfigurationError, InvalidMessage
 from schemas.party_keys import read_party
 from schemas.signed import DatedKey, check_document
+from tests.guarded import guarded_mongo
 from tests.waiting import until
 from tests.workers.subsidiary.conftest import KINDS
 from tests.workers.subsidiary.controller import CODE
@@ -156,6 +157,21 @@ async def test_what_is_a_day_old_goes_with_the_next_in_mongodb_too(mongo_kit: Mo
     finally:
         for name in await mongo_kit.scratch():
             client.drop_database(name)
+
+
+@pytest.mark.slow
+async def test_a_right_that_is_missing_in_mongodb_is_named(fast_path: Path) -> None:
+    with guarded_mongo(fast_path) as server:
+        kit = MongoKit(server.url, "office")
+        await kit.create()
+        await fill(kit)
+        office = server.make_user("office", {"role": "readWrite", "db": "office"})
+        with pytest.raises(ConfigurationError, match="dbAdminAnyDatabase"):
+            await drill("gb", mapping_of(kit), office, KEY)
+        drills = server.make_user("drills", "readWriteAnyDatabase", "dbAdminAnyDatabase")
+        assert (await drill("gb", mapping_of(kit), drills, KEY)).passed
+        assert await kit.scratch() == []
+        await kit.drop()
 
 
 async def stands(drilling: Process) -> None:

@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from motor.motor_asyncio import AsyncIOMotorClient
+from pymongo.errors import OperationFailure
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -25,6 +27,8 @@ from workers.stores.subsidiaries.copying_postgres import PostgresCopy
 from workers.stores.subsidiaries.mapping import Mapping, StoreKind
 from workers.stores.subsidiaries.scratch import BACKUP, drills, is_before, new_name
 
+_FORBIDDEN: Final = 13
+"""MongoDB's word for a right that is missing."""
 _DEAD: Final = timedelta(days=1)
 """MongoDB cannot tell whether a drill lives. One that began so long ago does not."""
 
@@ -114,7 +118,7 @@ class _MongoCopy:
         self._client: AsyncIOMotorClient[dict[str, Any]] = AsyncIOMotorClient(url, serverSelectionTimeoutMS=5000)
 
     async def take(self) -> None:
-        with available():
+        with _allowed():
             for drill in drills(await self._client.list_database_names()):
                 if is_before(drill, datetime.now(UTC) - _DEAD):
                     await self._drop(drill)
@@ -125,9 +129,11 @@ class _MongoCopy:
         await self._fill(self._backup, self._copy)
 
     async def drop(self) -> None:
-        with available():
-            await self._drop(self._copy)
-        self._client.close()
+        try:
+            with _allowed():
+                await self._drop(self._copy)
+        finally:
+            self._client.close()
 
     async def _drop(self, drill: str) -> None:
         for name in (drill, drill + BACKUP):
@@ -135,8 +141,21 @@ class _MongoCopy:
 
     async def _fill(self, source: str, target: str) -> None:
         """Every mapped collection replaces the one of its name; one that is empty is made."""
-        with available():
+        with _allowed():
             for name in self._names:
                 await self._client[target].drop_collection(name)
                 await self._client[target].create_collection(name)
                 await self._client[source][name].aggregate([{"$out": {"db": target, "coll": name}}]).to_list(None)
+
+
+@contextmanager
+def _allowed() -> Iterator[None]:
+    """As ``available``; a right that is missing is named."""
+    try:
+        with available():
+            yield
+    except OperationFailure as error:
+        if error.code != _FORBIDDEN:
+            raise
+        problem = "its user may not make, fill and drop databases: grant readWriteAnyDatabase and dbAdminAnyDatabase"
+        raise ConfigurationError("restore drill", Fault("store", problem)) from None
