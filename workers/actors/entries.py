@@ -11,7 +11,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from typing import Any, Final, Self, cast
 
@@ -156,7 +156,8 @@ class _Acting:
             case Right.RECTIFICATION:
                 self.take(serving, await cast(RectifyingAdapter, store).rectify(serving.subject))
             case Right.RESTRICTION if self._is_anothers(serving):
-                self.take(serving, serving.planned)  # the mark stays, for another's sake
+                await self._lift_for_others(serving)
+                self.take(serving, serving.planned)
             case Right.RESTRICTION:
                 restricting = cast(RestrictingAdapter, store)
                 act = restricting.lift if serving.entry["ask"] == LIFT else restricting.restrict
@@ -171,6 +172,19 @@ class _Acting:
         if right is Right.ERASURE:
             return store.erase_all(subjects, [one.planned for one in group])
         return store.object_all(subjects)
+
+    async def _lift_for_others(self, serving: Serving) -> None:
+        """Lift for those addresses of one person that no other task restricts; for its sake the mark stays elsewhere.
+
+        What is found by addresses of both kinds is marked again, before anything is answered.
+        """
+        store, subject = cast(RestrictingAdapter, self._office.store), serving.subject
+        tasks = {serving.entry["task"], *self._lifted}
+        alone = {email: replace(subject, emails=(email,)) for email in subject.emails}
+        kept = tuple(one for one in alone if self._office.journal.is_restricted_by_another(tasks, alone[one]))
+        if len(kept) < len(alone):
+            await store.lift(replace(subject, emails=tuple(one for one in alone if one not in kept)))
+            await store.restrict(replace(subject, emails=kept))
 
     def _is_anothers(self, serving: Serving) -> bool:
         """Whether what this task's restriction marked stays marked after it was lifted, by another's."""

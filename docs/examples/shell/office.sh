@@ -95,10 +95,10 @@ answer() {  # $1: an entry of the order. Leaves the receipt's entry in $work/ans
   rm -f "$work/copy"
   printf '%s\n' "$1" > "$work/entry"
   today=$(date -u +%Y-%m-%d)
-  ask=$(jq -r .ask "$work/entry") right=$(jq -r .right "$work/entry") task=$(jq -r .task "$work/entry")
   if [ "$(jq_with 'include "greffier"; understood' "$work/entry")" != true ]; then refuse not-understood; return; fi
+  ask=$(jq -r .ask "$work/entry") right=$(jq -r .right "$work/entry") task=$(jq -r .task "$work/entry")
   if [ "$ask" = dispose ]; then refuse not-supported; return; fi
-  if ! is_sound; then refuse schema-mismatch; return; fi
+  if [ "$sound" != true ]; then refuse schema-mismatch; return; fi
   if [ "$ask" = plant ]; then plant; return; fi
   if [ "$(jq_with 'include "office"; [.right] | inside(rights)' "$work/entry")" != true ]; then refuse not-supported; return; fi
   jq_with -c 'include "greffier"; person' "$work/entry" > "$work/person"
@@ -112,10 +112,11 @@ answer() {  # $1: an entry of the order. Leaves the receipt's entry in $work/ans
   fi
 }
 
-# jq rounds long numbers, and would write everybody's back rounded; and it finds records by their ids.
-is_sound() {
-  if sed -E 's/"([^"\\]|\\.)*"//g; s/\.[0-9]+//g' "$store" | grep -Eq '[0-9]{16}|[eE][-+]?[0-9]{3}'; then return 1; fi
-  [ "$(jq_with 'include "office"; sound' "$store")" = true ]
+# Whether records can be told apart, into $sound: jq finds them by their ids, and it rounds long numbers, which it would
+# write back rounded. Fails where the store cannot be read: then nothing is answered.
+weigh_store() {
+  sound=$(jq_with 'include "office"; sound' "$store")
+  if sed -E 's/"([^"\\]|\\.)*"//g; s/\.[0-9]+//g' "$store" | grep -Eq '[0-9]{16}|[eE][-+]?[0-9]{3}'; then sound=false; fi
 }
 
 of_store() {  # $1: a filter of office.jq, over the store; $2: whom it is about, if not the person
@@ -247,6 +248,7 @@ serve() {  # the order that lies in $work/answer, if it is one
   jti=$(jq -r .jti "$work/claims")
   jq_with -c --arg code "$code" 'include "greffier"; ours($code)[]' "$work/claims" > "$work/entries"
   : > "$work/together"
+  weigh_store
   while IFS= read -r one; do
     answer "$one"
     if [ -f "$work/copy" ]; then
@@ -290,7 +292,8 @@ bring() {
 # Whoever was served and came back is served again. What was lifted stays so; what was corrected, and to what, the journal
 # does not know.
 replay() {
-  is_sound || fatal "the store: schema-mismatch"
+  weigh_store
+  [ "$sound" = true ] || fatal "schema-mismatch"
   jq_with -r 'include "office"; identifiers' "$store" > "$work/stored"
   sort -u "$work/stored" > "$work/known"
   while IFS= read -r email; do

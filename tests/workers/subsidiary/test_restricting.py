@@ -7,9 +7,9 @@ import pytest
 from schemas.errors import ConfigurationError
 from schemas.terms import Right
 from tests.workers.subsidiary.conftest import OpenOffice
-from tests.workers.subsidiary.controller import ControllerSide, counts, entry
+from tests.workers.subsidiary.controller import ControllerSide, counts, entry, old
 from tests.workers.subsidiary.kits import COLLECTIONS, Kit, SqliteKit, mapping_of
-from tests.workers.subsidiary.test_serving import ANNA, fill
+from tests.workers.subsidiary.test_serving import ANNA, BOB, fill
 from workers.actors.subsidiary import serve_order
 from workers.replay import replay
 
@@ -33,6 +33,24 @@ async def test_marked_and_lifted_again(kit: Kit, open_office: OpenOffice, contro
     assert served == first == {name: one | {"restricted": one["matched"]} for name, one in there.items()}
     assert [counts(one["collections"]) for one in controller.receipts().of(task)][2] == there
     assert last == there
+
+
+async def test_of_several_addresses_those_are_lifted_that_no_other_task_restricts(
+    sqlite_kit: SqliteKit, open_office: OpenOffice, controller: ControllerSide
+) -> None:
+    """One row is found by both: it stays for the other's sake. Then nothing keeps anything."""
+    await fill(sqlite_kit)
+    await sqlite_kit.insert("customers", {"id": 4, "email": ANNA, "other_email": BOB, "registered_at": old(400)})
+    office = await open_office(sqlite_kit)
+    both, other = entry(ANNA, BOB, right=RESTRICTION), entry(BOB, right=RESTRICTION)
+    await serve_order(office, controller.token(both, other))
+    marked = []
+    for one in (both, other):
+        await serve_order(office, controller.token(one | {"attempt": 2, "ask": "lift"}))
+        marked.append([row["id"] for row in await sqlite_kit.rows("customers") if row["on_hold"]])
+    assert marked == [[2, 4], []]
+    told = controller.receipts().of(both["task"])[-1]
+    assert (told["outcome"], counts(told["collections"])["customers"]) == ("done", {"matched": 4})
 
 
 async def test_a_restored_backup_is_marked_again_unless_it_was_lifted(
