@@ -8,7 +8,8 @@ receipts    ``{"receipts": [token, …], "subsidiary": code}``       ``greffier 
 =========== ====================================================== ================================================
 
 Each token is sealed to who reads it and signed by who made it, so a file that is lost shows nothing and one that is
-altered is refused. A file may be carried, answered and taken in any number of times.
+altered is refused. A file may be carried, answered and taken in any number of times. What is too much for one file
+goes on in a second, ``NAME.2``.
 Source: R28; P2, P7.
 """
 
@@ -28,6 +29,8 @@ Kind = Literal["orders", "receipts"]
 
 MAX_TOKENS: Final = 1_000
 MAX_FILE_BYTES: Final = 256 * 1024 * 1024
+_FRAME: Final = 1_024
+"""More than stands around the tokens."""
 
 
 def write_tokens(path: Path, kind: Kind, code: str, tokens: Sequence[str]) -> None:
@@ -38,6 +41,38 @@ def write_tokens(path: Path, kind: Kind, code: str, tokens: Sequence[str]) -> No
         file.flush()
         os.fsync(file.fileno())
     beside.replace(path)
+
+
+class TokenFiles:
+    """Tokens on their way into as many files as they need, each of which :func:`read_tokens` takes.
+
+    ``paths``: the files written so far; ``count``: the tokens put in.
+    """
+
+    def __init__(self, path: Path, kind: Kind, code: str) -> None:
+        self.paths: list[Path] = []
+        self.count = 0
+        self._path, self._kind, self._code = path, kind, code
+        self._tokens: list[str] = []
+        self._size = 0
+
+    def post(self, token: str) -> None:
+        """Put one more in. A file that is full is written; raises OSError."""
+        size = len(token) + len('"", ')
+        if len(self._tokens) == MAX_TOKENS or self._size + size > MAX_FILE_BYTES - _FRAME:
+            self.write()
+        self._tokens.append(token)
+        self._size += size
+        self.count += 1
+
+    def write(self) -> None:
+        """Write what is left, if anything is."""
+        if self._tokens:
+            number = len(self.paths) + 1
+            path = self._path if number == 1 else self._path.with_name(f"{self._path.name}.{number}")
+            write_tokens(path, self._kind, self._code, self._tokens)
+            self.paths.append(path)
+            self._tokens, self._size = [], 0
 
 
 def read_tokens(path: Path, kind: Kind) -> tuple[str, list[str]]:

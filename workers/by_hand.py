@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from schemas.by_hand import read_tokens, write_tokens
+from schemas.by_hand import TokenFiles, read_tokens
 from schemas.errors import InvalidMessage
 from schemas.logs import configure_logs
 from workers.actors.subsidiary import serve_order
@@ -26,21 +26,14 @@ from workers.subsidiary_settings import SubsidiarySettings, read_subsidiary_sett
 
 
 @dataclass
-class Tray:
-    """An :class:`workers.office.Outbox` that keeps what is put into it."""
-
-    tokens: list[str] = field(default_factory=list)
-
-    def post(self, token: str) -> None:
-        self.tokens.append(token)
-
-
-@dataclass
 class Answered:
-    """What became of a file. ``refused``: a reason for each thing in it that is no order of the controller's to us."""
+    """What became of a file. ``files``: where the receipts are; ``refused``: a reason for each thing in it that is no
+    order of the controller's to us.
+    """
 
     orders: int = 0
     receipts: int = 0
+    files: list[Path] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
 
 
@@ -83,22 +76,23 @@ def answer_with(
 ) -> Answered:
     """Serve a file of orders with any adapter, and write the file of receipts once all of it is done.
 
+    Where one would be more than the group takes there are several, each written once it is full.
+
     Raises OSError, :class:`InvalidMessage`, :class:`schemas.errors.ConfigurationError` and StoreUnavailable.
     """
     named, tokens = read_tokens(orders, "orders")
     if named != code:
         raise InvalidMessage("for_another_subsidiary")
-    found, tray = Answered(orders=len(tokens)), Tray()
+    found, files = Answered(orders=len(tokens)), TokenFiles(receipts, "receipts", code)
 
     async def serve() -> None:
-        async with office_without_line(code, settings, open_adapter, tray, found.refused) as office:
+        async with office_without_line(code, settings, open_adapter, files, found.refused) as office:
             for token in tokens:
                 await serve_order(office, token)
 
     asyncio.run(serve())
-    found.receipts = len(tray.tokens)
-    if tray.tokens:
-        write_tokens(receipts, "receipts", code, tray.tokens)
+    files.write()
+    found.receipts, found.files = files.count, files.paths
     return found
 
 

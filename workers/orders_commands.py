@@ -24,14 +24,17 @@ def export(
     out: Annotated[Path, typer.Option("-o", "--out", help="the file to carry to the office")],
 ) -> None:
     """Write what waits for a subsidiary into a file: sealed to it, so nobody else can read it. May be repeated."""
-    from schemas.by_hand import write_tokens
+    from schemas.by_hand import TokenFiles
     from workers.stores.leases import Leases
 
     tokens = with_services(lambda services: Leases(services.databases).in_force(code))
     if not tokens:
         fail(f"nothing waits for {code}")
-    write_tokens(out, "orders", code, tokens)
-    print(f"{len(tokens)} order(s) for {code} in {out}; answer within seven days")
+    files = TokenFiles(out, "orders", code)
+    for token in tokens:
+        files.post(token)
+    files.write()
+    print(f"{files.count} order(s) for {code} in {', '.join(map(str, files.paths))}; answer within seven days")
 
 
 @orders_app.command()

@@ -74,7 +74,7 @@ def _answer(code: str, mapping: Path, order: Path, answer: Path) -> None:
         _fail(f"nothing was done: {fault.code.replace('_', ' ')}")
     print(f"{found.orders} order(s) read")
     if found.receipts:
-        print(f"{found.receipts} receipt(s) in {answer}: take that file back to the group")
+        print(f"{found.receipts} receipt(s) in {', '.join(map(str, found.files))}: take that back to the group")
     for reason in found.refused:
         print(f"refused: {reason.replace('_', ' ')}", file=sys.stderr)
     if found.refused:

@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol, cast
 from schemas.by_hand import read_tokens, write_tokens
 from schemas.errors import GreffierError, QueueUnavailable, StoreUnavailable, Temporary
 from workers.actors.subsidiary import serve_order
-from workers.by_hand import Tray, office_without_line
+from workers.by_hand import office_without_line
 from workers.conform.dying import Death, Fate, Mortal
 from workers.conform.group import CODE
 from workers.office import Office
@@ -56,13 +56,23 @@ class Carrier(Protocol):
     async def close(self) -> None: ...
 
 
+class _Tray:
+    """An :class:`workers.office.Outbox` that keeps what is put into it."""
+
+    def __init__(self) -> None:
+        self.tokens: list[str] = []
+
+    def post(self, token: str) -> None:
+        self.tokens.append(token)
+
+
 class InProcess:
     """Any adapter, under the worker's own serving; a step is each call of store, journal or outbox."""
 
     def __init__(self, settings: SubsidiarySettings, open_adapter: Callable[[], StoreAdapter]) -> None:
         self._settings = settings
         self._open_adapter = open_adapter
-        self._tray = Tray()
+        self._tray = _Tray()
         self._open = AsyncExitStack()
         self._office: Office | None = None
 

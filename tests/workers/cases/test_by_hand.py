@@ -13,7 +13,7 @@ import redis
 import typer
 from typer.testing import CliRunner, Result
 
-from schemas.by_hand import read_tokens, write_tokens
+from schemas.by_hand import TokenFiles, read_tokens, write_tokens
 from schemas.errors import InvalidMessage
 from schemas.orders import RECEIPT_QUEUE, receipt_namespace
 from tests.workers.bench import Bench
@@ -196,6 +196,39 @@ def test_what_is_no_such_file_is_refused(tmp_path: Path, content: str) -> None:
     path.write_text(content)
     with pytest.raises(InvalidMessage):
         read_tokens(path, "orders")
+
+
+@pytest.mark.parametrize(("most", "largest", "files"), [(2, 10_000, 3), (1_000, 1_024 + 2 * 60, 3), (5, 10_000, 1)])
+def test_what_is_too_much_for_one_file_goes_on_in_another(
+    most: int, largest: int, files: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As an access copy in parts is, or two: a file that nobody takes would be an end without a way on."""
+    monkeypatch.setattr("schemas.by_hand.MAX_TOKENS", most)
+    monkeypatch.setattr("schemas.by_hand.MAX_FILE_BYTES", largest)
+    tokens = [f"{number}".ljust(50, "x") for number in range(5)]
+    written = TokenFiles(tmp_path / "file.json", "receipts", "gb")
+    for token in tokens:
+        written.post(token)
+    written.write()
+    assert len(written.paths) == files
+    assert sorted(written.paths) == sorted(tmp_path.iterdir())
+    assert [one for path in written.paths for one in read_tokens(path, "receipts")[1]] == tokens
+
+
+async def test_an_office_with_much_to_say_says_it_in_several_files(
+    carried: Carried, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference = await carried.asked("access")
+    monkeypatch.setattr("workers.actors.answers.INLINE_BYTES", 1)  # the copy leaves in parts
+    monkeypatch.setattr("schemas.by_hand.MAX_TOKENS", 1)
+    await carried.export()
+    answered = await carried.answer()
+    assert f"{carried.receipts}, {carried.receipts}.2" in answered.output
+    paths = [carried.receipts, carried.receipts.with_name(f"{carried.receipts.name}.2")]
+    for path in paths:
+        assert (await carried.type("orders", "take", path)).exit_code == 0
+    assert await carried.take() == len(paths) + 1
+    assert (await carried.task(reference))["state"] == "receipted"
 
 
 def test_a_file_is_its_owners_alone(tmp_path: Path) -> None:
