@@ -76,8 +76,9 @@ async def office(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> A
     await made.create()
     await fill(made)
     yield made
-    assert await made.scratch() == []
+    left = await made.scratch()
     await made.drop()
+    assert left == []
 
 
 async def asked(kit: PostgresKit, statement: str, *values: Any, schema: str = "public") -> list[tuple[Any, ...]]:
