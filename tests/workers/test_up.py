@@ -52,7 +52,7 @@ class Running:
         self.children: set[int] = set()
 
     def wait_ready(self) -> dict[str, Any]:
-        until_blocking(lambda: "greffier is up" in self.output.read_text() or self.process.poll() is not None, 60)
+        until_blocking(lambda: "greffier is up" in self.output.read_text() or self.process.poll() is not None, 110)
         assert self.process.poll() is None, self.output.read_text()
         return self.facts()
 
