@@ -9,19 +9,15 @@ from __future__ import annotations
 
 import asyncio
 from datetime import date, timedelta
-from typing import Any, Final
-
-import structlog
+from functools import partial
+from typing import Final
 
 from schemas.calendar import civil_day
-from schemas.errors import StoreUnavailable, Temporary
 from workers.actors.answers import Answer
-from workers.actors.entries import Entry, earlier, head, receipt_entry, refusal
+from workers.actors.entries import Entry, by_itself, earlier, receipt_entry
 from workers.office import Office
 from workers.stores.subsidiaries.adapter import DisposingAdapter, Period, StoreRefuses, Terms
 from workers.stores.subsidiaries.outcomes import together
-
-log = structlog.get_logger("greffier.subsidiary.orders")
 
 DISPOSAL_S: Final = 600.0
 """How long one may take before its order goes back; what was disposed of stays so, and is counted by the next."""
@@ -32,31 +28,14 @@ async def dispose(office: Office, entry: Entry) -> Answer:
 
     Raises :class:`schemas.errors.Temporary` when store or journal are away, or it takes too long.
     """
-    try:
-        async with asyncio.timeout(DISPOSAL_S), office.busy.with_all([entry["task"]]):
-            return Answer(await _answer(office, entry))
-    except TimeoutError:
-        raise StoreUnavailable("disposal takes too long") from None
+    return await by_itself(office, entry, [entry["task"]], DISPOSAL_S, partial(_disposed, office, entry))
 
 
-async def _answer(office: Office, entry: Entry) -> dict[str, Any]:
-    done = office.journal.done(entry["task"])
+async def _disposed(office: Office, entry: Entry) -> Entry:
+    store, task = office.store, entry["task"]
+    done = office.journal.done(task)
     if done is not None and done.attempt >= entry["attempt"]:
         return {**done.entry, "attempt": entry["attempt"]}
-    try:
-        return await _dispose(office, entry)
-    except Temporary:
-        raise
-    except StoreRefuses as refused:
-        reason = refused.reason
-    except Exception as error:
-        log.error("store failed", task=entry["task"], exc_info=error)
-        reason = "store-error"
-    return {**head(entry), **refusal(office, reason)}
-
-
-async def _dispose(office: Office, entry: Entry) -> dict[str, Any]:
-    store, task = office.store, entry["task"]
     if not isinstance(store, DisposingAdapter):
         raise StoreRefuses("not-supported")
     terms = _terms(office, entry)

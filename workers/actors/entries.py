@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
@@ -330,12 +330,34 @@ async def _answered_for(office: Office, serving: Serving) -> AsyncIterator[None]
 
 
 def _answer_with(office: Office, serving: Serving, error: Exception) -> None:
+    serving.answer = _failed(office, serving.entry, error)
+
+
+async def by_itself(
+    office: Office, entry: Entry, names: Iterable[str], within_s: float, serve: Callable[[], Awaitable[Entry]]
+) -> Answer:
+    """Serve one entry while nobody else is at what it ``names``; a refusal of the store, or its fault, is its answer.
+
+    Raises :class:`schemas.errors.Temporary` when store or journal are away, or it takes longer than ``within_s``.
+    """
+    try:
+        async with asyncio.timeout(within_s), office.busy.with_all(names):
+            return Answer(await serve())
+    except TimeoutError:
+        raise StoreUnavailable("the store takes too long") from None
+    except Temporary:
+        raise
+    except Exception as error:
+        return _failed(office, entry, error)
+
+
+def _failed(office: Office, entry: Entry, error: Exception) -> Answer:
     reason = "store-error"
     if isinstance(error, StoreRefuses):
         reason = error.reason
     else:
-        log.error("store failed", task=serving.entry["task"], exc_info=error)
-    serving.answer = Answer({**head(serving.entry), **refusal(office, reason)})
+        log.error("store failed", task=entry["task"], exc_info=error)
+    return Answer({**head(entry), **refusal(office, reason)})
 
 
 def refusal(office: Office, reason: str) -> dict[str, Any]:

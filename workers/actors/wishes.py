@@ -11,18 +11,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 
-import structlog
-
-from schemas.errors import StoreUnavailable, Temporary
 from schemas.fields import read_moment
 from workers.actors.answers import Answer
-from workers.actors.entries import Entry, Serving, head, receipt_entry, refusal
+from workers.actors.entries import Entry, Serving, by_itself, receipt_entry
 from workers.office import Office
 from workers.rules.objections import Wish
 from workers.stores.subsidiaries.adapter import AcceptingAdapter, StoreRefuses, Subject, Tally
-
-log = structlog.get_logger("greffier.subsidiary.orders")
 
 
 async def grant(office: Office, entry: Entry) -> Answer:
@@ -30,30 +26,18 @@ async def grant(office: Office, entry: Entry) -> Answer:
     (email,), at = entry["person"]["emails"], read_moment(entry["received_at"])
     wish = Wish(at, entry["version"], entry["accepts"] == "yes", read_moment(entry["refused_at"]))
     subject = Subject((email,), at)
-    try:
-        async with (
-            asyncio.timeout(office.entry_timeout_s),
-            office.busy.with_all([entry["task"], *office.journal.marks(subject)]),
-        ):
-            return await _granted(office, office.store, entry, subject, wish)
-    except TimeoutError:
-        raise StoreUnavailable("the store takes too long") from None
-    except Temporary:
-        raise
-    except StoreRefuses as refused:
-        reason = refused.reason
-    except Exception as error:
-        log.error("store failed", task=entry["task"], exc_info=error)
-        reason = "store-error"
-    return Answer({**head(entry), **refusal(office, reason)})
+    names = [entry["task"], *office.journal.marks(subject)]
+    return await by_itself(
+        office, entry, names, office.entry_timeout_s, partial(_granted, office, office.store, entry, subject, wish)
+    )
 
 
-async def _granted(office: Office, store: object, entry: Entry, subject: Subject, wish: Wish) -> Answer:
+async def _granted(office: Office, store: object, entry: Entry, subject: Subject, wish: Wish) -> Entry:
     if not isinstance(store, AcceptingAdapter):
         raise StoreRefuses("not-supported")
     done = office.journal.done(entry["task"])
     if done is not None and done.attempt >= entry["attempt"]:
-        return Answer({**done.entry, "attempt": entry["attempt"]})
+        return {**done.entry, "attempt": entry["attempt"]}
     await asyncio.to_thread(office.journal.begin_wish, entry["task"], subject, wish, office.clock())
     (normal_form,) = subject.normal_forms
     heard = office.journal.heard(normal_form)
@@ -61,7 +45,7 @@ async def _granted(office: Office, store: object, entry: Entry, subject: Subject
     tallies = await (store.accept(subject) if heard.accepted else store.object(subject))
     answer = receipt_entry(office, entry, tallies)
     await asyncio.to_thread(office.journal.finish, [answer])
-    return Answer(answer)
+    return answer
 
 
 def lifted_meanwhile(office: Office, serving: Serving) -> Answer | None:
