@@ -108,7 +108,7 @@ def invoice(number: object, of: object, day: object) -> dict[str, Any]:
 # ---------------------------------------------------------------------- strange stores, strange orders
 
 
-async def test_whoever_is_written_otherwise_is_found_or_said_not_to_be_known(desk: Desk) -> None:
+async def whoever_is_written_otherwise_is_found_or_said_not_to_be_known(desk: Desk) -> None:
     """Letters in two parts, a domain in its own letters: nothing-held would be wrong."""
     desk.fill(contact(1, " Ada@Mu\u0308ller.example "), contact(2, "E\u0301mile@example.com"), contact(3, BOB))
     served = ("refused", "not-supported") if desk.kind == "shell" else ("done", None)
@@ -154,7 +154,7 @@ async def _moments_and_days(kind: str, zone: str, monkeypatch: pytest.MonkeyPatc
         assert [row["issued_on"] for row in desk.rows("invoices")] == [day for day in days if days[day] == "stays"]
 
 
-async def test_where_records_cannot_be_told_apart_nobody_is_served(desk: Desk) -> None:
+async def where_records_cannot_be_told_apart_nobody_is_served(desk: Desk) -> None:
     """One id twice, none at all, one invoice's number twice, numbers that JavaScript and jq take for one."""
     for contacts, invoices in (
         ([contact(1, ADA), contact(1, BOB)], []),
@@ -170,7 +170,7 @@ async def test_where_records_cannot_be_told_apart_nobody_is_served(desk: Desk) -
         assert desk.store.read_bytes() == before
 
 
-async def test_an_order_is_served_in_its_order(desk: Desk) -> None:
+async def an_order_is_served_in_its_order(desk: Desk) -> None:
     desk.fill(contact(1, ADA))
     shown, gone = desk.entry(ADA, "access", task="C-9/trial"), desk.entry(ADA, task="C-10/trial")
     answers = await desk.ask(shown, gone)
@@ -178,7 +178,7 @@ async def test_an_order_is_served_in_its_order(desk: Desk) -> None:
     assert answers.of(gone)[0]["collections"][0]["erased"] == 1
 
 
-async def test_what_says_more_than_is_known_is_not_understood(desk: Desk) -> None:
+async def what_says_more_than_is_known_is_not_understood(desk: Desk) -> None:
     desk.fill(contact(1, ADA), contact(2, BOB))
     canary = "canary.aaaaaaaa@example.org"
     strange = [
@@ -196,7 +196,7 @@ async def test_what_says_more_than_is_known_is_not_understood(desk: Desk) -> Non
     assert desk.rows() == [contact(1, ADA)]
 
 
-async def test_of_several_addresses_each_keeps_the_mark_that_another_task_needs(desk: Desk) -> None:
+async def of_several_addresses_each_keeps_the_mark_that_another_task_needs(desk: Desk) -> None:
     desk.fill(contact(1, ADA), contact(2, BOB))
     both = desk.entry(ADA, "restriction", person={"emails": [ADA, BOB]})
     other = desk.entry(BOB, "restriction")
@@ -207,6 +207,18 @@ async def test_of_several_addresses_each_keeps_the_mark_that_another_task_needs(
     assert [row["restricted"] for row in desk.rows()] == [False, True]
     await desk.ask(other | {"ask": "lift", "attempt": 2})
     assert [row["restricted"] for row in desk.rows()] == [False, False]
+
+
+async def test_strange_stores_and_strange_orders(desk: Desk) -> None:
+    """One client through all of them."""
+    for case in (
+        whoever_is_written_otherwise_is_found_or_said_not_to_be_known,
+        where_records_cannot_be_told_apart_nobody_is_served,
+        an_order_is_served_in_its_order,
+        what_says_more_than_is_known_is_not_understood,
+        of_several_addresses_each_keeps_the_mark_that_another_task_needs,
+    ):
+        await case(desk)
 
 
 # ---------------------------------------------------------------------- two at once, a kill, a full disk
