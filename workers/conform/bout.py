@@ -6,11 +6,13 @@ Source: R25, R28; design § 6.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
+from schemas.fields import wire_moment
 from schemas.terms import Right
 from workers.conform.bench import Bench, Person, Standing
 from workers.conform.carriers import Carrier, Unanswered
@@ -56,6 +58,10 @@ class Bout:
         [found] = await self.bench.count(email)
         return found
 
+    def no(self, email: str, at: datetime) -> Entry:
+        """A "no" to being written to, said then."""
+        return self.group.entry(email, "objection", received_at=wire_moment(at))
+
     async def send(self, *entries: Any, **changes: Any) -> Answers:
         return self.group.read(await self.carrier.deliver(self.group.order(*entries, **changes)))
 
@@ -80,6 +86,12 @@ class Bout:
         if not trial.check(len(found) == 1, "an entry has not exactly one answer"):
             raise Unanswered("an entry has not exactly one answer")
         return found[0]
+
+
+def an_hour_ago() -> Callable[[int], datetime]:
+    """Moments of the past hour, by their minute."""
+    began = datetime.now(UTC) - timedelta(hours=1)
+    return lambda minute: began + timedelta(minutes=minute)
 
 
 def counted(answer: Entry, what: str) -> int:

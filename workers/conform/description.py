@@ -28,7 +28,7 @@ _CARRIERS: Final = ("mapping", "python", "http", "file")
 _MEMBERS: Final = {"adapter", "files", "over", "bench", "replay", "environment", "many", "without", "register"}
 _NEEDS_REPLAY: Final = ("http", "file")
 MANY: Final = 2_000
-OPTIONAL: Final = ("rectification", "restriction", "portability", "withdrawal", "disposal", "canary")
+OPTIONAL: Final = ("rectification", "restriction", "portability", "withdrawal", "wish", "disposal", "canary")
 """What an office may say that it does not do: it is graded then on refusing it by the registered name."""
 
 _ADAPTER: Final = Shape("adapter", required={"name": pattern(r"^[a-z][a-z0-9-]{1,62}$", 63), "version": VERSION})

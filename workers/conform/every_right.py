@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Final
 
-from schemas.orders import LIFT
+from schemas.orders import LIFT, WISH
 from schemas.terms import Right, StoreOutcome
 from workers.conform.bench import Standing
-from workers.conform.bout import Bout, counted, gone
+from workers.conform.bout import Bout, an_hour_ago, counted, gone
 from workers.conform.group import Entry
 from workers.conform.report import Trial
 from workers.rules.receipts import answers_agree
@@ -25,6 +26,7 @@ REFUSALS: Final[Mapping[str, frozenset[str]]] = {
     "restriction": frozenset({_ANY, "no-restriction"}),
     "portability": frozenset({_ANY, "no-basis"}),
     "withdrawal": frozenset({_ANY, "no-basis"}),
+    WISH: frozenset({_ANY, "no-acceptance", "not-understood"}),
     "disposal": frozenset({_ANY, "no-retention"}),
     "canary": frozenset({_ANY, "no-canary"}),
 }
@@ -39,6 +41,9 @@ def _optional(name: str, run: _Run) -> _Run:
 
     async def _refused(bout: Bout, trial: Trial) -> None:
         email, stood = await bout.person(over=True)
+        if name == WISH:  # of whom nobody marked, nobody is asked how the mark goes
+            await bout.ask(trial, bout.no(email, an_hour_ago()(1)))
+            stood = await bout.standing(email)
         asked = _asked(bout, name, email)
         answer = await bout.ask(trial, asked)
         trial.check(answer["outcome"] == StoreOutcome.REFUSED, f"{name}: served, and the description says it is not")
@@ -53,6 +58,8 @@ def _optional(name: str, run: _Run) -> _Run:
 def _asked(bout: Bout, name: str, email: str) -> Entry:
     if name == "disposal":
         return bout.group.disposal(bout.periods)
+    if name == WISH:
+        return bout.group.wish(email, datetime.now(UTC), datetime.now(UTC))
     return bout.group.plant(bout.canary()) if name == "canary" else bout.group.entry(email, name)
 
 
@@ -195,6 +202,47 @@ async def withdrawal(bout: Bout, trial: Trial) -> None:
     trial.check(await bout.standing(neighbour) == beside, "another person was changed")
 
 
+async def wish(bout: Bout, trial: Trial) -> None:
+    """Who accepted again is marked no more, and nothing else is set; the newer word stands, whatever comes first."""
+    stood, at = dict([await bout.person() for _ in range(5)]), an_hour_ago()
+    undone, late, newer, twice, beside = stood
+
+    async def ends(objected: bool, fault: str, email: str) -> None:
+        now = await bout.standing(email)
+        trial.check(now.objected is objected, fault)
+        trial.check(replace(now, objected=False) == stood[email], "wish: it changed something else")
+
+    wished = bout.group.wish
+    await bout.send(
+        *(bout.no(email, at(minute)) for email, minute in ((undone, 1), (newer, 3), (beside, 1))),
+        wished(late, at(2), at(1)),
+        wished(twice, at(4), at(3), version=6),
+    )
+    undoing, older, overtaken = wished(undone, at(2), at(1)), bout.no(late, at(1)), wished(newer, at(2), at(1))
+    order = bout.group.order(undoing, older, overtaken, wished(twice, at(4), at(3), version=5, accepts="no"))
+    answers = bout.group.read(await bout.carrier.deliver(order))
+    answer, lifted, lost = (bout.only(trial, answers, one) for one in (undoing, older, overtaken))
+    if not _done(answer, trial, WISH):
+        return
+    await ends(False, "wish: says done, and the mark still stands", undone)
+    trial.check(not counted(answer, "restricted"), "wish: says that what it marks no more is marked")
+    await ends(False, "wish: an older no marks who accepted since", late)
+    await ends(True, "wish: an older yes takes away the mark of a newer no", newer)
+    trial.check(counted(lost, "restricted") > 0, "wish: does not say that a newer no still stands")
+    await ends(False, "wish: of two of the same moment the one that knows less counts", twice)
+    await ends(True, "another person was changed", beside)
+    await bout.ask(trial, bout.no(undone, at(3)))
+    again = bout.only(trial, bout.group.read(await bout.carrier.deliver(order)), undoing)
+    trial.check(answers_agree(Right.OBJECTION, answer, again), "wish: a repeat is answered differently")
+    await bout.send({**undoing, "attempt": 2}, {**older, "attempt": 2})
+    await ends(True, "wish: a repeat takes away the mark of a newer no", undone)
+    await ends(False, "wish: an older no marks who accepted since", late)
+    await bout.ask(trial, bout.no(late, at(5)))
+    again = bout.only(trial, bout.group.read(await bout.carrier.deliver(order)), older)
+    trial.check(answers_agree(Right.OBJECTION, lifted, again), "wish: a repeat is answered differently")
+    await ends(True, "wish: a repeat takes away the mark of a newer no", late)
+
+
 async def disposal(bout: Bout, trial: Trial) -> None:
     """What is past the group's periods goes, and is counted over all attempts; what is not stays."""
     (over, stood), (running, beside) = await bout.person(over=True), await bout.person()
@@ -243,6 +291,7 @@ _TRIALS: Final[Mapping[str, _Run]] = {
     "restriction": restriction,
     "portability": portability,
     "withdrawal": withdrawal,
+    WISH: wish,
     "disposal": disposal,
     "canary": canary,
 }

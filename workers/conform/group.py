@@ -21,7 +21,17 @@ from schemas.errors import InvalidMessage
 from schemas.fields import wire_moment
 from schemas.jose import Keys, open_sealed, seal, sign, verify
 from schemas.keyfiles import write_json
-from schemas.orders import CONTROLLER, DISPOSE, ORDER, ORDER_LIFETIME, PLANT, RECEIPT, RECEIPT_CLAIMS, is_consistent
+from schemas.orders import (
+    CONTROLLER,
+    DISPOSE,
+    ORDER,
+    ORDER_LIFETIME,
+    PLANT,
+    RECEIPT,
+    RECEIPT_CLAIMS,
+    WISH,
+    is_consistent,
+)
 from schemas.party_keys import (
     add_subsidiary,
     as_peer,
@@ -82,6 +92,11 @@ class Group:
             **(_CORRECTION if right == Right.RECTIFICATION else {}),
             **changes,
         }
+
+    def wish(self, email: str, said_at: datetime, refused_at: datetime, **changes: Any) -> Entry:
+        """What is left of all that somebody refused and accepted: a yes, unless ``changes`` say otherwise."""
+        said = {"accepts": "yes", "refused_at": wire_moment(refused_at), "version": 1}
+        return self.entry(email, WISH, received_at=wire_moment(said_at), **{**said, **changes})
 
     def disposal(self, periods: Sequence[Mapping[str, str]], in_days: int = 0) -> Entry:
         """What is asked of a store once a day, by the group's periods; ``in_days``: for a day to come."""

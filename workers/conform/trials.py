@@ -11,10 +11,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from schemas.calendar import civil_day
-from schemas.orders import LIFT
+from schemas.orders import LIFT, WISH
 from schemas.terms import Right, StoreOutcome
 from workers.conform.bench import Person, Standing
-from workers.conform.bout import Bout, counted, gone
+from workers.conform.bout import Bout, an_hour_ago, counted, gone
 from workers.conform.every_right import EVERY_RIGHT
 from workers.conform.group import CODE, Entry
 from workers.conform.report import Trial
@@ -26,8 +26,9 @@ _STANDS: Final[Mapping[str, Callable[[Standing], bool]]] = {
     "rectification": lambda now: _CORRECTED in now.fields.values(),
     "restriction": lambda now: now.restricted,
     "withdrawal": lambda now: not now.consents,
+    WISH: lambda now: not now.objected,
 }
-"""Rights that change a store and remove nothing: what shows that they were served."""
+"""What changes a store and removes nothing: what shows that it was served."""
 _BESIDE: Final[Mapping[str, Callable[[Standing], bool]]] = {
     **_STANDS,
     "lifting": lambda now: not now.restricted,
@@ -59,6 +60,8 @@ async def unknown_person(bout: Bout, trial: Trial) -> None:
     """Nothing held is an answer, and nobody else is touched."""
     neighbour, stood = await bout.person()
     asked = [bout.group.entry(bout.somebody(), right) for right in Right if bout.serves(right)]
+    if bout.serves(WISH):
+        asked.append(bout.group.wish(bout.somebody(), datetime.now(UTC), datetime.now(UTC)))
     answers = await bout.send(*asked)
     for entry in asked:
         answer = bout.only(trial, answers, entry)
@@ -117,13 +120,15 @@ async def partial_failure(bout: Bout, trial: Trial) -> None:
     """What is wrong in an order harms no neighbour; a receipt that cannot leave is not lost."""
     (one, _), (other, _), (third, stood) = [await bout.person() for _ in range(3)]
     good = [bout.group.entry(one), bout.group.entry(other)]
-    strange = bout.group.entry(one, "teleport")
+    strange = [bout.group.entry(one, word) for word in ("teleport", "eras")]
     anothers = bout.group.entry(one, task="C-1/another")
     torn = {"task": f"C-2/{CODE}", "attempt": "many"}
-    answers = await bout.send(good[0], strange, anothers, torn, good[1])
+    answers = await bout.send(good[0], *strange, anothers, torn, good[1])
     for entry in good:
         trial.check(bout.only(trial, answers, entry)["outcome"] == StoreOutcome.DONE, "a good entry was not served")
-    trial.check(bout.only(trial, answers, strange)["outcome"] == StoreOutcome.REFUSED, "an unknown right is served")
+    for entry in strange:
+        told = bout.only(trial, answers, entry)["outcome"]
+        trial.check(told == StoreOutcome.REFUSED, "an unknown right is served")
     trial.check(not answers.of(anothers), "another's entry is answered")
     asked = bout.group.entry(third)
     tokens = await bout.carrier.deliver_with_trouble(bout.group.order(asked))
@@ -160,11 +165,15 @@ async def crash_at_every_step(bout: Bout, trial: Trial) -> None:
 
 
 async def _asked_beside(bout: Bout, trial: Trial, what: str) -> tuple[str, Entry]:
-    """Whom it is about, and the entry."""
+    """Whom it is about, and the entry; what comes after something else is asked for after that."""
     if what == "canary":
         address = bout.canary()
         return address, bout.group.plant(address)
     email, stood = await bout.person()
+    if what == WISH:
+        at = an_hour_ago()
+        await bout.ask(trial, bout.no(email, at(1)))
+        return email, bout.group.wish(email, at(2), at(1))
     if what != "lifting":
         return email, bout.group.entry(email, what, **_correcting(stood, what))
     restricted = bout.group.entry(email, "restriction")
@@ -276,11 +285,12 @@ async def restore(bout: Bout, trial: Trial) -> None:
     (erased, stood), (kept, _) = await bout.person(), await bout.person(3, kept=True)
     objected, _ = await bout.person()
     neighbour, beside = await bout.person()
-    marked = {right: (await bout.person())[0] for right in ("restriction", "withdrawal") if bout.serves(right)}
+    others = [right for right in ("restriction", "withdrawal", WISH) if bout.serves(right)]
+    marked = {right: await _asked_beside(bout, trial, right) for right in others}
     await bout.bench.save()
     asked = [(erased, "erasure"), (kept, "erasure"), (objected, "objection")]
     await bout.send(*(bout.group.entry(email, right) for email, right in asked))
-    await bout.send(*(bout.group.entry(email, right) for right, email in marked.items()))
+    await bout.send(*(entry for _, entry in marked.values()))
     await bout.carrier.close()
     await bout.bench.load()
     trial.check(await bout.standing(erased) == stood, "the bench does not restore")
@@ -288,7 +298,7 @@ async def restore(bout: Bout, trial: Trial) -> None:
     back = await bout.bench.count(erased, kept, objected)
     trial.check(not back[0].goes and not back[1].goes, "who was erased came back with a restore")
     trial.check(back[2].objected, "an objection is gone with a restore")
-    for right, email in marked.items():
+    for right, (email, _) in marked.items():
         trial.check(_STANDS[right](await bout.standing(email)), f"a {right} is gone with a restore")
     trial.check(await bout.standing(neighbour) == beside, "a replay changed somebody who was never served")
 

@@ -68,7 +68,8 @@ def contacts_in(file: Path, *emails: str) -> int:
 
 def written_to_by(file: Path) -> set[str]:
     """Who gets the newsletter of the JSON office."""
-    return {one["email"] for one in _contacts(file) if one["newsletter"] and not one.get("restricted")}
+    used = [one for one in _contacts(file) if not one.get("restricted")]
+    return {one["email"] for one in used if one["newsletter"] and not one.get("objected")}
 
 
 def _contacts(file: Path) -> list[dict[str, Any]]:

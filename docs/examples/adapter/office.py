@@ -5,14 +5,15 @@
 works until SIGTERM. The worker around it opens and checks orders, keeps the journal, signs and sends: an adapter finds
 one person, acts, and counts.
 
-``{"contacts": [{"id", "email", "name", "town"?, "newsletter", "restricted"?, "last_contact"?, "asked_at"?}],
-"invoices": [{"id", "contact", "number", "issued_on"}]}``
+``{"contacts": [{"id", "email", "name", "town"?, "newsletter", "objected"?, "restricted"?, "last_contact"?,
+"asked_at"?}], "invoices": [{"id", "contact", "number", "issued_on"}]}``
 
 ============= ===================================================================================
 right         what it means here
 ============= ===================================================================================
 erasure       contacts and invoices go; an invoice stays ten years, and with it whom it was issued to
-objection     ends the newsletter; so does a withdrawal of consent: it is all that rests on one
+objection     ``objected``: written to no more, until they accept again; the newsletter's box stays as it is
+withdrawal    ends the newsletter: it is all that rests on consent
 rectification of ``name`` and ``town``, where what the person saw still stands
 restriction   ``restricted``: stored, shown to the person, and used by nobody until it is lifted
 portability   what the person gave for the contract; not the invoices, which the law asks for
@@ -52,7 +53,7 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
 }
 CORRECTED = {"last_name": "name", "postal_address.city": "town"}
 MARKS: Mapping[Right, tuple[str, bool]] = {
-    Right.OBJECTION: ("newsletter", False),
+    Right.OBJECTION: ("objected", True),
     Right.WITHDRAWAL: ("newsletter", False),
     Right.RESTRICTION: ("restricted", True),
 }
@@ -121,6 +122,10 @@ class JsonOffice:
         """Mark, so that the person is not written to any more."""
         return self._mark(subject, *MARKS[Right.OBJECTION])
 
+    async def accept(self, subject: Subject) -> list[Tally]:
+        """They accepted again what they had refused: take the mark away, and set nothing else."""
+        return self._unmark(subject, "objected")
+
     async def withdraw(self, subject: Subject) -> list[Tally]:
         """Everything that rests on consent: the newsletter."""
         return self._mark(subject, *MARKS[Right.WITHDRAWAL])
@@ -131,8 +136,7 @@ class JsonOffice:
 
     async def lift(self, subject: Subject) -> list[Tally]:
         """Take the mark away."""
-        [tally] = self._mark(subject, "restricted", False)
-        return [Tally("contacts", matched=tally.matched)]
+        return self._unmark(subject, "restricted")
 
     async def rectify(self, subject: Subject) -> list[Tally]:
         """Set what the person saw to what they say; whatever else stands is left, and counted."""
@@ -173,9 +177,11 @@ class JsonOffice:
         return await self.look(Right.ACCESS, subject)
 
     def recipients(self) -> list[str]:
-        """To whom the newsletter goes: whatever reads for the office's own use leaves out who is restricted."""
-        contacts = self._read()["contacts"]
-        return [row["email"] for row in contacts if row["newsletter"] and not row.get("restricted")]
+        """To whom the newsletter goes: whatever reads for the office's own use leaves out who is restricted, and what
+        writes to them also who objected.
+        """
+        used = [row for row in self._read()["contacts"] if not row.get("restricted")]
+        return [row["email"] for row in used if row["newsletter"] and not row.get("objected")]
 
     async def access(self, subject: Subject) -> AsyncGenerator[CopyPage, None]:
         """Every record of the person, other people's data left out."""
@@ -247,6 +253,10 @@ class JsonOffice:
             row[field] = value
         self._write(store)
         return [_marked(found)]
+
+    def _unmark(self, subject: Subject, field: str) -> list[Tally]:
+        [tally] = self._mark(subject, field, False)
+        return [Tally("contacts", matched=tally.matched)]
 
     # ------------------------------------------------------------------ at the end of the group's periods
 

@@ -48,7 +48,7 @@ def rows_for(person: Row) -> tuple[Row, list[Row]]:
     """A contact, and invoices of it: old ones, and a new one where something must stay."""
     last = OVER if person["over"] else f"{THIS_YEAR}-01-01"
     contact = {"id": next(NUMBERS), "email": person["email"], "name": "Sample Person", "town": "Sampletown",
-               "newsletter": True, "restricted": False, "last_contact": last}  # fmt: skip
+               "newsletter": True, "objected": False, "restricted": False, "last_contact": last}  # fmt: skip
     dates = [KEPT] * person["kept"] + [OVER] * (person["rows"] - 1)
     invoices = [{"id": (number := next(NUMBERS)), "contact": contact["id"], "number": f"I-{number}", "issued_on": day}
                 for day in dates]  # fmt: skip
@@ -89,16 +89,19 @@ class Store:
         kept = [one for one in invoices if one["issued_on"] == KEPT]
         parents = {one["contact"] for one in kept}
         stays = len(kept) + sum(one["id"] in parents for one in contacts)
-        consents = sum(one["newsletter"] in (True, 1) for one in contacts)
         return {
             "goes": len(contacts) + len(invoices) - stays,
             "stays": stays,
-            "objected": bool(contacts) and not consents,
-            "restricted": bool(contacts) and all(one.get("restricted") in (True, 1) for one in contacts),
-            "consents": consents,
+            "objected": _all_say("objected", contacts),
+            "restricted": _all_say("restricted", contacts),
+            "consents": sum(one["newsletter"] in (True, 1) for one in contacts),
             "given": len(contacts),
             "fields": {name: contacts[0].get(column) for name, column in FIELDS.items()} if contacts else {},
         }
+
+
+def _all_say(mark: str, contacts: list[Row]) -> bool:
+    return bool(contacts) and all(one.get(mark) in (True, 1) for one in contacts)
 
 
 class JsonStore(Store):
@@ -149,8 +152,8 @@ class SqliteStore(Store):
     def begin(self) -> int:
         self.connection.execute(
             "CREATE TABLE IF NOT EXISTS contacts"
-            " (id INTEGER PRIMARY KEY, email TEXT, name TEXT, town TEXT, newsletter BOOLEAN, restricted BOOLEAN,"
-            " last_contact DATE, asked_at TIMESTAMP)"
+            " (id INTEGER PRIMARY KEY, email TEXT, name TEXT, town TEXT, newsletter BOOLEAN, objected BOOLEAN,"
+            " restricted BOOLEAN, last_contact DATE, asked_at TIMESTAMP)"
         )
         self.connection.execute(
             "CREATE TABLE IF NOT EXISTS invoices"
@@ -162,8 +165,8 @@ class SqliteStore(Store):
     def insert(self, contacts: list[Row], invoices: list[Row]) -> None:
         self.connection.execute("BEGIN IMMEDIATE")
         self.connection.executemany(
-            "INSERT INTO contacts (id, email, name, town, newsletter, restricted, last_contact)"
-            " VALUES (:id, :email, :name, :town, :newsletter, :restricted, :last_contact)",
+            "INSERT INTO contacts (id, email, name, town, newsletter, objected, restricted, last_contact)"
+            " VALUES (:id, :email, :name, :town, :newsletter, :objected, :restricted, :last_contact)",
             contacts,
         )
         self.connection.executemany("INSERT INTO invoices VALUES (:id, :contact, :number, :issued_on)", invoices)

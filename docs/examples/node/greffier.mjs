@@ -9,7 +9,9 @@ import path from 'node:path';
 
 import { Trouble, append, lock, syncFolder } from './disk.mjs';
 import { MAX_TOKEN, NotAnOrder, ORDER_LIFETIME_S, callToken, canonical, openOrder, seal, sha256, sign } from './sealing.mjs';
-import { COPIES, isOurs, isUnderstood, lastDay, lost, normalForm, outcomeOf, together } from './rules.mjs';
+import {
+  COPIES, WISH, hearing, isAccepted, isOurs, isUnderstood, lastDay, lastSaid, lost, normalForm, outcomeOf, together,
+} from './rules.mjs';
 
 export { Trust } from './sealing.mjs';
 
@@ -28,6 +30,7 @@ export class Journal {
     this.key = key;
     this.begun = new Map();
     this.done = new Map();
+    this.heard = new Map(); // keyed hash → what was heard of a "no" and of wishes
     fs.mkdirSync(path.dirname(file), { recursive: true });
     lock(file);
     this.file = fs.openSync(file, 'a+', 0o600);
@@ -43,6 +46,13 @@ export class Journal {
 
   mark(email) {
     return crypto.createHmac('sha256', this.key).update(`greffier/journal/n1/email:${email}`).digest('hex');
+  }
+
+  // What was heard of an address by now. `coming`: lines that are about to be written.
+  heardOf(email, coming = []) {
+    const mark = this.mark(email);
+    const theirs = coming.filter((line) => line.marks?.includes(mark));
+    return theirs.reduce((heard, line) => hearing(heard, line), this.heard.get(mark) ?? {});
   }
 
   // Lines about what is to be begun, or answered; on disk when it returns.
@@ -62,7 +72,9 @@ export class Journal {
 
   #note(line) {
     if (line.line === 'done') this.done.set(line.task, line);
-    else if (!this.begun.has(line.task)) this.begun.set(line.task, line);
+    if (line.line === 'done' || this.begun.has(line.task)) return;
+    this.begun.set(line.task, line);
+    for (const mark of line.marks ?? []) this.heard.set(mark, hearing(this.heard.get(mark), line));
   }
 }
 
@@ -116,8 +128,9 @@ export class Office {
       if (work.held.refuses) throw work.held.refuses;
       if (entry.ask === 'dispose') return this.#dispose(entry, work);
       if (entry.ask === 'plant') return this.#plant(entry, work);
-      if (!work.held.rights.includes(entry.right)) throw new StoreRefuses('not-supported');
       const person = { emails: distinct(entry.person.emails), receivedAt: entry.received_at, patches: entry.patches };
+      if (entry.right === WISH) return this.#wish(entry, person, work);
+      if (!work.held.rights.includes(entry.right)) throw new StoreRefuses('not-supported');
       if (entry.ask === 'look') return { entry: this.#entry(entry, this.#look(entry, person, work)) };
       return COPIES.includes(entry.right) ? this.#copy(entry, person, work) : this.#change(entry, person, work);
     } catch (error) {
@@ -127,13 +140,40 @@ export class Office {
   }
 
   #change(entry, person, work) {
-    const { right, received_at } = entry;
+    const { right } = entry;
+    if (right === 'objection') return this.#object(entry, person, work);
     const lifts = entry.ask === 'lift';
-    const marks = person.emails.map((email) => this.journal.mark(email)).sort();
     const plan = () => work.held.plan(right, person);
     const act = () => (lifts ? this.#lift(entry, person, work) : work.held.act(right, person));
     const summed = lifts ? (_, now) => now : together; // what was marked is marked no more
-    return this.#settle(entry, work, { right, received_at, marks }, plan, act, summed);
+    return this.#settle(entry, work, this.#about(entry, person), plan, act, summed);
+  }
+
+  #about({ right, received_at }, { emails }) {
+    return { right, received_at, marks: emails.map((email) => this.journal.mark(email)).sort() };
+  }
+
+  // A "no" marks nobody who accepted again since, as far as it was heard: then it is answered by what stands.
+  #object(entry, person, work) {
+    const { held } = work;
+    const refusing = () => person.emails.filter((email) => !isAccepted(this.journal.heardOf(email, work.begun)));
+    const act = () => {
+      const emails = refusing();
+      return emails.length ? held.act('objection', { ...person, emails }) : held.look('objection', person);
+    };
+    const summed = (earlier, now) => (refusing().length ? together(earlier, now) : now);
+    return this.#settle(entry, work, this.#about(entry, person), () => held.plan('objection', person), act, summed);
+  }
+
+  // What somebody wishes of all that they refused and accepted. It is heard before a record is touched; what is done then
+  // is what all that was ever heard comes to, so that every order of orders ends the same.
+  #wish(entry, person, work) {
+    if (!work.held.accept) throw new StoreRefuses('not-supported');
+    const [email] = person.emails;
+    const { refused_at, version } = entry;
+    const about = { ...this.#about(entry, person), accepts: entry.accepts === 'yes', refused_at, version };
+    const act = () => abide(work.held, email, this.journal.heardOf(email, work.begun));
+    return this.#settle(entry, work, about, () => [], act, (_, now) => now);
   }
 
   // The mark of whom another task restricts too stays, for its sake: what this one asked for has ended all the same.
@@ -238,10 +278,14 @@ export class Office {
     const found = { people: 0, corrections: 0 };
     const held = this.store.open();
     const wasLifted = ({ task }) => this.journal.done.get(task)?.entry.ask === 'lift';
-    const told = [...this.journal.begun.values()].filter((line) => line.marks && !wasLifted(line));
+    const isSaid = ({ right }) => right === 'objection' || right === WISH; // what they all come to, is done once
+    const told = [...this.journal.begun.values()].filter((line) => line.marks && !isSaid(line) && !wasLifted(line));
     for (const stored of held.identifiers()) {
       const email = normalForm(stored);
       const mark = this.journal.mark(email);
+      const heard = this.journal.heardOf(email);
+      if (lastSaid(heard)) abide(held, email, heard);
+      found.people += lastSaid(heard) ? 1 : 0;
       for (const { right, received_at } of told.filter((one) => one.marks.includes(mark))) {
         if (right === 'rectification') found.corrections += 1;
         else held.act(right, { emails: [email], receivedAt: received_at });
@@ -251,6 +295,12 @@ export class Office {
     held.save();
     return found;
   }
+}
+
+// Marked no more, or marked, by all that was heard of an address.
+function abide(held, email, heard) {
+  const person = { emails: [email], receivedAt: lastSaid(heard) };
+  return isAccepted(heard) ? held.accept(person) : held.act('objection', person);
 }
 
 function parts({ task, copy_sha256 }, copy) {

@@ -6,13 +6,14 @@
 //     node office.mjs CODE store.json --replay    after a restore, before anybody reads
 //     node office.mjs CODE store.json --newsletter    to whom it goes: the office's own way to its contacts
 //
-// {"contacts": [{"id", "email", "name", "town"?, "newsletter", "restricted"?, "last_contact"?, "asked_at"?}],
+// {"contacts": [{"id", "email", "name", "town"?, "newsletter", "objected"?, "restricted"?, "last_contact"?, "asked_at"?}],
 //  "invoices": [{"id", "contact", "number", "issued_on"}]}
 //
 // | right         | what it means here |
 // | ------------- | ------------------ |
 // | erasure       | contacts and invoices go; an invoice stays ten years, and with it whom it was issued to |
-// | objection     | ends the newsletter; so does a withdrawal of consent: it is all that rests on one |
+// | objection     | `objected`: written to no more, until they accept again; whether they get the newsletter stays as it is |
+// | withdrawal    | ends the newsletter: it is all that rests on consent |
 // | rectification | of `name` and `town`, where what the person saw still stands |
 // | restriction   | `restricted`: stored, shown to the person, and used by nobody until it is lifted |
 // | portability   | what the person gave for the contract; not the invoices, which the law asks for |
@@ -34,7 +35,7 @@ const FIELDS = {
 };
 const GIVEN = { contacts: { email: 'e-mail address', name: 'name', town: 'town' } };
 const CORRECTED = { last_name: 'name', 'postal_address.city': 'town' };
-const MARKS = { objection: { newsletter: false }, withdrawal: { newsletter: false }, restriction: { restricted: true } };
+const MARKS = { objection: { objected: true }, withdrawal: { newsletter: false }, restriction: { restricted: true } };
 
 class JsonStore {
   constructor(file) {
@@ -121,9 +122,18 @@ class Held {
   }
 
   lift(person) {
+    return this.#unmark('restricted', person);
+  }
+
+  // They accepted again what they had refused: the mark goes, and nothing else is set.
+  accept(person) {
+    return this.#unmark('objected', person);
+  }
+
+  #unmark(mark, person) {
     const { contacts } = this.#find(person);
     if (contacts.length) this.changed = true;
-    for (const contact of contacts) contact.restricted = false;
+    for (const contact of contacts) contact[mark] = false;
     return [{ name: 'contacts', matched: contacts.length }];
   }
 
@@ -198,10 +208,10 @@ class Held {
     return this.all.contacts.map((one) => String(one.email));
   }
 
-  // To whom the newsletter goes. Whatever reads contacts for the office's own use leaves out who is restricted, and none
-  // that is planted gets it.
+  // To whom the newsletter goes. Whatever reads contacts for the office's own use leaves out who is restricted, what
+  // writes to them also who objected; none that is planted gets it.
   recipients() {
-    return this.all.contacts.filter((one) => one.newsletter && !one.restricted).map((one) => one.email);
+    return this.all.contacts.filter((one) => one.newsletter && !one.restricted && !one.objected).map((one) => one.email);
   }
 
   // Durable when it returns.

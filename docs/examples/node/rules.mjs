@@ -1,9 +1,11 @@
-// Pure rules: whose an address is, what an order's entry must be, what a correction means for a value, when a period is over, how the counts
-// of several attempts make one account. The same as the worker's in Python.
+// Pure rules: whose an address is, what an order's entry must be, what a correction means for a value, what is left of
+// what somebody refused and accepted, when a period is over, how the counts of several attempts make one account. The
+// same as the worker's in Python.
 
 import { domainToASCII } from 'node:url';
 
 export const COPIES = ['access', 'portability'];
+export const WISH = 'wish'; // in the place of a right
 const CHANGES = ['erasure', 'objection', 'withdrawal', 'rectification', 'restriction'];
 const CORRECTABLE = [
   'last_name', 'first_name', 'phone', 'position', 'country', 'language',
@@ -25,7 +27,8 @@ export function isUnderstood({ task, attempt, ask, right, ...said }) {
   if (ask === 'plant') return hasOnly(said, 'address') && CANARY.test(said.address); // no other, whoever signs
   if (ask === 'dispose') return hasOnly(said, 'on', 'periods') && isDay(said.on) && isListOf(said.periods, isTerm);
   if (ask === 'lift' && right !== 'restriction') return false;
-  if (![...COPIES, ...CHANGES].includes(right) || !isPerson(said.person) || !MOMENT.test(said.received_at)) return false;
+  if (![...COPIES, ...CHANGES, WISH].includes(right) || !isPerson(said.person) || !MOMENT.test(said.received_at)) return false;
+  if (right === WISH) return ask === 'serve' && isWish(said);
   if (right !== 'rectification') return hasOnly(said, 'person', 'received_at');
   return hasOnly(said, 'person', 'received_at', 'patches') && isListOf(said.patches, isPatch);
 }
@@ -36,6 +39,9 @@ const hasOnly = (said, ...names) => Object.keys(said).every((name) => names.incl
 const isPerson = (one) => isListOf(one?.emails, isText) && hasOnly(one, 'emails');
 const isDay = (value) => isText(value) && /^\d{4}-\d{2}-\d{2}$/.test(value) && value >= '1900'
   && new Date(`${value}T00:00:00Z`).toJSON()?.startsWith(value) === true;
+const isWish = (one) => hasOnly(one, 'person', 'received_at', 'accepts', 'refused_at', 'version')
+  && one.person.emails.length === 1 && ['yes', 'no'].includes(one.accepts) && MOMENT.test(one.refused_at)
+  && Number.isSafeInteger(one.version);
 const isTerm = (one) => isText(one?.rule) && PERIOD.test(one.active) && (one.archive === undefined || PERIOD.test(one.archive));
 const isPatch = (one) => CORRECTABLE.includes(one?.field) && isText(one.to) && (one.was === undefined || isText(one.was));
 
@@ -77,6 +83,27 @@ export function momentOf(stored) {
   const text = stored.replace(' ', 'T');
   return Date.parse(/T.*(Z|[+-]\d{2}:\d{2})$/.test(text) || !text.includes('T') ? text : `${text}Z`);
 }
+
+// ---------------------------------------------------------------------- refused, and accepted again
+
+// What was heard of one address, in whatever order: the latest "no" by itself, and the wish that knows most. Two wishes of
+// the same moment differ by their version; at a tie "no" wins. `line`: of the journal.
+export function hearing(heard = {}, line) {
+  const { right, received_at } = line;
+  if (right === 'objection') return { ...heard, refused: heard.refused > received_at ? heard.refused : received_at };
+  return right === WISH && countsOver(line, heard.wish) ? { ...heard, wish: line } : heard;
+}
+
+function countsOver(one, other) {
+  if (!other || one.received_at !== other.received_at) return !other || one.received_at > other.received_at;
+  return one.version === other.version ? !one.accepts : one.version > other.version;
+}
+
+// Whether the latest wish accepts, and knew of every "no" that was heard.
+export const isAccepted = ({ refused, wish }) => wish?.accepts === true && !(refused > wish.refused_at);
+
+// When they last said anything; undefined where nothing was heard.
+export const lastSaid = ({ refused, wish }) => [refused, wish?.received_at].filter(Boolean).sort().at(-1);
 
 // ---------------------------------------------------------------------- periods
 

@@ -23,12 +23,15 @@ def moment:
       + (.zone | if . != null and .[0:1] == "-" then zone else -zone end)]
   | first // null;
 
+# Whole words: "eras" is no right, though `inside` finds it in one.
+def is_one_of($words): . as $word | any($words[]; . == $word);
+
 # The entries of an order that are ours; of one task and ask the latest attempt counts. To others, and to what has no
 # such head, not even a refusal can be told.
 def ours($code):
   [.entries[] | select(type == "object" and (.task | type) == "string" and (.task | test("\\A[A-Za-z0-9-]{1,64}/[a-z]{2,16}\\z"))
     and (.task | endswith("/" + $code)) and (.attempt | type) == "number" and .attempt >= 1 and .attempt == (.attempt | floor)
-    and ([.ask] | inside(["serve", "look", "lift", "dispose", "plant"])))]
+    and (.ask | is_one_of(["serve", "look", "lift", "dispose", "plant"])))]
   | reduce .[] as $one ([]; (map([.task, .ask] == [$one.task, $one.ask]) | index(true)) as $place
     | if $place == null then . + [$one] elif .[$place].attempt < $one.attempt then .[$place] = $one else . end);
 
@@ -38,9 +41,15 @@ def correctable: ["last_name", "first_name", "phone", "position", "country", "la
 def has_only($names): type == "object" and (keys - $names) == [];
 
 def is_patch:
-  has_only(["field", "was", "to"]) and ([.field] | inside(correctable)) and (.to | type) == "string" and (.was == null or (.was | type) == "string");
+  has_only(["field", "was", "to"]) and (.field | is_one_of(correctable)) and (.to | type) == "string" and (.was == null or (.was | type) == "string");
 
 def is_person: has_only(["emails"]) and (.emails | type) == "array" and .emails != [] and all(.emails[]; type == "string");
+
+def is_wish:  # its moments are compared as text
+  has_only(["task", "attempt", "ask", "right", "person", "received_at", "accepts", "refused_at", "version"])
+    and .ask == "serve" and (.person | is_person) and (.person.emails | length) == 1 and (.accepts | is_one_of(["yes", "no"]))
+    and (.version | type) == "number" and all(.received_at, .refused_at;
+      moment != null and test("\\A[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{12}Z\\z"));
 
 # What says more than this version knows is not understood: it may be meant to be served otherwise.
 def understood:
@@ -48,7 +57,8 @@ def understood:
   | if .ask == "plant"
     then has_only($head + ["address"]) and (.address | type) == "string" and (.address | test("\\Acanary\\.[0-9a-z]{8,32}@example\\.org\\z"))
     elif .ask == "dispose" then has_only($head + ["on", "periods"])
-    else ([.right] | inside(known)) and (.person | is_person) and (.received_at | moment) != null
+    elif .right == "wish" then is_wish
+    else (.right | is_one_of(known)) and (.person | is_person) and (.received_at | moment) != null
       and (.ask != "lift" or .right == "restriction")
       and (if .right == "rectification"
         then has_only($head + ["right", "person", "received_at", "patches"]) and (.patches | type) == "array" and all(.patches[]; is_patch)
@@ -80,15 +90,36 @@ def restricted_by_others($task):
   lifted as $lifted
   | [.[] | select(.line == "begun" and .right == "restriction" and .task != $task and ($lifted[.task] | not)) | .marks[]];
 
-# What was begun about an address, to be done again after a restore.
+# What was begun about an address, to be done again after a restore; what they refused and accepted is done once.
 def of_address($mark):
   lifted as $lifted
-  | .[] | select(.line == "begun" and any((.marks // [])[]; . == $mark) and ($lifted[.task] | not) and .right != "rectification");
+  | .[] | select(.line == "begun" and any((.marks // [])[]; . == $mark) and ($lifted[.task] | not)
+    and (.right | is_one_of(["rectification", "objection", "wish"]) | not));
 
 # A person without the addresses whose marks are among these (the input).
 def free($person; $marks):
   . as $taken
   | $person | .emails |= [to_entries[] | select($marks[.key] as $mark | any($taken[]; . == $mark) | not) | .value];
+
+# What was heard of one address, in whatever order: the latest "no" by itself, and the wish that knows most. At a tie "no"
+# wins.
+def heard($mark):
+  [.[] | select(.line == "begun" and any((.marks // [])[]; . == $mark))]
+  | {refused: ([.[] | select(.right == "objection") | .received_at] | max),
+     wish: ([.[] | select(.right == "wish")] | max_by([.received_at, .version, (.accepts | not)]))};
+def accepted: .wish != null and .wish.accepts and (.refused == null or .refused <= .wish.refused_at);
+def last_said: [.refused, .wish.received_at] | max;
+
+# What all that was heard comes to, for a "no" or for a wish: whom it is about, and what is done. `$marks`: of the person's
+# addresses, in their order.
+def abiding($right; $person; $marks):
+  . as $lines
+  | [$person.emails | to_entries[] | {email: .value, heard: ($marks[.key] as $mark | $lines | heard($mark))}] as $told
+  | [$told[] | select(.heard | accepted | not) | .email] as $refusing
+  | if $right == "objection"
+    then (if $refusing == [] then {deed: "nothing", person: $person} else {deed: "object", person: ($person + {emails: $refusing})} end)
+    else ($told[0].heard | last_said) as $at | {person: ($person + {received_at: $at}),
+      deed: (if $at == null then "nothing" elif $refusing == [] then "accept" else "object" end)} end;
 
 # What an attempt did that was begun and never counted: what stood when it began, less what stands now. What is marked or
 # corrected is counted by what stands, at every attempt.

@@ -1,12 +1,13 @@
 # An office whose people stand in one JSON file: the part to be written anew for a store of another kind.
 #
-# {"contacts": [{"id", "email", "name", "town"?, "newsletter", "restricted"?, "asked_at"?}],
+# {"contacts": [{"id", "email", "name", "town"?, "newsletter", "objected"?, "restricted"?, "asked_at"?}],
 #  "invoices": [{"id", "contact", "number", "issued_on"}]}
 #
 # | right         | what it means here |
 # | ------------- | ------------------ |
 # | erasure       | contacts and invoices go; an invoice stays ten years, and with it whom it was issued to |
-# | objection     | ends the newsletter; so does a withdrawal of consent: it is all that rests on one |
+# | objection     | `objected`: written to no more, until they accept again; whether they get the newsletter stays as it is |
+# | withdrawal    | ends the newsletter: it is all that rests on consent |
 # | rectification | of `name` and `town`, where what the person saw still stands |
 # | restriction   | `restricted`: stored, shown to the person, and used by nobody until it is lifted |
 # | portability   | what the person gave for the contract; not the invoices, which the law asks for |
@@ -17,8 +18,8 @@
 
 include "greffier";
 
-def rights: ["access", "portability", "erasure", "objection", "withdrawal", "rectification", "restriction"];
-def marks: {objection: {newsletter: false}, withdrawal: {newsletter: false}, restriction: {restricted: true}};
+def rights: ["access", "portability", "erasure", "objection", "withdrawal", "rectification", "restriction", "wish"];
+def marks: {objection: {objected: true}, withdrawal: {newsletter: false}, restriction: {restricted: true}};
 def columns: {last_name: "name", "postal_address.city": "town"};
 
 def ground: "accounting, ten years";
@@ -83,6 +84,9 @@ def act($right; $person; $today):
 
 def lift($person; $today): change($person; $today; .restricted = false);
 
+# They accepted again what they had refused: the mark goes, and nothing else is set.
+def accept($person; $today): change($person; $today; .objected = false);
+
 # A fictional person, unless it stands already.
 def plant($person; $today):
   if find($person; $today).contacts == []
@@ -112,5 +116,6 @@ def copy($right; $person; $today):
 
 def identifiers: .contacts[] | address;
 
-# To whom the newsletter goes: whatever reads for the office's own use leaves out who is restricted.
-def recipients: .contacts[] | select(.newsletter and (.restricted | not)) | .email;
+# To whom the newsletter goes: whatever reads for the office's own use leaves out who is restricted, and what writes to
+# them also who objected.
+def recipients: .contacts[] | select(.newsletter and (.restricted or .objected | not)) | .email;

@@ -100,7 +100,7 @@ answer() {  # $1: an entry of the order. Leaves the receipt's entry in $work/ans
   if [ "$ask" = dispose ]; then refuse not-supported; return; fi
   if [ "$sound" != true ]; then refuse schema-mismatch; return; fi
   if [ "$ask" = plant ]; then plant; return; fi
-  if [ "$(jq_with 'include "office"; [.right] | inside(rights)' "$work/entry")" != true ]; then refuse not-supported; return; fi
+  if [ "$(jq_with 'include "greffier"; include "office"; .right | is_one_of(rights)' "$work/entry")" != true ]; then refuse not-supported; return; fi
   jq_with -c 'include "greffier"; person' "$work/entry" > "$work/person"
   if [ "$(of_store 'unclear($person)')" != false ]; then refuse not-supported; return; fi
   if [ "$ask" = look ]; then
@@ -162,7 +162,7 @@ answered_before() {  # $1: the task's last answer; of this attempt or a later on
 change() {
   done=$(last done "$task")
   if answered_before "$done"; then return; fi
-  of_store 'plan($right; $person; $today)' > "$work/planned"
+  if [ "$right" = wish ]; then echo '[]'; else of_store 'plan($right; $person; $today)'; fi > "$work/planned"
   begun=$(last begun "$task")
   if [ -n "$done" ]; then
     printf %s "$done" | jq -c .entry.collections > "$work/earlier"
@@ -174,19 +174,41 @@ change() {
   if [ -z "$begun" ]; then
     marks
     jq -c --slurpfile marks "$work/marks" --slurpfile stood "$work/planned" --arg at "$(now)" \
-      '{line: "begun", task, right, received_at, marks: ($marks[0] | sort), stood: $stood[0], at: $at}' "$work/entry" > "$work/line"
+      '{line: "begun", task, right, received_at, marks: ($marks[0] | sort), stood: $stood[0], at: $at}
+       + (if .right == "wish" then {accepts: (.accepts == "yes"), refused_at, version} else {} end)' "$work/entry" > "$work/line"
     note "$work/line"
   fi
   if [ "$ask" = lift ]; then
     free
     change_store 'lift($person; $today)' "$work/free"
     jq -c 'map(del(.restricted))' "$work/planned" > "$work/counts"  # it is marked no more, whatever was before
+  elif [ "$right" = objection ] || [ "$right" = wish ]; then
+    abide
+    of_store 'look("objection"; $person; $today)' > "$work/counts"  # what stands
+    if [ "$right $deed" = "objection object" ]; then
+      jq_with -c --slurpfile earlier "$work/earlier" 'include "greffier"; together($earlier[0])' "$work/counts" > "$work/with"
+      mv "$work/with" "$work/counts"
+    fi
   else
     change_store 'act($right; $person; $today)'
     jq_with -c --slurpfile earlier "$work/earlier" 'include "greffier"; together($earlier[0])' "$work/planned" > "$work/counts"
   fi
   finish_entry "$work/counts"
   finish
+}
+
+# A "no", or what somebody wishes of all that they refused and accepted: what is done is what all that was ever heard comes
+# to, so that every order of orders ends the same. Leaves whom it was about in $work/person, and what was done in $deed.
+abide() {
+  marks
+  jq_with -cnR --arg right "$right" --slurpfile person "$work/person" --slurpfile marks "$work/marks" \
+    'include "greffier"; [inputs | fromjson?] | abiding($right; $person[0]; $marks[0])' "$journal" > "$work/abiding"
+  jq -c .person "$work/abiding" > "$work/person"
+  deed=$(jq -r .deed "$work/abiding")
+  case $deed in
+    accept) change_store 'accept($person; $today)' ;;
+    object) change_store 'act("objection"; $person; $today)' ;;
+  esac
 }
 
 finish() {
@@ -305,6 +327,10 @@ replay() {
       jq -c --rawfile email "$work/email" '{emails: [$email], received_at}' "$work/line" > "$work/person"
       change_store 'act($right; $person; $today)'
     done < "$work/again"
+    right=wish today=$(date -u +%Y-%m-%d)
+    printf %s "$email" > "$work/email"
+    jq -cn --rawfile email "$work/email" '{emails: [$email]}' > "$work/person"
+    abide
   done < "$work/known"
 }
 

@@ -36,6 +36,13 @@ class DoesTooMuch(JsonOffice):
     async def withdraw(self, subject: Subject) -> list[Tally]:
         return await self.erase(subject)
 
+    async def accept(self, subject: Subject) -> list[Tally]:
+        store = self._read()
+        for row in store["contacts"]:
+            row |= {"objected": False, "restricted": True}
+        self._write(store)
+        return [Tally("contacts", matched=1)]
+
     def _over(self, store: Mapping[str, list[Row]], terms: Terms) -> tuple[Found, list[str]]:
         return self._with(store, store["contacts"]), []
 
@@ -67,6 +74,9 @@ class SaysSo(JsonOffice):
     async def withdraw(self, subject: Subject) -> list[Tally]:
         return await self.plan(Right.WITHDRAWAL, subject)
 
+    async def accept(self, subject: Subject) -> list[Tally]:
+        return [Tally("contacts", matched=1)]
+
     async def dispose(self, terms: Terms) -> list[Tally]:
         return await self.plan_disposal(terms)
 
@@ -92,7 +102,8 @@ class PlantsAnyway(JsonOffice):
 class Bare(JsonOffice):
     """The nine calls that no adapter may leave out."""
 
-    withdraw = port = rectify = restrict = lift = plan_disposal = dispose = plant = None  # type: ignore[assignment]
+    withdraw = port = rectify = restrict = lift = accept = None  # type: ignore[assignment]
+    plan_disposal = dispose = plant = None  # type: ignore[assignment]
 
 
 def does_too_much(store: str) -> JsonOffice:

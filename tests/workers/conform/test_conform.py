@@ -20,6 +20,7 @@ from typer.testing import CliRunner, Result
 from schemas.errors import ConfigurationError, InvalidMessage
 from schemas.jose import Peer
 from schemas.keyfiles import write_json
+from schemas.orders import WISH
 from schemas.party_keys import as_peer, new_party, read_party
 from schemas.terms import Right
 from tests.workers.subsidiary.conftest import all_parties, parties
@@ -62,10 +63,10 @@ async def test_what_is_shipped_gets_full_marks(path: str) -> None:
     report = await tried(path)
     assert faults(report) == {}
     assert report.full
-    assert report.marks == len(TRIALS) == 18
+    assert report.marks == len(TRIALS) == 19
     refused = ["disposal"] if path == "conform/shell.yaml" else []
     assert report.rights["refused"] == refused
-    assert set(report.rights["shown"]) == {*Right, "disposal", "canary"} - set(refused)
+    assert set(report.rights["shown"]) == {*Right, WISH, "disposal", "canary"} - set(refused)
 
 
 @pytest.mark.slow
@@ -79,8 +80,10 @@ async def test_so_does_a_mapped_mongodb(mongo_url: str, monkeypatch: pytest.Monk
 
 
 async def test_over_http_what_it_finds_is_the_clients(tmp_path: Path) -> None:
-    """The client in Node through some trials; and one that forgets what it did and overwrites what it did not see."""
-    wanted = ("unknown person", "rectification", "restriction", "canary", "duplicate delivery")
+    """The client in Node through some trials; and one that forgets what it did, overwrites what it did not see, and
+    takes the last order for the last word.
+    """
+    wanted = ("unknown person", "rectification", "restriction", WISH, "canary", "duplicate delivery")
     assert faults(await tried("conform/node.yaml", *wanted)) == {}
     for folder in ("node", "conform"):
         shutil.copytree(EXAMPLES / folder, tmp_path / folder)
@@ -89,12 +92,20 @@ async def test_over_http_what_it_finds_is_the_clients(tmp_path: Path) -> None:
         ("greffier.mjs", "if (done) return", "if (false) return"),
         ("greffier.mjs", "line.right === 'restriction' && line.task !== task", "false"),
         ("rules.mjs", "? 'applies' : 'conflicts'", "? 'applies' : 'applies'"),
+        ("rules.mjs", "!(refused > wish.refused_at)", "true"),
+        (
+            "greffier.mjs",
+            "filter((email) => !isAccepted(this.journal.heardOf(email, work.begun)))",
+            "filter(() => true)",
+        ),
     ):
         client = tmp_path / "node" / file
         assert sound in client.read_text()
         client.write_text(client.read_text().replace(sound, broken))
     found = faults(await conform(read_description(tmp_path / "conform" / "node.yaml"), wanted))
-    assert set(found) == {"rectification", "restriction", "canary", "duplicate delivery"}
+    assert set(found) == {"rectification", "restriction", WISH, "canary", "duplicate delivery"}
+    assert "wish: an older no marks who accepted since" in found[WISH]
+    assert "wish: an older yes takes away the mark of a newer no" in found[WISH]
     assert "rectification: what somebody set meanwhile was overwritten" in found["rectification"]
     assert found["restriction"] == [
         "restriction: a late repeat marks again what was lifted",
@@ -144,7 +155,7 @@ def test_a_certificate_is_good_for_its_own_adapter_alone(passed: Report, parties
     keys, now = read_party(parties / CODE), datetime.now(UTC)
     token, own = passed.certificate(keys), read_description(EXAMPLES / "conform" / "sql.yaml")
     claims = check_certificate(token, peer_of(keys), own, now)
-    assert (claims["marks"], claims["adapter"]["name"], len(claims["trials"])) == (18, "mapped-sql", 18)
+    assert (claims["marks"], claims["adapter"]["name"], len(claims["trials"])) == (19, "mapped-sql", 19)
     for other in ("mongodb", "adapter", "node"):
         with pytest.raises(InvalidMessage, match="another_adapter"):
             check_certificate(token, peer_of(keys), read_description(EXAMPLES / "conform" / f"{other}.yaml"), now)
@@ -203,7 +214,7 @@ async def test_the_command_prints_signs_and_verifies(
     certificate.write_text(passed.certificate(read_party(parties / CODE)))
     write_json(tmp_path / "by.json", as_peer(read_party(parties / CODE)))
     good = await typed(sql, "--verify", certificate, "--by", tmp_path / "by.json")
-    assert (good.exit_code, "18 marks" in good.output) == (0, True)
+    assert (good.exit_code, "19 marks" in good.output) == (0, True)
     everybody = parties / "controller" / "subsidiaries.public.json"
     assert f"signed by {CODE}" in (await typed(sql, "--verify", certificate, "--by", everybody)).output
     controller = parties / CODE / "controller.public.json"

@@ -44,6 +44,11 @@ async def test_who_does_too_much_is_found_out(tmp_path: Path) -> None:
         "restriction": ["restriction: the person is not shown everything any more"],
         "portability": ["portability: what rests on another basis is handed over"],
         "withdrawal": ["withdrawal: more went than rests on consent"],
+        "wish": [
+            "wish: it changed something else",
+            "wish: an older yes takes away the mark of a newer no",
+            "another person was changed",
+        ],
         "disposal": [
             "disposal: what went is not what it counts",
             "disposal: a later attempt does not count the whole",
@@ -65,6 +70,7 @@ async def test_who_does_it_in_words_is_found_out(tmp_path: Path) -> None:
             "withdrawal: says done, and what rests on consent still stands",
             "withdrawal: the second statement contradicts the first",
         ],
+        "wish": ["wish: says done, and the mark still stands"],
         "disposal": ["disposal: what is over still stands", "disposal: a later attempt does not count the whole"],
         "canary": ["canary: what was planted is not what it counts"],
     }
@@ -118,7 +124,7 @@ async def test_who_says_that_it_does_not_is_graded_on_refusing_it_by_name(tmp_pa
     assert "rectification: served, and the description says it is not" in modest["rectification"]
 
 
-async def test_the_adapter_of_the_examples_sends_nothing_to_whoever_is_restricted(tmp_path: Path) -> None:
+async def test_the_adapter_of_the_examples_sends_nothing_to_whoever_is_restricted_or_objected(tmp_path: Path) -> None:
     contacts = [{"id": n, "email": f"{name}@example.com", "newsletter": True} for n, name in enumerate(("ada", "bob"))]
     (tmp_path / "store.json").write_text(json.dumps({"contacts": contacts, "invoices": []}))
     office = JsonOffice(tmp_path / "store.json")
@@ -126,4 +132,7 @@ async def test_the_adapter_of_the_examples_sends_nothing_to_whoever_is_restricte
     await office.restrict(ada)
     assert office.recipients() == ["bob@example.com"]
     await office.lift(ada)
+    await office.object(ada)
+    assert office.recipients() == ["bob@example.com"]
+    await office.accept(ada)
     assert office.recipients() == ["ada@example.com", "bob@example.com"]

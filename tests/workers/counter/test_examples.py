@@ -221,13 +221,13 @@ async def test_a_large_copy_leaves_in_parts_or_is_refused(client: Client) -> Non
         assert [one["matched"] for one in task["entry"]["collections"]] == [1, len(invoices)]
 
 
-async def test_an_objection_ends_the_newsletter_and_nothing_else(client: Client) -> None:
+async def test_an_objection_marks_and_changes_nothing_else(client: Client) -> None:
     client.fill(contacts=[contact(1, ADA), contact(2, BOB)])
     reference = await client.counters.served("objection", ADA)
     await client.answer()
     told = (await client.task(reference))["entry"]["collections"]
     assert (told[0]["matched"], told[0]["restricted"]) == (1, 1)
-    assert [one["newsletter"] for one in client.rows()["contacts"]] == [False, True]
+    assert client.rows()["contacts"] == [contact(1, ADA, objected=True), contact(2, BOB)]
 
 
 async def test_a_repeat_answers_the_same_and_touches_nothing(client: Client) -> None:

@@ -1,6 +1,6 @@
 """Every right through the worked clients: corrected, restricted and lifted, taken elsewhere, withdrawn, at its end.
 
-Source: R14, R18, R28; docs/subsidiary.md "Without Python".
+Source: R14, R18, R20, R21, R28; docs/subsidiary.md "Without Python".
 """
 
 from __future__ import annotations
@@ -13,9 +13,14 @@ import pytest
 from tests.workers.cases.court import mails_leave
 from tests.workers.cases.test_deciding import DPO
 from tests.workers.counter.test_examples import ADA, BOB, Client, client, contact, invoice, other_answers
+from tests.workers.test_preferences import PROSPECTING, choose
+from tests.workers.test_preferences import client as held_by_the_controller
+from tests.workers.test_unsubscribe import at
 from workers.cases import deciding
 from workers.cases.disposals import open_disposals
+from workers.cases.rounds import make_rounds
 from workers.services import utc_now
+from workers.stores.samples import written_to_by
 
 __all__ = ["client"]
 
@@ -140,3 +145,35 @@ async def test_what_is_over_goes_and_is_counted(client: Client) -> None:
         "invoices": {**invoices, "until": f"{year + 8}-03-01"},
     }
     assert client.rows() == {"contacts": contacts[1:], "invoices": [invoice(8, 3, 2), invoice(9, 4, 11)]}
+
+
+async def test_what_is_accepted_again_by_the_mailed_link_is_sent_again(client: Client) -> None:
+    """From what the person chose, by a round of the controller's, to the office's own recipients, and back."""
+    counters, whom = client.counters, await held_by_the_controller(client.counters.bench)
+    client.fill(contacts=[contact(1, whom.email.upper()), contact(2, BOB), contact(3, whom.email, newsletter=False)])
+
+    async def chosen(minute: int, *, accepts: bool) -> dict[str, Any]:
+        await choose(counters.bench, whom, {PROSPECTING: accepts}, at(minute))
+        await make_rounds(counters.court.desk)
+        await counters.post()
+        await client.answer()
+        await other_answers(counters)
+        assert all("over_at" in one for one in counters.bench.collection("rounds", "evidence"))
+        return {
+            one["id"]: (one["newsletter"], one["objected"]) for one in client.rows()["contacts"] if "objected" in one
+        }
+
+    assert await chosen(1, accepts=False) == {1: (True, True), 3: (False, True)}
+    backup = client.store.read_text()
+    assert newsletter(client) == [BOB]
+    assert written_to_by(client.store) == {BOB}, "the demo and the benchmarks read it alike"
+    assert await chosen(2, accepts=True) == {1: (True, False), 3: (False, False)}
+    assert newsletter(client) == [whom.email.upper(), BOB], "and what they had never asked for is not sent"
+    assert written_to_by(client.store) == {whom.email.upper(), BOB}
+    client.store.write_text(backup)
+    await client.run("--replay")
+    assert newsletter(client) == [whom.email.upper(), BOB]
+    assert await chosen(3, accepts=False) == {1: (True, True), 3: (False, True)}
+    await client.run("--replay")
+    assert newsletter(client) == [BOB]
+    assert whom.email not in (client.folder / "beside" / "journal.jsonl").read_text().lower()
