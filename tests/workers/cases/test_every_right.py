@@ -30,6 +30,7 @@ from tests.workers.cases.test_consent import HOUR, counted, subscribed
 from tests.workers.cases.test_deciding import DPO
 from tests.workers.cases.test_evidence_of_cases import checked, ledger_keys, standings
 from tests.workers.subsidiary.kits import Kit, MongoKit, SqliteKit, mapping_of
+from tests.workers.subsidiary.test_wishes import LIFTED
 from workers.actors.rights import keep_rights
 from workers.actors.subsidiary import serve_order
 from workers.actors.work import work
@@ -63,13 +64,18 @@ class Group:
     async def runs(self, reference: str) -> None:
         """Orders out, answers back, until nothing moves."""
         for _ in range(4):
-            await self.court.post()
-            posted, self.court.posted[:] = list(self.court.posted), []
-            for code, token in posted:
-                await self._deliver(code, token)
+            for code, token in await self.orders():
+                await self.deliver(code, token)
             await advance(self.court.desk, reference)
 
-    async def _deliver(self, code: str, token: str) -> None:
+    async def orders(self) -> list[tuple[str, str]]:
+        """What every store is asked now, on its way."""
+        await self.court.post()
+        posted, self.court.posted[:] = list(self.court.posted), []
+        return posted
+
+    async def deliver(self, code: str, token: str) -> None:
+        """An order reaches its store, and what that answers comes back."""
         if code in self.offices:
             office, tray, _ = self.offices[code]
             await serve_order(office, token)
@@ -105,7 +111,7 @@ async def group(court: Court, subsidiary_keys: Path, tmp_path: Path, mongo_url: 
             trust, tray = Trust(subsidiary_keys / "subsidiaries" / code, code), Tray()
             journal = Journal(tmp_path / code / "journal.jsonl", trust.journal_key)
             stack.callback(journal.close)
-            store = open_store(mapping_of(kit), kit.url)
+            store = open_store(mapping_of(kit, LIFTED), kit.url)
             stack.push_async_callback(store.close)
             office = Office(code, trust, store, journal, tray, RefusedLog(tmp_path / code / "refused"), clock=utc_now)
             offices[code] = (office, tray, kit)

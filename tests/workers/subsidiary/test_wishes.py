@@ -67,6 +67,26 @@ async def test_a_yes_takes_the_mark_away_and_a_later_no_sets_it(
         ("done", {"customers": {"matched": 2}})
     ] * 2, "and again from the journal"
     assert await kit.rows("subscribers") == [], "who was taken off a list is not put back"
+    assert {"name": "subscribers", "matched": 0} in answered[0]["collections"], "and that is said"
+
+
+async def test_whom_the_no_took_off_every_list_a_yes_finds_nowhere(
+    sqlite_kit: SqliteKit, open_office: OpenOffice, controller: ControllerSide
+) -> None:
+    """The receipt says that nothing of theirs stands; who put themselves on the list again since is counted there."""
+    lists = [{"id": number, "address": email} for number, email in enumerate((ANNA, BOB), 1)]
+    await sqlite_kit.insert("subscribers", *lists)
+    office = await open_office(sqlite_kit, mapping=mapping_of(sqlite_kit, LIFTED))
+    annas, bobs = (wish(2, accepts=True, refused=1, email=email) for email in (ANNA, BOB))
+    await serve_order(office, controller.token(no(1), no(1, BOB)))
+    assert await sqlite_kit.rows("subscribers") == []
+    await sqlite_kit.insert("subscribers", lists[1])
+    await serve_order(office, controller.token(annas, bobs))
+    assert [row["address"] for row in await sqlite_kit.rows("subscribers")] == [BOB]
+    receipts = controller.receipts()
+    told = {email: receipts.of(one["task"])[0] for email, one in ((ANNA, annas), (BOB, bobs))}
+    assert {email: one["outcome"] for email, one in told.items()} == {ANNA: "nothing-held", BOB: "done"}
+    assert counts(told[BOB]["collections"])["subscribers"] == {"matched": 1}
 
 
 async def test_a_no_that_was_lifted_is_answered_the_same_when_it_comes_again(

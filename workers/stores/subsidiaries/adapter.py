@@ -270,8 +270,9 @@ class AcceptingAdapter(StoreAdapter, Protocol):
     """One that writes to somebody again who refused it and accepted it since. Any other says it cannot."""
 
     async def accept(self, subject: Subject) -> list[Tally]:
-        """Take away the mark that ``object`` set, and set nothing else. ``restricted``: rows marked all the same.
+        """Take away the mark that ``object`` set, and set nothing else; whom it took off a list is not put back.
 
+        What stands after is counted: ``matched``, on a list too; ``restricted``, the rows that are marked all the same.
         Raises StoreRefuses ``no-acceptance`` where nobody says how: then nothing was touched.
         """
         ...

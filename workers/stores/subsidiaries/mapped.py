@@ -83,7 +83,7 @@ class MappedStore:
             await MarkWalk(finder, lifting, act=True, over=objected).run()
             for name in lifting:
                 finder.forget(name)
-            return await MarkWalk(finder, {name: objected[name] for name in lifting}).standing()
+            return await MarkWalk(finder, objected).standing()
 
     async def restrict(self, subject: Subject) -> list[Tally]:
         async with self._rows.writing() as session:
