@@ -219,9 +219,12 @@ def _print_status(found: Status) -> None:
     chores = Table("chore", "last planned", "last done", "due next", title="Chores")
     for chore in found.chores:
         chores.add_row(chore.chore, chore.planned or "never", chore.done or "never", chore.next_due)
-    owing = Table("subsidiary", "people", "since", "reasons", title='Receipts owed for a "no"')
+    owing = Table("subsidiary", "people", "since", "reasons", title='Receipts owed for a "no" or a wish')
     for one in found.owing:
         owing.add_row(one.store, str(one.people), one.since, ", ".join(one.reasons))
+    unserved = Table("subsidiary", "people", "latest", "reasons", title="Wishes that no receipt will serve")
+    for lost in found.unserved:
+        unserved.add_row(lost.store, str(lost.people), lost.latest, ", ".join(lost.reasons))
     heads = ("subsidiary", "asked for", "deleted", "anonymised", "kept", "why", "silent since")
     disposals = Table(*heads, title="Disposals")
     for report in found.office_disposals:
@@ -232,7 +235,7 @@ def _print_status(found: Status) -> None:
     for bird in found.canaries:
         times = ("" if took is None else str(took) for took in (bird.access_ms, bird.erasure_ms))
         canaries.add_row(bird.store, bird.began, bird.outcome or f"at {bird.step}", str(bird.planted), *times)
-    Console().print(queues, doors, parked, chores, owing, disposals, canaries)
+    Console().print(queues, doors, parked, chores, owing, unserved, disposals, canaries)
     for line in _measured(found):
         print(line)
     for alarm in found.alarms:

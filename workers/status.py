@@ -31,7 +31,7 @@ from workers.stores.heads import LedgerState, at_one_look
 from workers.stores.mongo import Document
 from workers.stores.office_disposals import Reported
 from workers.stores.outside import Outside
-from workers.stores.rounds import Owing
+from workers.stores.rounds import Owing, Unserved
 
 WITHDRAWALS_SHOWN: Final = timedelta(days=30)
 """Over how long it is told how long deletion took after a withdrawal."""
@@ -129,6 +129,7 @@ class Status:
     consents: ConsentState | None = None
     consent_withdrawals: Withdrawn | None = None
     canaries: tuple[CanaryState, ...] = ()
+    unserved: tuple[Unserved, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -149,6 +150,7 @@ async def look_around(services: Services, redis: Redis) -> Status:
         chores = await look_at_chores(services)
         withdrawals = await services.consents.withdrawals(services.clock() - WITHDRAWALS_SHOWN)
         owing = tuple(await services.rounds.owing())
+        unserved = tuple(await services.rounds.unserved(services.clock() - WITHDRAWALS_SHOWN))
         notices = await look_at_notices(services)
         retention = await look_at_retention(services)
         consents = ConsentState(*await services.consents.noted(services.clock()))
@@ -161,7 +163,7 @@ async def look_around(services: Services, redis: Redis) -> Status:
     except StoreUnavailable as error:
         parked, sequences, ledger, chores, withdrawals, owing = {}, [], None, (), None, ()
         notices, retention, consents, unknown, reports, outside, withdrawn = None, None, None, None, (), {}, None
-        errands, drills = {}, []
+        errands, drills, unserved = {}, [], ()
         alarms.append(f"MongoDB does not answer ({error})")
     waiting = any(state.messages or state.delayed for state in queues)
     alarms += _door_alarms(services, sequences, waiting=waiting)
@@ -184,7 +186,7 @@ async def look_around(services: Services, redis: Redis) -> Status:
     doors = tuple({**asdict(sequence), "missing": sequence.missing} for sequence in sequences)
     seen = (ledger, chores, withdrawals, owing, notices, retention, reports, consents, withdrawn)
     canaries = tuple(map(_canary, drills))
-    return Status(queues, parked, doors, tuple(alarms), *seen, canaries=canaries)
+    return Status(queues, parked, doors, tuple(alarms), *seen, canaries=canaries, unserved=unserved)
 
 
 def _door_alarms(services: Services, sequences: Iterable[Sequence], *, waiting: bool) -> list[str]:
@@ -225,8 +227,8 @@ def _canary_alarms(drills: Iterable[Document], now: datetime) -> list[str]:
 def _owing_alarms(owing: Iterable[Owing], now: datetime) -> list[str]:
     """Which subsidiaries have not answered a "no" for too long, and what they gave as a reason. Source: R20, R25."""
     return [
-        f'subsidiary {one.store}: no receipt for a "no" of {one.people} people since {one.since}'
-        + (f" ({', '.join(one.reasons)})" if one.reasons else "")
+        f'subsidiary {one.store}: no receipt for a "no"{" or a wish" if one.wishes else ""} of {one.people} people'
+        f" since {one.since}" + (f" ({', '.join(one.reasons)})" if one.reasons else "")
         for one in owing
         if now - read_moment(one.since) > SILENT
     ]

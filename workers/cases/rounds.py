@@ -4,7 +4,8 @@ A round is served like a case: one task for each store, orders with a back-off, 
 bear the numbers of its people, ``<round>-<number>/<store>``; a task keeps the numbers that are still to be answered,
 so what a store refuses is asked again and what it does not answer is seen. When every store has answered, the key that
 opens the addresses is destroyed.
-Who has accepted again, by the mailed link, what they had refused stands in one with all they wish by then.
+Who has accepted again, by the mailed link, what they had refused stands in one with all they wish by then. A store that
+says it cannot serve such a wish is asked again for a week, then the round ends without it, and that is said.
 Source: R20, R24, R25; P2, P7, P8, P10; docs/decisions/0013, 0022.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -38,6 +40,12 @@ ROUND: Final = "round"
 
 LOOK_AGAIN: Final = timedelta(hours=1)
 """How often a round is looked at though no receipt came: whoever had the last one may have died of it."""
+
+PATIENCE: Final = timedelta(days=7)
+"""How long a wish is asked again of a store that says it cannot serve it: somebody may mend that."""
+
+CANNOT: Final = frozenset({"not-supported", "not-understood", "no-acceptance"})
+"""By which reasons a store says so: of its adapter, its version, its mapping. It stays with the "no"."""
 
 _TRIES: Final = 10
 
@@ -83,7 +91,7 @@ async def _made(desk: Desk, slips: Sequence[Document], people: Sequence[Person])
     slip_keys = [key_id(slip["_id"], SLIP) for slip in slips]
     key = (await desk.services.keys.ensure([key_id(reference, ROUND)]))[key_id(reference, ROUND)]
     tasks = [
-        _task(reference, store, numbers, now)
+        _task(reference, store, numbers, [number for number in numbers if people[number][2]], now)
         for store, one in desk.services.trust.register.subsidiaries.items()
         if (numbers := _may_hear(people, live=one.transfer.live(civil_day(now))))
     ]
@@ -128,7 +136,8 @@ def _may_hear(people: Sequence[Person], *, live: bool) -> list[int]:
     return [number for number, (_, _, wish) in enumerate(people) if live or wish.get("accepts") != "yes"]
 
 
-def _task(reference: str, store: str, people: list[int], now: datetime) -> Document:
+def _task(reference: str, store: str, people: list[int], wishes: list[int], now: datetime) -> Document:
+    """``wishes``: of these numbers those that are of a wish."""
     return {
         "_id": f"{reference}/{store}",
         "case": reference,
@@ -139,6 +148,7 @@ def _task(reference: str, store: str, people: list[int], now: datetime) -> Docum
         "attempt": 0,
         "send_at": now,
         "people": people,
+        **({"wishes": wishes, "patient_until": now + PATIENCE} if wishes else {}),
     }
 
 
@@ -225,16 +235,30 @@ async def _apply(desk: Desk, name: str, told: Mapping[int, Entry]) -> None:
     for _ in range(_TRIES):
         task = (await desk.cases.tasks([name]))[name]
         waiting = {number: told[number] for number in task["people"] if number in told}
-        served = {number: one for number, one in waiting.items() if one["outcome"] != StoreOutcome.REFUSED}
-        refused = [one.get("reason", "refused") for number, one in waiting.items() if number not in served]
-        left = [number for number in task["people"] if number not in served]
-        changes: dict[str, Any] = {f"told.{number}": _told(one) for number, one in served.items()}
-        changes |= {"people": left} | ({"reason": refused[0]} if refused else {})
+        refused = {number: one.get("reason", "refused") for number, one in waiting.items() if _refuses(one)}
+        ended = {number: why for number, why in refused.items() if _ends(task, number, why, desk.services.clock())}
+        asked_again = [why for number, why in refused.items() if number not in ended]
+        over_with = {number: one for number, one in waiting.items() if number not in refused or number in ended}
+        left = [number for number in task["people"] if number not in over_with]
+        changes: dict[str, Any] = {f"told.{number}": _told(one) for number, one in over_with.items()}
+        changes |= {"people": left} | ({"reason": asked_again[0]} if asked_again else {})
+        if ended:
+            unserved = Counter(task.get("unserved", {})) + Counter(ended.values())
+            changes |= {"unserved": dict(unserved), "unserved_at": desk.services.clock()}
         over = () if left else ("send_at", "reason")
         if not left:
             changes |= {"state": TaskState.RECEIPTED.value, "answered_at": desk.services.clock()}
         if not waiting or await desk.cases.change_task(task, changes, *over):
             return
+
+
+def _refuses(entry: Entry) -> bool:
+    return bool(entry["outcome"] == StoreOutcome.REFUSED)
+
+
+def _ends(task: Document, number: int, reason: str, now: datetime) -> bool:
+    """Whether a refusal is a store's last word: that it cannot serve a wish, for a week. A "no" it owes for ever."""
+    return number in task.get("wishes", ()) and reason in CANNOT and now >= task["patient_until"]
 
 
 def _told(entry: Entry) -> str:

@@ -197,6 +197,7 @@ INDEXES: Final[dict[str, dict[str, list[IndexModel]]]] = {
             _index("case", "store"),
             _index("store", "send_at", sparse=True),
             _index("held", sparse=True),
+            _index("unserved_at", sparse=True),
             _index("store", "on", partialFilterExpression={"ask": DISPOSE}),
         ],
         "attempts": [_index("store")],

@@ -21,7 +21,7 @@ from workers.stores.mongo import Collection, Databases, Document, available
 
 @dataclass(frozen=True, slots=True)
 class Owing:
-    """What a store has not answered: ``rounds`` and the ``people`` of them.
+    """What a store has not answered: ``rounds`` and the ``people`` of them, of ``wishes`` of whom what they wish.
 
     ``since``: when the oldest began, as the wire writes it; ``reasons``: why it refused, or was not asked.
     """
@@ -30,6 +30,20 @@ class Owing:
     rounds: int
     people: int
     since: str
+    reasons: tuple[str, ...]
+    wishes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Unserved:
+    """Of how many people a store said, to the end, that it cannot serve what they wish: it stays with their "no".
+
+    ``latest``: when a round ended so, as the wire writes it; ``reasons``: the store's.
+    """
+
+    store: str
+    people: int
+    latest: str
     reasons: tuple[str, ...]
 
 
@@ -128,10 +142,8 @@ class Rounds:
                 one["_id"]: one["at"] async for one in self._rounds.find({"look_at": {"$exists": True}}, {"at": 1})
             }
             waits = {"case": {"$in": list(begun)}, "send_at": {"$exists": True}}
-            tasks = await self._tasks.find(waits, {"case": 1, "store": 1, "people": 1, "reason": 1}).to_list(None)
-        by_store: defaultdict[str, list[Document]] = defaultdict(list)
-        for task in tasks:
-            by_store[task["store"]].append(task)
+            said = {"case": 1, "store": 1, "people": 1, "wishes": 1, "reason": 1}
+            tasks = await self._tasks.find(waits, said).to_list(None)
         return [
             Owing(
                 store,
@@ -139,6 +151,29 @@ class Rounds:
                 people=sum(len(task["people"]) for task in owed),
                 since=wire_moment(min(begun[task["case"]] for task in owed)),
                 reasons=tuple(sorted({task["reason"] for task in owed if "reason" in task})),
+                wishes=sum(len({*task["people"]} & {*task.get("wishes", ())}) for task in owed),
             )
-            for store, owed in sorted(by_store.items())
+            for store, owed in _by_store(tasks)
         ]
+
+    async def unserved(self, since: datetime) -> list[Unserved]:
+        """Every store for which a round ended with wishes unserved since then, by code."""
+        with available():
+            ended = {"unserved_at": {"$gte": since}}
+            tasks = await self._tasks.find(ended, {"store": 1, "unserved": 1, "unserved_at": 1}).to_list(None)
+        return [
+            Unserved(
+                store,
+                people=sum(sum(task["unserved"].values()) for task in ended_so),
+                latest=wire_moment(max(task["unserved_at"] for task in ended_so)),
+                reasons=tuple(sorted({reason for task in ended_so for reason in task["unserved"]})),
+            )
+            for store, ended_so in _by_store(tasks)
+        ]
+
+
+def _by_store(tasks: Iterable[Document]) -> list[tuple[str, list[Document]]]:
+    found: defaultdict[str, list[Document]] = defaultdict(list)
+    for task in tasks:
+        found[task["store"]].append(task)
+    return sorted(found.items())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,15 +11,19 @@ import pytest
 from schemas.fields import read_moment, wire_moment
 from schemas.orders import ORDER_ENTRY, WISH, WISH_ENTRY
 from schemas.terms import Purpose, SuppressionGround, TransferBasis
+from tests.factories import NOON
 from tests.workers.bench import Bench
 from tests.workers.cases.conftest import CODES
-from tests.workers.cases.court import Court, Entry
+from tests.workers.cases.court import Answer, Court, Entry
 from tests.workers.cases.test_rounds import click, stopped
 from tests.workers.test_preferences import INVITATIONS, PROSPECTING, choice, choose, client
 from tests.workers.test_unsubscribe import at
 from workers import suppressing
-from workers.cases.rounds import make_rounds
+from workers.cases import rounds
+from workers.cases.rounds import CANNOT, make_rounds
 from workers.rules.objections import Heard, Wish
+from workers.services import utc_now
+from workers.status import look_around
 from workers.suppressing import suppress
 
 Asked = dict[str, list[Entry]]
@@ -139,18 +143,111 @@ async def test_no_store_without_a_live_basis_is_told_to_use_anything(bench: Benc
     assert all("over_at" in one for one in bench.collection("rounds", "evidence"))
 
 
-async def test_who_does_not_know_it_is_seen(bench: Bench, answering: Court) -> None:
-    def older(entry: Entry) -> Entry:
-        known = entry["right"] != WISH
-        return stopped(entry) if known else {"outcome": "refused", "collections": [], "reason": "not-understood"}
+def unable(reason: str) -> Answer:
+    """A store that serves everything but a wish."""
 
-    answering.stores["gb"].answer = older
+    def answer(entry: Entry) -> Entry:
+        known = entry["right"] != WISH
+        return stopped(entry) if known else {"outcome": "refused", "collections": [], "reason": reason}
+
+    return answer
+
+
+async def test_who_does_not_know_it_is_seen(bench: Bench, answering: Court) -> None:
+    answering.stores["gb"].answer = unable("not-understood")
     whom = await client(bench)
     await choose(bench, whom, {PROSPECTING: False}, at(1))
     await choose(bench, whom, {PROSPECTING: True}, at(2))
     await round_of(answering)
     (owing,) = await bench.services.rounds.owing()
     assert (owing.store, owing.people, owing.reasons) == ("gb", 1, ("not-understood",)), "the no itself was answered"
+    assert owing.wishes == 1
+
+
+async def days_later(bench: Bench, court: Court, days: float) -> None:
+    """Whatever is due by then is asked, and answered."""
+    bench.clock.at = utc_now() + timedelta(days=days)
+    await court.post()
+    await court.deliver()
+
+
+async def refused_for_good(bench: Bench, court: Court, reason: str) -> dict[str, Any]:
+    """One "no", and one wish of somebody else in the same round, of which a store says for a week that it cannot."""
+    court.stores["gb"].answer = unable(reason)
+    whom, other = await client(bench), await client(bench)
+    await choose(bench, whom, {PROSPECTING: False}, at(1))
+    await round_of(court)
+    await choose(bench, whom, {PROSPECTING: True}, at(2))
+    await choose(bench, other, {PROSPECTING: False}, at(2))
+    asked = await round_of(court)
+    assert [len(entries) for entries in asked.values()] == [2, 2, 2]
+    for days in (0.1, 1, 3, 6.9):
+        await days_later(bench, court, days)
+        assert [one.reasons for one in await bench.services.rounds.owing()] == [(reason,)], days
+        assert await bench.services.rounds.unserved(NOON) == []
+    assert any("or a wish of 1 people" in one for one in (await look_around(bench.services, bench.redis)).alarms)
+    await days_later(bench, court, 8)
+    return max(bench.collection("rounds", "evidence"), key=lambda one: one["at"])
+
+
+@pytest.mark.parametrize("reason", sorted(CANNOT))
+async def test_who_cannot_is_asked_for_a_week_then_the_round_ends_and_says_so(
+    bench: Bench, answering: Court, reason: str
+) -> None:
+    ended = await refused_for_good(bench, answering, reason)
+    assert "over_at" in ended
+    assert "sealed" not in ended
+    [key] = [one for one in bench.collection("keys", "keys") if one["_id"].startswith(ended["_id"])]
+    assert "wrapped" not in key, "nobody needs the addresses any more"
+    status = await look_around(bench.services, bench.redis)
+    assert status.owing == ()
+    assert [(one.store, one.people, one.reasons) for one in status.unserved] == [("gb", 1, (reason,))]
+    bench.clock.at = utc_now() + timedelta(days=40)
+    assert (await look_around(bench.services, bench.redis)).unserved == ()
+
+
+async def test_who_learns_it_within_the_week_serves_it(bench: Bench, answering: Court) -> None:
+    answering.stores["gb"].answer = unable("no-acceptance")
+    whom = await client(bench)
+    await choose(bench, whom, {PROSPECTING: False}, at(1))
+    await choose(bench, whom, {PROSPECTING: True}, at(2))
+    await round_of(answering)
+    answering.stores["gb"].answer = stopped
+    await days_later(bench, answering, 6)
+    assert all("over_at" in one for one in bench.collection("rounds", "evidence"))
+    assert await bench.services.rounds.unserved(NOON) == []
+
+
+async def test_a_fault_is_no_last_word_and_a_no_has_none(bench: Bench, answering: Court) -> None:
+    """What fails is asked again for ever; so is a "no", by whatever name it is refused."""
+    for reason, right in (("store-error", WISH), ("not-supported", "objection")):
+
+        def refusing(entry: Entry, reason: str = reason, right: str = right) -> Entry:
+            refused = {"outcome": "refused", "collections": [], "reason": reason}
+            return refused if entry["right"] == right else stopped(entry)
+
+        answering.stores["gb"].answer = refusing
+        whom = await client(bench)
+        await choose(bench, whom, {PROSPECTING: False}, at(1))
+        await choose(bench, whom, {PROSPECTING: True}, at(2))
+        await round_of(answering)
+        await days_later(bench, answering, 8)
+        [owing] = await bench.services.rounds.owing()
+        assert (owing.people, owing.reasons) == (1, (reason,))
+        answering.stores["gb"].answer = stopped
+        await days_later(bench, answering, 10)
+        bench.clock.at = utc_now()
+
+
+@pytest.mark.parametrize(
+    ("name", "broken"), [("CANNOT", frozenset()), ("PATIENCE", timedelta(days=2)), ("PATIENCE", timedelta(days=99))]
+)
+async def test_a_round_that_waits_for_ever_or_not_long_enough_is_caught(
+    bench: Bench, answering: Court, monkeypatch: pytest.MonkeyPatch, name: str, broken: object
+) -> None:
+    monkeypatch.setattr(rounds, name, broken)
+    with pytest.raises(AssertionError):
+        await test_who_cannot_is_asked_for_a_week_then_the_round_ends_and_says_so(bench, answering, "not-supported")
 
 
 async def test_an_undo_that_stays_at_home_is_caught(
