@@ -82,8 +82,8 @@ def controller(
     if replay:
         import json
 
-        from workers.restoring import replay as run_replay
         from workers.staff_commands import with_services
+        from workers.tombstone_replay import replay as run_replay
 
         typer.echo(json.dumps(with_services(run_replay).as_json()))
         return

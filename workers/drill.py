@@ -20,11 +20,11 @@ from schemas.routes import SUBMISSIONS
 from workers.actors.batches import read_event
 from workers.actors.submissions import keep_submissions
 from workers.fictional import fictional_form
-from workers.restoring import Replayed, replay
 from workers.services import Services, services_over
 from workers.settings import ControllerSettings
 from workers.stores.mongo import connect, create_indexes
 from workers.stores.restoring import Restoring
+from workers.tombstone_replay import Replayed, replay
 
 PEOPLE: Final = 25
 CONTROLLER: Final = "controller"

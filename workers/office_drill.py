@@ -21,8 +21,8 @@ from schemas.fields import wire_moment
 from schemas.signed import sign_document
 from schemas.terms import Right
 from workers.drill import PEOPLE, Drilled
+from workers.journal_replay import Replayed, replay
 from workers.office import Trust
-from workers.replay import Replayed, replay
 from workers.stores.subsidiaries import open_store
 from workers.stores.subsidiaries.adapter import StoreAdapter, StoreRefuses, Subject
 from workers.stores.subsidiaries.copying import StoreCopy, copy_of

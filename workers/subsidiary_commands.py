@@ -12,7 +12,8 @@ import typer
 from schemas.errors import InvalidMessage, StoreUnavailable
 
 if TYPE_CHECKING:
-    from workers.replay import Checked, Replayed
+    from workers.journal_replay import Replayed
+    from workers.mapping_check import Checked
 
 Code = Annotated[str, typer.Argument(help="the subsidiary's code in the register")]
 MappingFile = Annotated[Path, typer.Option("--mapping", help="where a person stands in this office's store")]
@@ -82,7 +83,7 @@ def _answer(code: str, mapping: Path, order: Path, answer: Path) -> None:
 
 
 def _replay(code: str, mapping: Path, as_json: bool) -> bool:
-    from workers.replay import replay_journal
+    from workers.journal_replay import replay_journal
 
     replayed = replay_journal(code, mapping)
     print(json.dumps(replayed.as_json()) if as_json else _replay_in_words(replayed))
@@ -99,7 +100,7 @@ def _replay_in_words(found: Replayed) -> str:
 
 
 def _check(mapping: Path, register: Path | None, as_json: bool) -> bool:
-    from workers.replay import check_mapping
+    from workers.mapping_check import check_mapping
 
     checked = check_mapping(mapping, register)
     print(json.dumps(checked.as_json()) if as_json else _check_in_words(checked))

@@ -29,7 +29,7 @@ from workers.cases.opening import confirm, open_case
 from workers.cases.reconciler import reconcile
 from workers.cases.serving import dispatch
 from workers.evidence.notes import Notes
-from workers.replay import replay
+from workers.journal_replay import replay
 from workers.stores.cases import Cases
 from workers.stores.ledger import Ledger
 

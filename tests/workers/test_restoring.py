@@ -14,11 +14,11 @@ from tests.workers.cases.court import Court, mails_leave, settled
 from workers.cases.desk import CASE
 from workers.cases.own_store import active_keys
 from workers.drill import drill_controller
-from workers.restoring import Replayed, replay
 from workers.services import Services
 from workers.stores.keys import Hold, KeyHeld, key_id
 from workers.stores.restoring import Restoring
 from workers.stores.tombstones import of_person
+from workers.tombstone_replay import Replayed, replay
 
 __all__ = ["court", "subsidiary_keys"]
 

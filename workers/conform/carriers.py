@@ -20,8 +20,8 @@ from workers.actors.subsidiary import serve_order
 from workers.by_hand import office_without_line
 from workers.conform.dying import Death, Fate, Mortal
 from workers.conform.group import CODE
+from workers.journal_replay import replay
 from workers.office import Office
-from workers.replay import replay
 from workers.stores.subsidiaries.adapter import StoreAdapter
 from workers.subsidiary_settings import SubsidiarySettings
 

@@ -21,9 +21,9 @@ from tests.workers.subsidiary.conftest import KINDS
 from tests.workers.subsidiary.controller import CODE
 from tests.workers.subsidiary.kits import URL_VARIABLE, Kit, MongoKit, SqliteKit, everything, mapping_of, write_mapping
 from tests.workers.subsidiary.test_serving import fill
+from workers.journal_replay import Replayed
 from workers.office_drill import STATEMENT, drill, drill_office
 from workers.processes import Process
-from workers.replay import Replayed
 from workers.stores.subsidiaries.adapter import StoreAdapter
 from workers.stores.subsidiaries.copying import copy_of
 from workers.stores.subsidiaries.journal import Journal

@@ -19,8 +19,8 @@ from tests.workers.subsidiary.kits import URL_VARIABLE, PostgresKit, everything,
 from tests.workers.subsidiary.postgres import PostgresServer
 from tests.workers.subsidiary.test_serving import fill
 from workers.drill import Drilled
+from workers.journal_replay import Replayed, replay
 from workers.office_drill import STATEMENT, drill, drill_office
-from workers.replay import Replayed, replay
 from workers.stores.subsidiaries.adapter import StoreAdapter
 from workers.stores.subsidiaries.copying import StoreCopy, copy_of
 from workers.stores.subsidiaries.journal import Journal

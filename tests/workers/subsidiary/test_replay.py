@@ -11,7 +11,7 @@ from tests.workers.subsidiary.controller import RECEIVED_AT, ControllerSide, cou
 from tests.workers.subsidiary.kits import COLUMNS, Kit, SqliteKit, mapping_of
 from tests.workers.subsidiary.test_serving import ANNA, BOB, LATER, SHARED, fill
 from workers.actors.subsidiary import serve_order
-from workers.replay import replay
+from workers.journal_replay import replay
 from workers.stores.subsidiaries.adapter import Subject
 
 Backup = Mapping[str, list[dict[str, Any]]]

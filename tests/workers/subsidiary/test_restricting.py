@@ -11,7 +11,7 @@ from tests.workers.subsidiary.controller import ControllerSide, counts, entry, o
 from tests.workers.subsidiary.kits import COLLECTIONS, Kit, SqliteKit, mapping_of
 from tests.workers.subsidiary.test_serving import ANNA, BOB, fill
 from workers.actors.subsidiary import serve_order
-from workers.replay import replay
+from workers.journal_replay import replay
 
 RESTRICTION = Right.RESTRICTION
 

@@ -19,7 +19,7 @@ from tests.workers.subsidiary.kits import COLLECTIONS, Kit, SqliteKit, mapping_o
 from tests.workers.subsidiary.test_serving import ANNA, BOB, fill
 from workers.actors import subsidiary as actor
 from workers.actors.subsidiary import serve_order
-from workers.replay import replay
+from workers.journal_replay import replay
 from workers.stores.subsidiaries import open_store
 from workers.stores.subsidiaries.adapter import StoreAdapter
 from workers.stores.subsidiaries.mapped import MappedStore

@@ -12,7 +12,7 @@ from tests.workers.subsidiary.controller import ControllerSide, counts, entry
 from tests.workers.subsidiary.kits import COLLECTIONS, Kit, SqliteKit, mapping_of
 from tests.workers.subsidiary.test_serving import ANNA, fill
 from workers.actors.subsidiary import serve_order
-from workers.replay import replay
+from workers.journal_replay import replay
 from workers.stores.subsidiaries import open_store
 
 WITHDRAWAL = Right.WITHDRAWAL
