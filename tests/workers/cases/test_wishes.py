@@ -18,7 +18,7 @@ from tests.workers.cases.court import Answer, Court, Entry
 from tests.workers.cases.test_rounds import click, stopped
 from tests.workers.test_preferences import INVITATIONS, PROSPECTING, choice, choose, client
 from tests.workers.test_unsubscribe import at
-from workers import suppressing
+from workers import staff_commands, suppressing
 from workers.cases import rounds
 from workers.cases.rounds import CANNOT, make_rounds
 from workers.rules.objections import Heard, Wish
@@ -171,9 +171,14 @@ async def days_later(bench: Bench, court: Court, days: float) -> None:
     await court.deliver()
 
 
-async def refused_for_good(bench: Bench, court: Court, reason: str) -> dict[str, Any]:
-    """One "no", and one wish of somebody else in the same round, of which a store says for a week that it cannot."""
-    court.stores["gb"].answer = unable(reason)
+WHY = dict(zip(CODES, sorted(CANNOT), strict=True))
+"""Store → by which name it says that it cannot."""
+
+
+async def refused_for_good(bench: Bench, court: Court) -> dict[str, Any]:
+    """One "no", and a wish of somebody else in the same round, of which every store says for a week that it cannot."""
+    for code, reason in WHY.items():
+        court.stores[code].answer = unable(reason)
     whom, other = await client(bench), await client(bench)
     await choose(bench, whom, {PROSPECTING: False}, at(1))
     await round_of(court)
@@ -183,25 +188,32 @@ async def refused_for_good(bench: Bench, court: Court, reason: str) -> dict[str,
     assert [len(entries) for entries in asked.values()] == [2, 2, 2]
     for days in (0.1, 1, 3, 6.9):
         await days_later(bench, court, days)
-        assert [one.reasons for one in await bench.services.rounds.owing()] == [(reason,)], days
+        assert {one.store: one.reasons for one in await bench.services.rounds.owing()} == names(), days
         assert await bench.services.rounds.unserved(NOON) == []
     assert any("or a wish of 1 people" in one for one in (await look_around(bench.services, bench.redis)).alarms)
     await days_later(bench, court, 8)
     return max(bench.collection("rounds", "evidence"), key=lambda one: one["at"])
 
 
-@pytest.mark.parametrize("reason", sorted(CANNOT))
+def names() -> dict[str, tuple[str, ...]]:
+    return {code: (reason,) for code, reason in WHY.items()}
+
+
 async def test_who_cannot_is_asked_for_a_week_then_the_round_ends_and_says_so(
-    bench: Bench, answering: Court, reason: str
+    bench: Bench, answering: Court, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ended = await refused_for_good(bench, answering, reason)
+    ended = await refused_for_good(bench, answering)
     assert "over_at" in ended
     assert "sealed" not in ended
     [key] = [one for one in bench.collection("keys", "keys") if one["_id"].startswith(ended["_id"])]
     assert "wrapped" not in key, "nobody needs the addresses any more"
     status = await look_around(bench.services, bench.redis)
     assert status.owing == ()
-    assert [(one.store, one.people, one.reasons) for one in status.unserved] == [("gb", 1, (reason,))]
+    assert {one.store: one.reasons for one in status.unserved} == names()
+    assert [one.people for one in status.unserved] == [1, 1, 1]
+    staff_commands._print_status(status)
+    shown = capsys.readouterr().out.partition("Wishes that no receipt will serve")[2]
+    assert all(reason in shown for reason in CANNOT)
     bench.clock.at = utc_now() + timedelta(days=40)
     assert (await look_around(bench.services, bench.redis)).unserved == ()
 
@@ -243,11 +255,16 @@ async def test_a_fault_is_no_last_word_and_a_no_has_none(bench: Bench, answering
     ("name", "broken"), [("CANNOT", frozenset()), ("PATIENCE", timedelta(days=2)), ("PATIENCE", timedelta(days=99))]
 )
 async def test_a_round_that_waits_for_ever_or_not_long_enough_is_caught(
-    bench: Bench, answering: Court, monkeypatch: pytest.MonkeyPatch, name: str, broken: object
+    bench: Bench,
+    answering: Court,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    broken: object,
 ) -> None:
     monkeypatch.setattr(rounds, name, broken)
     with pytest.raises(AssertionError):
-        await test_who_cannot_is_asked_for_a_week_then_the_round_ends_and_says_so(bench, answering, "not-supported")
+        await test_who_cannot_is_asked_for_a_week_then_the_round_ends_and_says_so(bench, answering, capsys)
 
 
 async def test_an_undo_that_stays_at_home_is_caught(

@@ -74,8 +74,7 @@ async def undone(bench: Bench, group: Group) -> tuple[Someone, Someone]:
     return whom, other
 
 
-async def test_a_yes_reaches_every_offices_rows_and_its_receipt_says_so(bench: Bench, group: Group) -> None:
-    await undone(bench, group)
+def says_so(bench: Bench) -> None:
     for entries in latest_receipts(bench).values():
         [entry] = entries
         assert entry["outcome"] == "done"
@@ -83,12 +82,12 @@ async def test_a_yes_reaches_every_offices_rows_and_its_receipt_says_so(bench: B
             one.pop("name"): {what: count for what, count in one.items() if count} for one in entry["collections"]
         }
         assert counts == {"customers": {"matched": 1}, "subscribers": {}}, "of the list: nobody stands on it"
-    assert all("over_at" in one for one in bench.collection("rounds", "evidence"))
 
 
 async def overtaken(bench: Bench, group: Group) -> None:
     """A yes that is overtaken by the newer no, and repeats of everything: the newer no stands."""
     whom, _ = await undone(bench, group)
+    says_so(bench)
     await choose(bench, whom, {PROSPECTING: False}, at(3))
     newer = await said(group)
     await delivered(group, newer)
@@ -105,7 +104,9 @@ async def overtaken(bench: Bench, group: Group) -> None:
     assert await written_to(group, whom) == [ACCEPTED] * 2
 
 
-async def test_a_newer_no_stands_whatever_comes_after_it(bench: Bench, group: Group) -> None:
+async def test_a_yes_reaches_every_offices_rows_and_a_newer_no_stands_whatever_comes_after_it(
+    bench: Bench, group: Group
+) -> None:
     await overtaken(bench, group)
     assert all("over_at" in one for one in bench.collection("rounds", "evidence"))
 

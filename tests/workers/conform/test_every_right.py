@@ -6,11 +6,13 @@ Source: R14, R18, R28; docs/subsidiary.md "Conformance".
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from schemas.orders import WISH
 from tests.workers.conform.liars import JsonOffice
 from tests.workers.conform.test_conform import EXAMPLES, faults
 from workers.conform.description import OPTIONAL, read_description
@@ -122,6 +124,17 @@ async def test_who_says_that_it_does_not_is_graded_on_refusing_it_by_name(tmp_pa
     modest = faults(await tried(tmp_path, f"{OFFICE}:open_office", "disposal", "rectification", without=OPTIONAL))
     assert "disposal: served, and the description says it is not" in modest["disposal"]
     assert "rectification: served, and the description says it is not" in modest["rectification"]
+
+
+async def test_a_mapping_that_does_not_say_how_a_mark_goes_says_so(tmp_path: Path) -> None:
+    """`no-acceptance`, of whom is marked; and that is no full marks where the description keeps quiet of it."""
+    shutil.copytree(EXAMPLES / "conform", tmp_path / "conform")
+    mapping, path = tmp_path / "conform" / "sql.mapping.yaml", tmp_path / "conform" / "sql.yaml"
+    mapping.write_text(mapping.read_text().replace(", lift: {objected: false}}", "}"))
+    quiet = faults(await conform(read_description(path), [WISH]))[WISH]
+    assert quiet == ["wish: refused, and the description does not say that it is"]
+    path.write_text(path.read_text() + "without: [wish]\n")
+    assert faults(await conform(read_description(path), [WISH])) == {}
 
 
 async def test_the_adapter_of_the_examples_sends_nothing_to_whoever_is_restricted_or_objected(tmp_path: Path) -> None:
