@@ -15,6 +15,7 @@ from workers.cases import consent, rectifying, restricting
 from workers.gate import Asked
 from workers.rules.corrections import Judged, Patch, Verdict
 from workers.rules.objections import Noes
+from workers.stores.cases import Cases
 from workers.stores.mongo import Document
 from workers.stores.subsidiaries.mapping import Mapping as OfficeMapping
 from workers.stores.subsidiaries.rectifying import RectificationWalk
@@ -90,6 +91,16 @@ def one_lifting_ends_all(monkeypatch: pytest.MonkeyPatch) -> None:
 def lifting_takes_anothers_mark(monkeypatch: pytest.MonkeyPatch) -> None:
     """An office takes the mark away that another restriction needs."""
     monkeypatch.setattr("workers.stores.subsidiaries.journal.Journal.is_restricted_by_another", lambda *_: False)
+
+
+def each_worker_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever comes second signs what he saw himself."""
+
+    async def as_asked(self: Cases, order: Document) -> Document:
+        await self._gathered_orders.insert_new([order])
+        return order
+
+    monkeypatch.setattr(Cases, "keep_order", as_asked)
 
 
 def withdrawal_forgets_our_records(monkeypatch: pytest.MonkeyPatch) -> None:

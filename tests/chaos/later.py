@@ -24,7 +24,7 @@ from tests.chaos.rights import Request
 from tests.workers.bench import Document, Dump
 from tests.workers.retention.people import sweep_theirs
 from workers.audience import Audience
-from workers.cases import deciding, rectifying
+from workers.cases import deciding, own_store, rectifying, serving
 from workers.gate import Reader, ReadRefused
 from workers.retention.evidence import read_archive
 from workers.retention.sweep import look_at_due
@@ -59,6 +59,28 @@ class Later(Affairs):
     def corrects(self, was: str, to: str, *, after: Request | None = None) -> Request:
         """The person's name is not what stands."""
         return self.asks(Right.RECTIFICATION, after=after, corrections={"last_name": {"was": was, "to": to}})
+
+    async def accepted_already(self, right: Right) -> Request:
+        """A request that every store is to be asked for when the story begins."""
+        request, desk = self._request(right), self.new_clerk().desk
+        await self._open(request)
+        await self._confirm(request)
+        case = await desk.cases.get(request.reference)
+        assert case is not None
+        await serving.open_tasks(desk, case)
+        return request
+
+    def own_part(self, name: str, request: Request) -> None:
+        """A worker at our own store's part of it."""
+
+        async def serve() -> None:
+            desk, of = self.new_clerk().desk, request.reference
+            (case,), tasks = await desk.cases.whole([of]), await desk.cases.tasks([f"{of}/{CONTROLLER}"])
+            person = await desk.identifiers(case)
+            assert person is not None
+            await own_store.serve(desk, case, tasks[f"{of}/{CONTROLLER}"], person)
+
+        self._add(name, lambda: self._until_done(name, serve, None))
 
     def correction(self, to: str) -> None:
         """Our own store's part of one, by itself."""

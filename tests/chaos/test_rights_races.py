@@ -10,7 +10,7 @@ import os
 import random
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -25,7 +25,7 @@ from schemas.party_keys import read_party, read_subsidiaries, read_token_key
 from schemas.terms import Right
 from tests import factories
 from tests.chaos import broken_later, broken_rights
-from tests.chaos.acts import contact_form
+from tests.chaos.acts import confirmation, contact_form, subscription
 from tests.chaos.carrier import Luck, WorldClock
 from tests.chaos.casting import ALONE, Chances, cast, rows_of
 from tests.chaos.exploring import Found, chooser, play
@@ -214,41 +214,69 @@ async def test_an_office_may_die_at_any_operation(stage: Stage) -> None:
 
 @pytest.mark.timeout(600)
 async def test_two_workers_on_one_case_wherever_one_is_stopped(stage: Stage) -> None:
-    """Both take the last steps of a case: at every operation of anybody, each of the others goes first once."""
-    played, chosen = 0, first_bounded(1, in_turn=True)
+    """Both take the last steps of a case."""
+    assert await each_goes_first(stage, last_steps) > 40
+
+
+async def each_goes_first(stage: Stage, cast: Callable[[Later], Awaitable[None]], *, in_turn: bool = True) -> int:
+    """At every operation of anybody in a cast, each of the others goes first once; how many schedules that is."""
+    played, chosen = 0, first_bounded(1, in_turn=in_turn)
     while chosen is not None:
         world = await stage.world(Luck())
-        request = await world.asked_already(Right.ERASURE)
-        world.worker("one", request)
-        world.worker("other", request)
+        await cast(world)
         await play(world, chosen, seed=played)
         played, chosen = played + 1, chosen.restart()
     print(f"{played} schedules")
-    assert played > 40
-
-
-async def crossed(stage: Stage) -> int:
-    """A correction beside an erasure, in our own store: at every operation of either, the other goes first once."""
-    played, chosen = 0, first_bounded(1)
-    while chosen is not None:
-        world = await stage.world(Luck())
-        world.correction("Crossby")
-        world.erasure("erasure")
-        await play(world, chosen, seed=played)
-        played, chosen = played + 1, chosen.restart()
     return played
 
 
+async def last_steps(world: Later) -> None:
+    request = await world.asked_already(Right.ERASURE)
+    world.worker("one", request)
+    world.worker("other", request)
+
+
+async def crossed(world: Later) -> None:
+    """A correction beside an erasure, in our own store."""
+    world.correction("Crossby")
+    world.erasure("erasure")
+
+
+async def restricted_meanwhile(world: Later) -> None:
+    """Two workers at our own store's part of a withdrawal, while a restriction sets in."""
+    news = subscription(world.whom, "news")
+    await world.already(news, timedelta(hours=1))
+    await world.already(confirmation(news, "used link"), timedelta(hours=1))
+    withdrawal, restriction = [await world.accepted_already(one) for one in (Right.WITHDRAWAL, Right.RESTRICTION)]
+    world.own_part("one", withdrawal)
+    world.own_part("other", withdrawal)
+    world.own_part("restricts", restriction)
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(600)
-async def test_nobody_comes_back_by_a_correction(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    played = await crossed(stage)
-    print(f"{played} schedules")
-    assert played > 20
-    broken_later.correction_without_comparing(monkeypatch)
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize(
+    ("cast", "in_turn", "break_it", "fault"),
+    [
+        (crossed, False, broken_later.correction_without_comparing, "still stands"),
+        (restricted_meanwhile, True, broken_later.each_worker_decides, "contradicting_receipts"),
+    ],
+    ids=["correction and erasure", "withdrawal and restriction"],
+)
+async def test_every_order_of_what_meets_in_our_own_store(
+    stage: Stage,
+    cast: Callable[[Later], Awaitable[None]],
+    in_turn: bool,
+    break_it: Callable[[pytest.MonkeyPatch], None],
+    fault: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert await each_goes_first(stage, cast, in_turn=in_turn) > 20
+    break_it(monkeypatch)
     with pytest.raises(Found) as found:
-        await crossed(stage)
-    assert any("still stands" in one for one in found.value.faults)
+        await each_goes_first(stage, cast, in_turn=in_turn)
+    print(f"found by schedule {found.value.seed + 1}: {found.value.faults}")
+    assert any(fault in one for one in found.value.faults)
 
 
 @pytest.mark.parametrize("variant", broken_rights.VARIANTS, ids=lambda variant: variant.name)

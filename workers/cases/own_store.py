@@ -1,9 +1,10 @@
 """The controller's own store, asked and signed for like any other.
 
 What is found is written to the task before anything is deleted, so that a receipt made after a crash still tells what
-the first attempt did. What an erasure must leave, the table says (:mod:`workers.cases.weighing`); its key is held in
-the name of the case, as by staff, who may lift it. What is archived stays there as evidence, told with its ground and
-last day. The look afterwards counts again, by address, what stands.
+the first attempt did. Two workers at one task may see it differently, where a restriction sets in between them: what
+the first did is kept with the order, and is what both sign. What an erasure must leave, the table says
+(:mod:`workers.cases.weighing`); its key is held in the name of the case, as by staff, who may lift it. What is archived
+stays there as evidence, told with its ground and last day. The look afterwards counts again, by address, what stands.
 Source: R17, R19, R20; design § 5.3, § 5.4 "the controller's own included".
 """
 
@@ -241,13 +242,17 @@ async def _suppressed(desk: Desk, person: Mapping[str, Any]) -> bool:
 async def _file(
     desk: Desk, task: Document, collections: list[dict[str, Any]], copies: Mapping[str, Any], ask: str
 ) -> None:
-    """Sign what was done or seen and file it like any store's receipt."""
+    """Sign what was done or seen and file it like any store's receipt.
+
+    What was done is decided once for each time it is asked: whoever comes second says what the first one did.
+    """
     now = desk.services.clock()
     attempt = task["attempt"]
     order = f"own-{task['_id'].replace('/', '-')}-{ask}-{attempt}"
-    await desk.cases.keep_order(
-        {"_id": order, "store": CONTROLLER, "asked": [[task["_id"], [attempt, ask]]], "sha256": "", "at": now}
-    )
+    asked = {"_id": order, "store": CONTROLLER, "asked": [[task["_id"], [attempt, ask]]], "sha256": "", "at": now}
+    if ask != "look" and not Right(task["right"]).gives_a_copy:
+        asked["collections"] = collections
+    collections = (await desk.cases.keep_order(asked)).get("collections", collections)
     entry: dict[str, Any] = {
         "task": task["_id"],
         "attempt": attempt,

@@ -235,9 +235,11 @@ class Cases:
 
     # ------------------------------------------------------------------ orders, receipts, copies
 
-    async def keep_order(self, order: Document) -> None:
-        """An order as it was sealed, by its ``jti``; it waits here, not in Redis."""
-        await self._gathered_orders.insert_new([order])
+    async def keep_order(self, order: Document) -> Document:
+        """An order as it was sealed, by its ``jti``; it waits here, not in Redis. As it stands: the first one stays."""
+        if not await self._gathered_orders.insert_new([order]):
+            return order
+        return (await self._gathered_orders.having("_id", [order["_id"]]))[0]
 
     async def orders(self, ids: Iterable[str]) -> dict[str, Document]:
         """Orders by ``jti``."""

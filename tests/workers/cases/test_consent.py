@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -16,10 +16,12 @@ from tests.workers.cases.court import Court, Entry, letters, mails_leave, settle
 from tests.workers.cases.test_deciding import DPO, GROUND, entered
 from tests.workers.cases.test_evidence_of_cases import checked, ledger_keys, standings
 from workers.cases import consent, deciding
+from workers.cases.engine import advance
 from workers.cases.showing import whole
 from workers.rules.receipts import look_agrees
 from workers.services import utc_now
 from workers.status import look_around
+from workers.stores.forgetting import Forgetting
 
 __all__ = ["ledger_keys"]
 
@@ -168,6 +170,29 @@ async def test_a_legal_hold_keeps_the_record_and_says_so(bench: Bench, court: Co
     assert await bench.read(ada.email, SALES) == [], "kept, and used for nothing"
     await mails_leave(court, reference)
     assert (await settled(court, reference))["proof"] == "closed"
+
+
+async def test_two_workers_say_the_same_though_a_restriction_sets_in_between(
+    bench: Bench, court: Court, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One has seen no hold and takes the record, the other sees one and leaves it: what was said first stands."""
+    ada, held = someone(), Forgetting._held
+    await bench.send(form(Case.CONTACT, ada, received=bench.clock() - HOUR))
+    await subscribed(bench, ada)
+    restriction, reference = await court.ask("restriction", ada.email), await court.ask("withdrawal", ada.email)
+
+    async def and_then(self: Forgetting, persons: Iterable[str]) -> set[str]:
+        found = await held(self, persons)
+        monkeypatch.undo()
+        await court.confirm(restriction)
+        await advance(court.desk, reference)
+        return found
+
+    monkeypatch.setattr(Forgetting, "_held", and_then)
+    await court.confirm(reference)
+    own = (await court.tasks(reference))["controller"]
+    assert (own["state"], own["outcome"]) == ("receipted", "partly-retained")
+    assert len(bench.collection("receipts", "evidence")) == 3, "of the restriction, and of each worker"
 
 
 async def test_where_consent_is_one_basis_of_several_only_that_purpose_ends(bench: Bench, court: Court) -> None:
