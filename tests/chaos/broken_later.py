@@ -11,7 +11,7 @@ from pymongo import UpdateOne
 
 from schemas.terms import Right
 from tests.chaos.broken_rights import Variant
-from workers.cases import consent, rectifying, restricting
+from workers.cases import consent, engine, rectifying, restricting
 from workers.gate import Asked
 from workers.rules.corrections import Judged, Patch, Verdict
 from workers.rules.objections import Noes
@@ -103,6 +103,20 @@ def each_worker_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Cases, "keep_order", as_asked)
 
 
+def closed_on_what_is_restricted(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def is_nothing(*_: object) -> bool:
+        return False
+
+    monkeypatch.setattr(engine, "is_restricted", is_nothing)
+
+
+def lifting_reopens_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def leave_it(*_: object) -> None:
+        return None
+
+    monkeypatch.setattr(restricting, "reopen_what_was_held", leave_it)
+
+
 def withdrawal_forgets_our_records(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(consent, "_goes", lambda *_: False)
 
@@ -124,5 +138,7 @@ MORE: Final = (
     Variant("a restriction holds nothing", restriction_holds_nothing, {"restricts": 1.0}, "was taken away"),
     Variant("one lifting ends all", one_lifting_ends_all, _TWICE, "-REST"),
     Variant("a lifting takes another's mark", lifting_takes_anothers_mark, _TWICE, "-REST"),
+    Variant("closed on what is restricted", closed_on_what_is_restricted, _LAST, "what a restriction kept"),
+    Variant("a lifting reopens nothing", lifting_reopens_nothing, _LAST, "what a restriction kept"),
     Variant("a withdrawal forgets our records", withdrawal_forgets_our_records, _LAST, "its subscription stands"),
 )

@@ -34,6 +34,9 @@ _DONE = ("receipted", "proved")
 _MARKETING = Reader("mailer", Department.MARKETING_SALES)
 _CLAIMS = Reader("claims", Department.ADMINISTRATION)
 
+_RESTRICTED = "GDPR Art. 18"
+"""On what a receipt says that something was kept."""
+
 _LONG_AGO = timedelta(days=4 * 365)
 """Longer than anything is kept after the last that was heard of somebody."""
 
@@ -52,7 +55,7 @@ class Later(Affairs):
     stands: set[Standing] = field(default_factory=set)
     kept: dict[str, bool] = field(default_factory=dict)
     overdue: list[Act] = field(default_factory=list)
-    withdrawn: list[Request] = field(default_factory=list)
+    over: list[Request] = field(default_factory=list)
 
     # --- who acts -------------------------------------------------------------------------------------------------
 
@@ -196,9 +199,10 @@ class Later(Affairs):
                     self.stands.discard((request.reference, store))
             if request.right is Right.RESTRICTION:
                 self._look_at_what_is_kept(request)
-            elif request.watched.closed and request not in self.withdrawn:
-                self.withdrawn.append(request)
-                self._look_at_what_was_withdrawn(request)
+        for request in self._of(Right.ERASURE, Right.WITHDRAWAL):
+            if request.watched.closed and request not in self.over:
+                self.over.append(request)
+                self._look_at_what_is_over(request)
 
     def _look_at_what_is_kept(self, request: Request) -> None:
         if (request.reference, CONTROLLER) not in self.stands:
@@ -210,10 +214,12 @@ class Later(Affairs):
         if self.kept.setdefault(request.reference, stands) and not stands:
             self.faults.append(f"what {request.reference} restricts was taken away")
 
-    def _look_at_what_was_withdrawn(self, request: Request) -> None:
+    def _look_at_what_is_over(self, request: Request) -> None:
         own = self.auditor.tasks(request.reference)[CONTROLLER].get("entry", {}).get("collections", ())
-        if any(one.get("retained") for one in own):
-            return  # for a restriction, whose end takes it
+        kept = any(_RESTRICTED in one.get("ground", "") for one in own)
+        self.faults += [f"{request.reference} closed on what a restriction kept"] * kept
+        if request.right is Right.ERASURE:
+            return
         keys = [act.key for act in self.acts if act.case is Case.NEWSLETTER and act.event and self._is_before(act)]
         left = self.bench.reader[f"{self.bench.prefix}_active"]["submissions"].count_documents({"_id": {"$in": keys}})
         self.faults += [f"{request.reference} closed, and its subscription stands"] * bool(left)

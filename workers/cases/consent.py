@@ -1,8 +1,9 @@
 """A withdrawal of consent in our own store: what rested only on it goes, what serves something else stops serving it.
 
 The "no" comes first, so that nothing which rests on a consent is used from then on, nor taken in late; then the records
-go that rest on nothing else, and the agreements end. What was given after the withdrawal is a consent of its own, and
-stays. Choices about cookies are a browser's, made and withdrawn there (:mod:`workers.actors.consent`).
+go that rest on nothing else, and the agreements end. What a hold keeps goes when that ends, without being asked for
+again. What was given after the withdrawal is a consent of its own, and stays. Choices about cookies are a browser's,
+made and withdrawn there (:mod:`workers.actors.consent`).
 Source: R8, R14; GDPR Art. 7(3), 17(1)(b); design § 5.3.
 """
 
@@ -17,7 +18,7 @@ from typing import Any, Final
 from schemas.subject import ReferenceUse, clean_email
 from schemas.terms import Case, Channel, LawfulBasis, Purpose
 from workers.cases.desk import Desk
-from workers.cases.held import hold_on, partly
+from workers.cases.held import hold_on, keeps, partly
 from workers.cases.weighing import Served, served_by
 from workers.gate import agrees
 from workers.services import Services
@@ -115,6 +116,9 @@ async def withdraw(desk: Desk, case: Document, task: Document, person: Mapping[s
     await services.forgetting.forget_events(found.whole)
     await _end_agreements(services, case["_id"], emails, found.agreed, until)
     left = await concerned(desk, case, person)
+    if left.get(_RECORDS) and not await keeps(desk, task, emails):  # lifted this very moment
+        await services.forgetting.forget_events((await resting(services, emails, until)).whole)
+        left = await concerned(desk, case, person)
     why = await hold_on(services, emails[0]) if left.get(_RECORDS) else {}
     return [_became(one, min(one["matched"], left.get(one["name"], 0)), why) for one in task["found"]]
 

@@ -24,7 +24,7 @@ from workers.cases.dates import kept, reckoned
 from workers.cases.desk import Docket
 from workers.cases.errands import accept
 from workers.cases.held import all_keys
-from workers.cases.lifting import OF_AN_ANSWER, reopen_what_was_held
+from workers.cases.lifting import OF_AN_ANSWER, do_what_was_held, reopen_what_was_held
 from workers.cases.mailing import written
 from workers.correspondence.facts import (
     ExtensionNotice,
@@ -38,7 +38,7 @@ from workers.rules.cases import Answer, ProofState, TaskState
 from workers.rules.deadlines import end_of_day
 from workers.rules.decisions import Refusal
 from workers.stores.cases import OPEN_ANSWERS
-from workers.stores.keys import Hold, KeyHeld
+from workers.stores.keys import Hold
 from workers.stores.mongo import Document
 
 TRIES: Final = 10
@@ -209,11 +209,7 @@ async def lift(docket: Docket, reference: str, by: str) -> Document:
     if held is None:
         raise CannotDecide("not_held")
     await docket.services.keys.lift(held["keys"], reference)
-    for person in dict.fromkeys(key.partition("/")[0] for key in held["keys"]):
-        try:
-            await docket.services.forgetting.complete(person)
-        except KeyHeld:
-            continue  # another case holds it too: that one's lifting completes it
+    await do_what_was_held(docket, held["keys"])
 
     async def weigh(case: Document) -> _Step | None:
         if "hold" not in case:

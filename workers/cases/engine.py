@@ -20,6 +20,7 @@ from schemas.terms import Right, SuppressionGround
 from workers.cases import answering, errands, eyes, handed_over, own_store, packaging, restricting, serving
 from workers.cases.consent import took_ms, withdrawn_at
 from workers.cases.desk import CASE, Desk
+from workers.cases.held import is_restricted
 from workers.cases.pacing import objection_turn
 from workers.rules.cases import Answer, Case, ProofState, Step, Task, TaskState, next_step, wake_at
 from workers.stores.errands import Errands
@@ -41,7 +42,8 @@ async def advance(desk: Desk, reference: str) -> None:
         if case is None:
             return
         tasks = await _parts(desk, case) if case["answer"] != Answer.RECEIVED else []
-        facts = case_of(case, owed=_may_end(case) and await _owed(desk, case))
+        ends = _may_end(case)
+        facts = case_of(case, owed=ends and await _owed(desk, case), kept=ends and await is_restricted(desk, tasks))
         step = next_step(facts, [task_of(task) for task in tasks], desk.services.clock())
         if step is Step.NOTHING:
             await _rest(desk, case, facts)
@@ -81,8 +83,10 @@ async def _owed(desk: Desk, case: Document) -> bool:
     return "errands" in case and await Errands(desk.services.databases).waiting(case["_id"])
 
 
-def case_of(case: Document, *, owed: bool = False) -> Case:
-    """The facts the next step depends on. ``owed``: whether a mail has not left yet, or a processor is not done."""
+def case_of(case: Document, *, owed: bool = False, kept: bool = False) -> Case:
+    """The facts the next step depends on. ``owed``: whether a mail has not left yet, or a processor is not done;
+    ``kept``: whether a restriction keeps something from being done.
+    """
     return Case(
         right=Right(case["right"]),
         answer=Answer(case["answer"]),
@@ -98,6 +102,7 @@ def case_of(case: Document, *, owed: bool = False) -> Case:
         unacknowledged="acknowledge" in case,
         promised=frozenset(case.get("promised", ())),
         mail_owed=owed,
+        kept=kept,
         restricts=case["right"] == Right.RESTRICTION and "lifted_at" not in case,
         lifting="lifting_at" in case,
     )
@@ -158,7 +163,8 @@ async def _serve(desk: Desk, case: Document, _: list[Document]) -> None:
 async def _note_receipts(desk: Desk, case: Document, tasks: list[Document]) -> None:
     await desk.evidence.note("all_receipts", case["_id"], "receipted")
     settled = desk.services.clock() + desk.settle
-    took = {"receipts_took_ms": took_ms(case, tasks)} if "withdrawn_at" in case else {}
+    again = "receipts_took_ms" in case and any("lifted" in task for task in tasks)  # a hold's time is nobody's delay
+    took = {"receipts_took_ms": took_ms(case, tasks)} if "withdrawn_at" in case and not again else {}
     await desk.cases.step(case, {"proof": ProofState.RECEIPTED.value, "settle_at": settled, **took})
 
 

@@ -1,17 +1,21 @@
-"""What keeps somebody's data from an erasure, and how a receipt tells it: ground, last day, and how much is left.
+"""What keeps somebody's data from going, and how a receipt tells it: ground, last day, and how much is left.
 
-Source: R11; GDPR Art. 17(3).
+What a hold keeps is noted with the task that asked for it, so that the end of the hold finds the task.
+Source: R11; GDPR Art. 17(3), 18(2).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any, Final
 
+from schemas.terms import Right
+from workers.cases.desk import Docket
 from workers.cases.weighing import persons_of
 from workers.services import Services
 from workers.stores.keys import ACTIVE, ARCHIVE, key_id
+from workers.stores.mongo import Document
 
 HOLD_GROUND: Final = "legal hold, GDPR Art. 17(3)(e)"
 
@@ -32,6 +36,34 @@ async def hold_on(services: Services, email: str) -> dict[str, str]:
     if not holds:
         return {"ground": HOLD_GROUND}  # lifted this very moment: what was kept is what the receipt says
     return told(holds[0].ground, holds[0].until)
+
+
+async def keeps(docket: Docket, task: Document, emails: Iterable[str]) -> bool:
+    """Whether a hold keeps what these addresses' owners have in use; then it is noted with the task.
+
+    One that was lifted this very moment, perhaps before the task could be found by it, keeps nothing.
+    """
+    keys = await active_keys(docket.services, emails)
+    holds = await docket.services.keys.holds(keys)
+    if not holds:
+        return False
+    await note_held(docket, task, keys, [hold.name for hold in holds])
+    return bool(await docket.services.keys.held(keys))
+
+
+async def note_held(docket: Docket, task: Document, keys: Sequence[str], by: Sequence[str] = ()) -> None:
+    """Note which keys keep something of a task. ``by``: the cases that hold them."""
+    while not await docket.cases.change_task(task, {"held": list(keys), "held_by": list(by)}):
+        task = (await docket.cases.tasks([task["_id"]]))[task["_id"]]
+
+
+async def is_restricted(docket: Docket, tasks: Iterable[Document]) -> bool:
+    """Whether a restriction that was not lifted yet keeps something of these tasks.
+
+    Asked of its case, which forgets its hold once every task that the hold kept was reopened.
+    """
+    by = [case for task in tasks for case in task.get("held_by", ())]
+    return any(case["right"] == Right.RESTRICTION and "hold" in case for case in await docket.cases.whole(by))
 
 
 def told(ground: str, until: date | None) -> dict[str, str]:

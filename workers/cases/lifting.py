@@ -1,29 +1,44 @@
-"""What follows when a hold ends: every open erasure that it kept from being done whole gets another receipt.
+"""What follows when a hold ends: every open case that it kept from being done whole gets another receipt.
 
-The data went when the hold was lifted; here the case learns of it. Our own store's part is reopened and answered anew,
-looked at again, and told: in the answer if that has not left yet, else in a further letter. A case that was closed on
-what had to stay is not opened again: its identifiers are gone, nobody can be told, and the ledger says that it was
-lifted. Repeating it changes nothing.
-Source: R11, R19; GDPR Art. 17(3); design § 5.3.
+What was erased went when the hold was lifted, and what was withdrawn goes as the case is served again; here the case
+learns of it. Our own store's part is reopened and answered anew, looked at again, and told: in the answer if that has
+not left yet, else in a further letter. What a restriction keeps is not closed before that ends. A case that was closed
+on what had to stay is not opened again: its identifiers are gone, nobody can be told, and the ledger says that it was
+lifted; what it asked for is done all the same. Repeating it changes nothing.
+Source: R11, R14, R19; GDPR Art. 7(3), 17(3), 18(2); design § 5.3.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from schemas.orders import CONTROLLER
 from workers.cases.desk import Docket
 from workers.rules.cases import Answer, ProofState, TaskState
+from workers.stores.keys import KeyHeld
 from workers.stores.mongo import Document
 
 OF_AN_ANSWER: Final = (
     *("reason", "outcome", "entry", "receipt", "answered_at", "look", "looked", "look_asked", "proof"),
-    *("found", "began", "decided", "held", "lifted"),
+    *("found", "began", "decided", "held", "held_by", "lifted"),
 )
 """What a task loses when its store is asked anew."""
 
 _TRIES: Final = 10
+
+
+async def do_what_was_held(docket: Docket, keys: Sequence[str]) -> None:
+    """Erase now whoever was to be erased, and have looked at within minutes whose time, or consent, ended meanwhile.
+
+    Of whom another hold keeps: its lifting does it.
+    """
+    persons = list(dict.fromkeys(key.partition("/")[0] for key in keys))
+    for person in persons:
+        with suppress(KeyHeld):
+            await docket.services.forgetting.complete(person)
+    await docket.services.due.add(persons, docket.services.clock())  # until now it was not to go
 
 
 async def reopen_what_was_held(docket: Docket, keys: Sequence[str], ground: str, by: str) -> None:

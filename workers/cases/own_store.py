@@ -27,7 +27,7 @@ from schemas.terms import Proof, Right, StoreOutcome, SuppressionGround
 from workers.cases import consent, rectifying, restricting
 from workers.cases.copies import keep_copy
 from workers.cases.desk import Desk
-from workers.cases.held import active_keys, hold_on, partly, told
+from workers.cases.held import active_keys, hold_on, keeps, note_held, partly, told
 from workers.cases.receiving import accept
 from workers.cases.weighing import Staying, holds_on, persons_of, remembered, served_by, staying, weighed
 from workers.retention.evidence import RETAINED_ON, Archived, archived_of, retained
@@ -186,19 +186,12 @@ async def _erase(desk: Desk, case: Document, task: Document, person: Mapping[str
 
 async def _all_kept(desk: Desk, task: Document, email: str) -> list[dict[str, Any]]:
     """What is told of an address whose keys are held; whoever lifts the hold finds the task by them."""
-    keys = await active_keys(desk.services, [email])
     why = await hold_on(desk.services, email)
-    await _note_held(desk, task, keys)
-    if await desk.services.keys.held(keys):
+    if await keeps(desk, task, [email]):
         return [{**one, "retained": one["matched"], **why} for one in task["found"]]
-    for key in keys:  # lifted this very moment, perhaps before it could be found
+    for key in await active_keys(desk.services, [email]):  # lifted this very moment
         await desk.services.forgetting.complete(key.partition("/")[0])
     return [partly(one, 0, {}) for one in task["found"]]
-
-
-async def _note_held(desk: Desk, task: Document, keys: Sequence[str]) -> None:
-    while not await desk.cases.change_task(task, {"held": list(keys)}):
-        task = (await desk.cases.tasks([task["_id"]]))[task["_id"]]
 
 
 async def _left(desk: Desk, case: Document, task: Document, persons: Sequence[str]) -> Staying | None:
@@ -212,7 +205,7 @@ async def _left(desk: Desk, case: Document, task: Document, persons: Sequence[st
     served = await served_by(desk.services, persons)
     left = staying(weighed(case, [one.use for one in served], (), _today(desk)), served)
     if left is not None:
-        await _note_held(desk, task, [key_id(person, ACTIVE) for person in left.persons])
+        await note_held(desk, task, [key_id(person, ACTIVE) for person in left.persons])
         await _hold(desk, case["_id"], left)
     return left
 

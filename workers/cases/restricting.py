@@ -15,9 +15,9 @@ from typing import Any, Final
 from schemas.orders import CONTROLLER, LIFT
 from workers.cases.desk import Desk, Docket
 from workers.cases.held import all_keys
-from workers.cases.lifting import OF_AN_ANSWER, reopen_what_was_held
+from workers.cases.lifting import OF_AN_ANSWER, do_what_was_held, reopen_what_was_held
 from workers.rules.cases import TaskState
-from workers.stores.keys import Hold, KeyHeld
+from workers.stores.keys import Hold
 from workers.stores.mongo import Document
 
 GROUND: Final = "restriction, GDPR Art. 18"
@@ -98,13 +98,6 @@ async def lift(desk: Desk, case: Document, person: Mapping[str, Any], found: Map
         await desk.services.suppressions.lift(email, case["_id"])
     keys = case.get("hold", {}).get("keys", [])
     await desk.services.keys.lift(keys, case["_id"])
-    persons = list(dict.fromkeys(key.partition("/")[0] for key in keys))
-    for one in persons:
-        try:
-            await desk.services.forgetting.complete(one)
-        except KeyHeld:
-            continue  # another hold stands: its lifting completes it
-    # Whose time ended meanwhile, or consent: until now it was not to go.
-    await desk.services.due.add(persons, desk.services.clock())
+    await do_what_was_held(desk, keys)
     await reopen_what_was_held(desk, keys, GROUND, case["lifted_by"])
     return [{"name": name, "matched": count} for name, count in found.items()]

@@ -85,7 +85,7 @@ ANSWER_MARGIN: Final = timedelta(days=2)
 
 
 PROOF_LOOK: Final = timedelta(hours=1)
-"""How often a case that waits for its stores is looked at, should word of a receipt be lost."""
+"""How often a case that waits for its stores, or for the end of a restriction, is looked at, should word be lost."""
 
 MAIL_LOOK: Final = timedelta(minutes=5)
 """How often a case that only waits for a letter to leave is looked at, should word of its leaving be lost."""
@@ -111,7 +111,7 @@ class Case:
 
     ``opened_at``: when it was entered here, from which on its link may be used; a letter was received earlier.
     ``ended``: nobody needs its identifiers any more, and they are gone. ``mail_owed``: a letter has not left yet, or
-    an external processor has not said that it is done.
+    an external processor has not said that it is done. ``kept``: a restriction keeps something of what is asked.
     ``serve_from``: an objection that follows another one is not served before. ``promised``: the stores of which the
     person was told that word will follow. ``unacknowledged``: staff entered it, and the person has no word of that yet.
     ``restricts``: a restriction that was not lifted; ``lifting``: staff have decided to, and the person is told first.
@@ -127,6 +127,7 @@ class Case:
     held_back: bool = False
     ended: bool = False
     mail_owed: bool = False
+    kept: bool = False
     settle_at: datetime | None = None
     serve_from: datetime | None = None
     promised: frozenset[str] = frozenset()
@@ -216,7 +217,7 @@ def _is_proved(task: Task) -> bool:
 
 def _may_close(case: Case, tasks: Sequence[Task]) -> bool:
     """Whether nothing is owed or restricted any more. A store may have contradicted itself since all were proved."""
-    over = case.proof is ProofState.VERIFIED and not case.mail_owed and not case.restricts
+    over = case.proof is ProofState.VERIFIED and not (case.mail_owed or case.kept or case.restricts)
     return over and all(_is_proved(task) for task in tasks)
 
 
@@ -232,6 +233,8 @@ def wake_at(case: Case, now: datetime) -> datetime | None:
         return None
     if case.mail_owed:
         return now + MAIL_LOOK
+    if case.kept:
+        return now + PROOF_LOOK
     moments = [case.opened_at + LINK_LIFETIME] if case.answer is Answer.RECEIVED else []
     if case.answer is Answer.ACCEPTED:
         moments.append(case.answer_by - ANSWER_MARGIN)

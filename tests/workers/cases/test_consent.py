@@ -18,6 +18,7 @@ from tests.workers.cases.test_evidence_of_cases import checked, ledger_keys, sta
 from workers.cases import consent, deciding
 from workers.cases.engine import advance
 from workers.cases.showing import whole
+from workers.retention.sweep import look_at_due
 from workers.rules.receipts import look_agrees
 from workers.services import utc_now
 from workers.status import look_around
@@ -170,6 +171,9 @@ async def test_a_legal_hold_keeps_the_record_and_says_so(bench: Bench, court: Co
     assert await bench.read(ada.email, SALES) == [], "kept, and used for nothing"
     await mails_leave(court, reference)
     assert (await settled(court, reference))["proof"] == "closed"
+    await deciding.lift(court.desk, reference, DPO)
+    await look_at_due(bench.services)
+    assert bench.collection("submissions") == [], "what was withdrawn goes with the hold"
 
 
 async def test_two_workers_say_the_same_though_a_restriction_sets_in_between(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from tests.workers.bench import Bench
 from tests.workers.cases.court import Court, letters, mails_leave, settled
 from tests.workers.cases.test_evidence_of_cases import checked, standings
 from workers.cases import deciding, own_store
+from workers.cases import held as held_module
 from workers.cases.engine import advance
 from workers.services import utc_now
 
@@ -172,9 +174,9 @@ async def test_killed_anywhere_the_lift_may_be_repeated(
     assert sum(kind.startswith("answer") for kind in await letters(court, reference)) == 2
 
 
-@pytest.mark.parametrize("at", ["hold_on", "_note_held", "_file"])
+@pytest.mark.parametrize(("where", "at"), [(own_store, "hold_on"), (held_module, "note_held"), (own_store, "_file")])
 async def test_a_lift_in_the_middle_of_serving_is_not_missed(
-    bench: Bench, court: Court, monkeypatch: pytest.MonkeyPatch, at: str
+    bench: Bench, court: Court, monkeypatch: pytest.MonkeyPatch, where: ModuleType, at: str
 ) -> None:
     """Before and after the task says what is held, and before its receipt is filed."""
     ada = someone()
@@ -182,7 +184,7 @@ async def test_a_lift_in_the_middle_of_serving_is_not_missed(
     reference = await court.ask("erasure", ada.email, language="en")
     await held(court, reference)
     await court.confirm(reference)
-    case, real, lifted = await court.case(reference), getattr(own_store, at), []
+    case, real, lifted = await court.case(reference), getattr(where, at), []
     assert case["proof"] == "served"
 
     # Asked anew, with the lift in the middle.
@@ -197,7 +199,7 @@ async def test_a_lift_in_the_middle_of_serving_is_not_missed(
             await deciding.lift(court.desk, reference, DPO)
         return await real(*args, **named)
 
-    monkeypatch.setattr(own_store, at, meanwhile)
+    monkeypatch.setattr(where, at, meanwhile)
     await advance(court.desk, reference)
     await court.run(reference)
     assert lifted

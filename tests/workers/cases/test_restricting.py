@@ -11,9 +11,9 @@ from schemas.ledger_keys import LedgerKeys
 from schemas.terms import Case, Department, Purpose, Right
 from tests.factories import Someone, form, someone
 from tests.workers.bench import Bench
-from tests.workers.cases.court import Court, Entry, letters, mails_leave, settled
+from tests.workers.cases.court import Court, Entry, letters, mails_leave, nothing_held, settled
 from tests.workers.cases.test_consent import HOUR, counted, served, subscribed
-from tests.workers.cases.test_deciding import DPO
+from tests.workers.cases.test_deciding import DPO, GROUND
 from tests.workers.cases.test_evidence_of_cases import checked, ledger_keys, standings
 from tests.workers.retention.people import sweep_all
 from workers.audience import Audience
@@ -23,6 +23,7 @@ from workers.cases.showing import whole
 from workers.gate import Reader, ReadRefused
 from workers.retention.evidence import read_archive
 from workers.retention.sweep import look_at_due
+from workers.rules.cases import PROOF_LOOK
 from workers.stores.suppression import Suppressions
 
 __all__ = ["ledger_keys"]
@@ -212,6 +213,13 @@ async def test_an_erasure_is_proved_though_a_later_one_is_held(bench: Bench, cou
     assert (await settled(court, first))["proof"] == "closed"
 
 
+async def lifted(court: Court, reference: str) -> None:
+    """The person is told, and the stores are asked."""
+    await deciding.lift(court.desk, reference, DPO)
+    await mails_leave(court, reference)
+    await court.run(reference)
+
+
 async def test_what_a_withdrawal_could_not_take_goes_when_it_ends(bench: Bench, court: Court) -> None:
     ada = someone()
     await subscribed(bench, ada)
@@ -221,14 +229,79 @@ async def test_what_a_withdrawal_could_not_take_goes_when_it_ends(bench: Bench, 
     await look_at_due(bench.services)
     assert len(bench.collection("submissions")) == 2
     bench.clock.at = bench.clock() + timedelta(days=7)
-    await deciding.lift(court.desk, reference, DPO)
-    await mails_leave(court, reference)
-    await court.run(reference)
+    await lifted(court, reference)
     await look_at_due(bench.services)
     assert [one["case"] for one in bench.collection("submissions")] == ["contact"]
     took = await bench.services.disposals.no_to_deletion()
     assert took is not None
     assert took.longest_s == 0, "it counts from the end of the restriction"
+
+
+@pytest.mark.parametrize("right", ["withdrawal", "erasure"])
+async def test_what_it_keeps_is_done_and_told_when_it_ends(
+    bench: Bench, court: Court, ledger_keys: LedgerKeys, right: str
+) -> None:
+    """Without the person asking again: the case is proved and answered, and closed only then."""
+    ada = someone()
+    await subscribed(bench, ada)
+    restriction = await restricted(bench, court, ada)
+    reference = await served(court, ada, right)
+    kept = counted((await court.tasks(reference))["controller"])["submissions"]
+    assert (kept.get("erased", 0), kept["retained"]) == (0, kept["matched"])
+    await look_at_due(bench.services)
+    assert len(bench.collection("submissions")) == 2
+    await mails_leave(court, reference)
+    case = await settled(court, reference)
+    assert (case["answer"], case["proof"]) == ("answered", "verified")
+    assert case["wake_at"] <= bench.clock() + PROOF_LOOK, "should word of the lifting be lost"
+
+    await lifted(court, restriction)
+    assert reference in court.woken
+    took = (await court.run(reference)).get("receipts_took_ms")
+    assert took == case.get("receipts_took_ms"), "what the restriction took is nobody's delay"
+    gone = counted((await court.tasks(reference))["controller"])["submissions"]
+    assert gone == {"matched": kept["matched"], "erased": kept["matched"]}
+    assert [one["case"] for one in bench.collection("submissions")] == ["contact"] * (right == "withdrawal")
+    assert "answer-2" in await letters(court, reference)
+    await mails_leave(court, reference)
+    assert (await settled(court, reference))["proof"] == "closed"
+    _, report = await checked(court, ledger_keys, reference)
+    assert report.faults == []
+
+
+async def test_what_two_restrictions_keep_is_done_when_the_last_ends(bench: Bench, court: Court) -> None:
+    ada = someone()
+    await subscribed(bench, ada)
+    first = await restricted(bench, court, ada)
+    second = await served(court, ada, "restriction")
+    await mails_leave(court, second)
+    court.stores["de"].answer = nothing_held
+    reference = await served(court, ada, "withdrawal")
+    await mails_leave(court, reference)
+    for restriction, submissions, proof in ((first, 2, "verified"), (second, 1, "closed")):
+        await lifted(court, restriction)
+        await look_at_due(bench.services)
+        assert len(bench.collection("submissions")) == submissions
+        await court.run(reference)
+        await mails_leave(court, reference)
+        assert (await settled(court, reference))["proof"] == proof
+
+
+async def test_what_it_keeps_beside_a_legal_hold_does_not_wait_for_that(bench: Bench, court: Court) -> None:
+    """When the restriction ends the case is closed on what the other hold keeps."""
+    ada = someone()
+    await subscribed(bench, ada)
+    restriction = await restricted(bench, court, ada)
+    reference = await court.ask("withdrawal", ada.email)
+    until = bench.clock().date() + timedelta(days=400)
+    await deciding.hold(court.desk, reference, GROUND, until, DPO)
+    await court.confirm(reference)
+    await court.run(reference)
+    await mails_leave(court, reference)
+    assert (await settled(court, reference))["proof"] == "verified"
+    await lifted(court, restriction)
+    assert (await court.run(reference))["proof"] == "closed"
+    assert len(bench.collection("submissions")) == 2
 
 
 async def test_an_erasure_waits_for_the_end_of_it(bench: Bench, court: Court) -> None:
