@@ -44,26 +44,25 @@ async def keeps(docket: Docket, task: Document, emails: Iterable[str]) -> bool:
     One that was lifted this very moment, perhaps before the task could be found by it, keeps nothing.
     """
     keys = await active_keys(docket.services, emails)
-    holds = await docket.services.keys.holds(keys)
-    if not holds:
+    if not await docket.services.keys.held(keys):
         return False
-    await note_held(docket, task, keys, [hold.name for hold in holds])
+    await note_held(docket, task, keys)
     return bool(await docket.services.keys.held(keys))
 
 
-async def note_held(docket: Docket, task: Document, keys: Sequence[str], by: Sequence[str] = ()) -> None:
-    """Note which keys keep something of a task. ``by``: the cases that hold them."""
-    while not await docket.cases.change_task(task, {"held": list(keys), "held_by": list(by)}):
+async def note_held(docket: Docket, task: Document, keys: Sequence[str]) -> None:
+    """Note which keys keep something of a task."""
+    while not await docket.cases.change_task(task, {"held": list(keys)}):
         task = (await docket.cases.tasks([task["_id"]]))[task["_id"]]
 
 
 async def is_restricted(docket: Docket, tasks: Iterable[Document]) -> bool:
     """Whether a restriction that was not lifted yet keeps something of these tasks.
 
-    Asked of its case, which forgets its hold once every task that the hold kept was reopened.
+    Asked of the restrictions' cases: each forgets its hold once every task that this kept was reopened.
     """
-    by = [case for task in tasks for case in task.get("held_by", ())]
-    return any(case["right"] == Right.RESTRICTION and "hold" in case for case in await docket.cases.whole(by))
+    keys = [key for task in tasks for key in task.get("held", ())]
+    return bool(keys) and await docket.cases.holding(keys, Right.RESTRICTION)
 
 
 def told(ground: str, until: date | None) -> dict[str, str]:

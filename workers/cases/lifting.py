@@ -22,7 +22,7 @@ from workers.stores.mongo import Document
 
 OF_AN_ANSWER: Final = (
     *("reason", "outcome", "entry", "receipt", "answered_at", "look", "looked", "look_asked", "proof"),
-    *("found", "began", "decided", "held", "held_by", "lifted"),
+    *("found", "began", "decided", "held", "lifted"),
 )
 """What a task loses when its store is asked anew."""
 

@@ -194,6 +194,12 @@ class Cases:
         with available():
             return await self._tasks.find({"held": {"$in": list(keys)}}).to_list(None)
 
+    async def holding(self, keys: Sequence[str], right: str) -> bool:
+        """Whether a case of this right bears a hold on one of these keys."""
+        wanted = {"hold.keys": {"$in": list(keys)}, "right": right}
+        with available():
+            return await self._cases.find_one(wanted, {"_id": 1}) is not None
+
     async def change_with_task(
         self,
         case: Mapping[str, Any],

@@ -192,6 +192,7 @@ INDEXES: Final[dict[str, dict[str, list[IndexModel]]]] = {
             _index("due_on"),
             _index("package.expires", sparse=True),
             _index("withdrawn_at", sparse=True),
+            _index("hold.keys", sparse=True),
         ],
         "tasks": [
             _index("case", "store"),

@@ -270,14 +270,15 @@ async def test_what_it_keeps_is_done_and_told_when_it_ends(
 
 
 async def test_what_two_restrictions_keep_is_done_when_the_last_ends(bench: Bench, court: Court) -> None:
+    """Also one that was asked for after the withdrawal."""
     ada = someone()
     await subscribed(bench, ada)
     first = await restricted(bench, court, ada)
+    reference = await served(court, ada, "withdrawal")
+    await mails_leave(court, reference)
     second = await served(court, ada, "restriction")
     await mails_leave(court, second)
     court.stores["de"].answer = nothing_held
-    reference = await served(court, ada, "withdrawal")
-    await mails_leave(court, reference)
     for restriction, submissions, proof in ((first, 2, "verified"), (second, 1, "closed")):
         await lifted(court, restriction)
         await look_at_due(bench.services)
