@@ -16,6 +16,7 @@ from workers.gate import Asked
 from workers.rules.corrections import Judged, Patch, Verdict
 from workers.rules.objections import Noes
 from workers.stores.cases import Cases
+from workers.stores.forgetting import Forgetting
 from workers.stores.mongo import Document
 from workers.stores.subsidiaries.mapping import Mapping as OfficeMapping
 from workers.stores.subsidiaries.rectifying import RectificationWalk
@@ -117,6 +118,13 @@ def lifting_reopens_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(restricting, "reopen_what_was_held", leave_it)
 
 
+def lifting_leaves_letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def leave_them(*_: object) -> int:
+        return 0
+
+    monkeypatch.setattr(Forgetting, "forget_letters", leave_them)
+
+
 def withdrawal_forgets_our_records(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(consent, "_goes", lambda *_: False)
 
@@ -128,6 +136,8 @@ def withdrawal_leaves_their_rows(monkeypatch: pytest.MonkeyPatch) -> None:
 _LAST: Final = {"lasting": 1.0, "onlooker": 1.0}
 """Nothing but the later rights, and whoever reads meanwhile."""
 _TWICE: Final = _LAST | {"restricts_again": 1.0}
+_BACK: Final = dict.fromkeys(("second", "fresh", "contact", "restricts", "restricts_again"), 1.0)
+"""Erased twice, back in between, and restricted twice."""
 
 FEW: Final = (Variant("a correction overwrites", correction_overwrites, _LAST | {"crossing": 1.0}, "silently"),)
 MORE: Final = (
@@ -140,5 +150,6 @@ MORE: Final = (
     Variant("a lifting takes another's mark", lifting_takes_anothers_mark, _TWICE, "-REST"),
     Variant("closed on what is restricted", closed_on_what_is_restricted, _LAST, "what a restriction kept"),
     Variant("a lifting reopens nothing", lifting_reopens_nothing, _LAST, "what a restriction kept"),
+    Variant("a lifting leaves letters", lifting_leaves_letters, _BACK, "active.parked"),
     Variant("a withdrawal forgets our records", withdrawal_forgets_our_records, _LAST, "its subscription stands"),
 )

@@ -159,8 +159,10 @@ async def _prospecting(desk: Desk, person: Mapping[str, Any]) -> int:
 
 async def _erase(desk: Desk, case: Document, task: Document, person: Mapping[str, Any]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = task["found"]
-    if task.get("lifted"):
-        return [partly(one, 0, {}) for one in found]  # it went with the hold
+    if task.get("lifted"):  # it went with the hold
+        for email in person["emails"]:
+            await desk.services.forgetting.forget_letters(email)
+        return [partly(one, 0, {}) for one in found]
     why: dict[str, str] = {}
     evidence: list[Archived] = []
 

@@ -202,6 +202,18 @@ class Forgetting:
         held = await self.submissions.of(persons, "_id")
         return {one["person"] for one in held if one["_id"] not in doomed[one["person"]]}
 
+    async def forget_letters(self, email: str) -> int:
+        """Erase what is parked of whoever has this address and was received before its erasure; how many letters.
+
+        The rest of an erasure that a hold kept: :meth:`complete` knows a person, and letters are about an address.
+        """
+        address = clean_email(email)
+        stone = of_address(self.references.of_email(ReferenceUse.TOMBSTONE, address))
+        erased_at = (await self.tombstones.look([stone])).get(stone)
+        if erased_at is None:
+            return 0
+        return await self.parked.erase_about([self.references.of_email(ReferenceUse.PARKED, address)], erased_at)
+
     async def complete(self, person: str) -> Forgotten | None:
         """Finish the erasure of a person whom a hold kept until now; ``None`` where no erasure of his stands.
 

@@ -9,7 +9,7 @@ import pytest
 
 from schemas.ledger_keys import LedgerKeys
 from schemas.terms import Case, Department, Purpose, Right
-from tests.factories import Someone, form, someone
+from tests.factories import Someone, contact, form, someone
 from tests.workers.bench import Bench
 from tests.workers.cases.court import Court, Entry, letters, mails_leave, nothing_held, settled
 from tests.workers.cases.test_consent import HOUR, counted, served, subscribed
@@ -286,6 +286,28 @@ async def test_what_two_restrictions_keep_is_done_when_the_last_ends(bench: Benc
         await court.run(reference)
         await mails_leave(court, reference)
         assert (await settled(court, reference))["proof"] == proof
+
+
+async def came_back(bench: Bench, court: Court, whom: Someone) -> None:
+    """Erased, and back by a form of their own at once."""
+    await bench.send(form(Case.CONTACT, whom, received=bench.clock() - HOUR))
+    await served(court, whom, "erasure")
+    on_time = replace(bench, services=replace(bench.services, skew=timedelta()))
+    await on_time.send(form(Case.CONTACT, whom, received=bench.clock()))
+
+
+async def test_a_letter_about_them_goes_with_what_it_kept(bench: Bench, court: Court) -> None:
+    """What the CRM sent after an erasure is parked; the next one is to take it too."""
+    ada = someone()
+    await came_back(bench, court, ada)
+    await bench.send(contact(Case.CLIENT, ada, received=bench.clock()))
+    restriction = await served(court, ada, "restriction")
+    await mails_leave(court, restriction)
+    reference = await served(court, ada, "erasure")
+    assert len(bench.collection("parked")) == 1
+    await lifted(court, restriction)
+    await court.run(reference)
+    assert bench.collection("parked") == []
 
 
 async def test_what_it_keeps_beside_a_legal_hold_does_not_wait_for_that(bench: Bench, court: Court) -> None:
