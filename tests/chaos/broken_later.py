@@ -21,6 +21,7 @@ from workers.stores.mongo import Document
 from workers.stores.subsidiaries.mapping import Mapping as OfficeMapping
 from workers.stores.subsidiaries.rectifying import RectificationWalk
 from workers.stores.suppression import Suppressions
+from workers.stores.tombstones import Tombstones
 
 
 def correction_overwrites(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,6 +119,15 @@ def lifting_reopens_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(restricting, "reopen_what_was_held", leave_it)
 
 
+def later_restriction_misses_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It holds whom it finds by the address, and not who was to be erased and is held by another."""
+
+    async def nobody(*_: object) -> list[str]:
+        return []
+
+    monkeypatch.setattr(Tombstones, "named", nobody)
+
+
 def lifting_leaves_letters(monkeypatch: pytest.MonkeyPatch) -> None:
     async def leave_them(*_: object) -> int:
         return 0
@@ -150,6 +160,7 @@ MORE: Final = (
     Variant("a lifting takes another's mark", lifting_takes_anothers_mark, _TWICE, "-REST"),
     Variant("closed on what is restricted", closed_on_what_is_restricted, _LAST, "what a restriction kept"),
     Variant("a lifting reopens nothing", lifting_reopens_nothing, _LAST, "what a restriction kept"),
+    Variant("a later one misses what is kept", later_restriction_misses_what_is_kept, _BACK, "was taken away"),
     Variant("a lifting leaves letters", lifting_leaves_letters, _BACK, "active.parked"),
     Variant("a withdrawal forgets our records", withdrawal_forgets_our_records, _LAST, "its subscription stands"),
 )

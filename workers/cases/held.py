@@ -10,12 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any, Final
 
+from schemas.subject import ReferenceUse, clean_email
 from schemas.terms import Right
 from workers.cases.desk import Docket
 from workers.cases.weighing import persons_of
 from workers.services import Services
 from workers.stores.keys import ACTIVE, ARCHIVE, key_id
 from workers.stores.mongo import Document
+from workers.stores.tombstones import of_address
 
 HOLD_GROUND: Final = "legal hold, GDPR Art. 17(3)(e)"
 
@@ -25,9 +27,13 @@ async def active_keys(services: Services, emails: Iterable[str]) -> list[str]:
     return [key_id(person, ACTIVE) for person in await persons_of(services, emails)]
 
 
-async def all_keys(services: Services, emails: Iterable[str]) -> list[str]:
-    """Those, and the keys of what is archived: a legal hold is on both."""
-    return [key_id(person, use) for person in await persons_of(services, emails) for use in (ACTIVE, ARCHIVE)]
+async def all_keys(services: Services, emails: Sequence[str]) -> list[str]:
+    """Those, the keys of what is archived, and of what another hold keeps from an erasure: a hold is on all of them."""
+    persons = await persons_of(services, emails)
+    refs = [services.trust.references.of_email(ReferenceUse.TOMBSTONE, clean_email(email)) for email in emails]
+    erased = [key_id(person, ACTIVE) for person in await services.tombstones.named(map(of_address, refs))]
+    keys = [key_id(person, use) for person in persons for use in (ACTIVE, ARCHIVE)]
+    return list(dict.fromkeys([*keys, *sorted(await services.keys.held(erased))]))
 
 
 async def hold_on(services: Services, email: str) -> dict[str, str]:

@@ -170,6 +170,11 @@ class Tombstones:
         found = (await self._gathered.having("_id", [stone]))[0]
         return list(found.get("persons", ())), found["at"]
 
+    async def named(self, stones: Iterable[str]) -> list[str]:
+        """The persons named with these addresses' tombstones, as far as they stand."""
+        found = await self._gathered.having("_id", stones)
+        return [person for stone in found for person in stone.get("persons", ())]
+
     async def of_persons(self, first: str, last: str) -> dict[str, datetime]:
         """Those of persons from ``first`` to ``last``, and since when: what stands, however many persons there are."""
         between = {"_id": {"$gte": of_person(first), "$lte": of_person(last)}}

@@ -310,6 +310,20 @@ async def test_a_letter_about_them_goes_with_what_it_kept(bench: Bench, court: C
     assert bench.collection("parked") == []
 
 
+async def test_one_asked_for_later_keeps_what_another_kept_from_an_erasure(bench: Bench, court: Court) -> None:
+    """Though they came back since by a form of their own, and are somebody new."""
+    ada = someone()
+    first = await restricted(bench, court, ada)
+    await served(court, ada, "erasure")
+    on_time = replace(bench, services=replace(bench.services, skew=timedelta()))
+    await on_time.send(form(Case.CONTACT, ada, received=bench.clock()))
+    second = await served(court, ada, "restriction")
+    await mails_leave(court, second)
+    for restriction, left in ((first, 2), (second, 1)):
+        await lifted(court, restriction)
+        assert len(bench.collection("submissions")) == left
+
+
 async def test_what_it_keeps_beside_a_legal_hold_does_not_wait_for_that(bench: Bench, court: Court) -> None:
     """When the restriction ends the case is closed on what the other hold keeps."""
     ada = someone()
