@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -19,8 +19,10 @@ from schemas.calendar import civil_day
 from schemas.fields import wire_moment
 from schemas.ticks import PURGE_ARCHIVE, PURGE_REMARKS, SCHEDULE
 from workers.retention.evidence import Archived, kept_until
+from workers.retention.folding import fold
 from workers.retention.holding import held_devices
 from workers.retention.sweep import STALE, Done
+from workers.rules.retention import Becomes
 from workers.services import Services
 from workers.stores.disposals import Disposed
 from workers.stores.keys import ARCHIVE, key_id
@@ -32,7 +34,7 @@ TICKS_KEPT: Final = relativedelta(years=1)
 """How long it stays known which chore ran when: as logs do. Source: retention-defaults § 6 (CNIL 2021-122)."""
 
 _LEFT_BEHIND: Final = timedelta(days=1)
-"""After so long a copy whose record is still in use is what a move left that did not live to finish."""
+"""After so long a copy whose record stays in use is what a move left that did not live to finish."""
 
 
 async def purge_archive(services: Services) -> Done:
@@ -131,11 +133,24 @@ async def _last_keys(services: Services, going: Sequence[Document]) -> frozenset
 
 
 async def _left_behind(services: Services, page: Sequence[Document], now: datetime) -> list[Document]:
-    """Copies of moves that did not live to their look: their person was erased, or the record is in use again."""
+    """Copies of moves that did not live to their look: their person was erased, or the record is not to be moved."""
     young = [one for one in page if now - one["moved_at"] <= 3 * _LEFT_BEHIND]
     if not young:
         return []
     keys, held = await services.keys.read_whole({_key(one) for one in young})
     settled = {one["_id"] for one in young if now - one["moved_at"] > _LEFT_BEHIND}
-    doubled = {one["_id"] for one in await services.submissions.by_key(settled)}
+    doubled = await _staying(services, settled)
     return [one for one in young if _key(one) not in held and (_key(one) not in keys or one["_id"] in doubled)]
+
+
+async def _staying(services: Services, events: Iterable[str]) -> set[str]:
+    """Which of these records are in use and not on their way here.
+
+    Of one that is, the move is done again, perhaps at this moment: its copy stands already, and the original goes next.
+    """
+    doubled = {one["_id"]: one["person"] for one in await services.submissions.by_key(events)}
+    if not doubled:
+        return set()
+    folded = await fold(services, await services.people.by_id(doubled.values()), services.clock())
+    coming = {one.event for one in (*folded.records, *folded.held) if one.fate.becomes is Becomes.ARCHIVED}
+    return doubled.keys() - coming

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from itertools import count
 
+from schemas.subject import ReferenceUse
 from schemas.terms import Case
 from schemas.ticks import SWEEPS
 from tests import factories
@@ -16,6 +17,7 @@ from tests.workers.bench import Bench, Document
 from workers.retention.purge import purge_archive
 from workers.retention.sweep import ENDINGS, Done, sweep
 from workers.services import Services, services_over
+from workers.stores.keys import ACTIVE, key_id
 
 APPLICATION_OVER = datetime(2027, 2, 20, 23, tzinfo=UTC)
 """Decided at noon of 20 November: three months, in Paris."""
@@ -39,6 +41,15 @@ async def correspondent(bench: Bench, whom: Someone | None = None) -> Someone:
     """A contact form."""
     whom = whom or factories.someone()
     await bench.send(factories.form(Case.CONTACT, whom))
+    return whom
+
+
+async def nobody_yet(bench: Bench) -> factories.Someone:
+    """A person and a key, of whom a dead worker made no more."""
+    whom, services = factories.someone(), bench.services
+    ref = services.trust.references.of_email(ReferenceUse.LOOKUP, whom.email)
+    made = await services.people.resolve([ref], NOON, {})
+    await services.keys.ensure([key_id(made[ref], ACTIVE)])
     return whom
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -30,6 +29,7 @@ from tests.workers.retention.people import (
     correspondent,
     in_use,
     living_keys,
+    nobody_yet,
     purge_all,
     sweep_all,
     sweep_theirs,
@@ -38,7 +38,6 @@ from workers.retention import moving
 from workers.retention import sweep as sweeping
 from workers.services import Services
 from workers.stores.keys import ACTIVE, ARCHIVE, Hold, key_id
-from workers.stores.tombstones import Proposal, Tombstones
 from workers.suppressing import suppress
 
 HELD = Hold("R-TEST", "legal hold", None)
@@ -267,41 +266,6 @@ async def test_killed_at_any_step_it_is_finished_by_the_next(bench: Bench) -> No
         ], "counted once"
 
     assert await at_every_step(bench, prepare, partial(sweep_theirs, bench), die, finished) > 15
-
-
-async def nobody_yet(bench: Bench) -> factories.Someone:
-    """A person and a key, of whom a dead worker made no more."""
-    whom, services = factories.someone(), bench.services
-    ref = services.trust.references.of_email(ReferenceUse.LOOKUP, whom.email)
-    made = await services.people.resolve([ref], NOON, {})
-    await services.keys.ensure([key_id(made[ref], ACTIVE)])
-    return whom
-
-
-@pytest.mark.parametrize("prepare", [applicant, nobody_yet])
-async def test_who_comes_back_as_the_worker_dies_is_not_left_behind_a_tombstone(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, prepare: Callable[[Bench], Awaitable[factories.Someone]]
-) -> None:
-    """Theirs was proposed, for they held nothing else; a form of theirs came before, and nobody lived to see it."""
-    whom = await prepare(bench)
-    bench.clock.at = APPLICATION_OVER
-    propose = Tombstones.propose
-
-    async def after_a_form(self: Tombstones, ids: Iterable[str]) -> Proposal:
-        await bench.send(factories.form(Case.CONTACT, whom, received=APPLICATION_OVER))
-        return await propose(self, ids)
-
-    async def die(*_: Any) -> None:
-        raise Killed
-
-    with monkeypatch.context() as dying:
-        dying.setattr(Tombstones, "propose", after_a_form)
-        dying.setattr(Tombstones, "withdraw", die)
-        with pytest.raises(Killed):
-            await sweep_theirs(bench, bench.services)
-    assert await bench.read(whom.email) == []
-    await sweep_all(bench.services)
-    assert len(await bench.read(whom.email)) == 1
 
 
 async def test_several_at_once_do_it_once(bench: Bench) -> None:
