@@ -137,28 +137,24 @@ async def partial_failure(bout: Bout, trial: Trial) -> None:
 
 
 async def crash_at_every_step(bout: Bout, trial: Trial) -> None:
-    """Killed anywhere, the next delivery completes the work and counts all of it; beside an erasure another right."""
+    """Killed anywhere, the next delivery completes the work and counts all of it; beside an erasure all the rest."""
     others = [what for what in _BESIDE if bout.serves("restriction" if what == "lifting" else what)]
     for step in range(_MOST_STEPS):
         email, stood = await bout.person()
-        asked, other = [bout.group.entry(email)], ""
-        what = others[step % len(others)] if others else None
-        if what is not None:
-            other, entry = await _asked_beside(bout, trial, what)
-            asked.append(entry)
-        order = bout.group.order(*asked)
+        erasure = bout.group.entry(email)
+        beside = {what: await _asked_beside(bout, trial, what) for what in others}
+        order = bout.group.order(erasure, *(entry for _, entry in beside.values()))
         died = await bout.carrier.die_at(order, step)
         answers = bout.group.read(await bout.carrier.deliver(order))
-        answer, *beside = [bout.only(trial, answers, entry) for entry in asked]
         trial.check((await bout.standing(email)).goes == 0, "after a crash records still stand")
-        trial.check(gone(answer) == stood.goes, "after a crash the receipt does not count the whole")
-        if what is not None:
-            done = beside[0]["outcome"] == StoreOutcome.DONE
-            trial.check(done, f"after a crash a {what} is not answered done")
-            now = await bout.standing(other)
+        whole = gone(bout.only(trial, answers, erasure)) == stood.goes
+        trial.check(whole, "after a crash the receipt does not count the whole")
+        for what, (other, entry) in beside.items():
+            answer, now = bout.only(trial, answers, entry), await bout.standing(other)
+            trial.check(answer["outcome"] == StoreOutcome.DONE, f"after a crash a {what} is not answered done")
             trial.check(_BESIDE[what](now), f"after a crash a {what} does not stand")
-            twice = what == "canary" and now.rows != counted(beside[0], "matched")
-            trial.check(not twice, "after a crash a canary is not planted once")
+            once = what != "canary" or now.rows == counted(answer, "matched")
+            trial.check(once, "after a crash a canary is not planted once")
         if not died:
             return
     trial.check(False, "it has no end of steps")

@@ -37,7 +37,7 @@ EXAMPLES = Path(__file__).parents[3] / "docs" / "examples"
 
 
 AT_LENGTH = [pytest.mark.slow, pytest.mark.timeout(900)]
-"""What starts a program, or a hundred, for each order."""
+"""What starts a program, or a hundred, for each order; and the mapped store, which has tests of its own."""
 
 
 async def tried(path: str, *only: str) -> Report:
@@ -54,9 +54,8 @@ def faults(report: Report) -> dict[str, list[str]]:
 @pytest.mark.parametrize(
     "path",
     [
-        "conform/sql.yaml",
         "conform/adapter.yaml",
-        *(pytest.param(f"conform/{name}.yaml", marks=AT_LENGTH) for name in ("node", "shell", "by-hand")),
+        *(pytest.param(f"conform/{name}.yaml", marks=AT_LENGTH) for name in ("sql", "node", "shell", "by-hand")),
     ],
 )
 async def test_what_is_shipped_gets_full_marks(path: str) -> None:

@@ -9,16 +9,20 @@ import json
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 import pytest
 
-from schemas.orders import WISH
+from schemas.orders import LIFT, WISH
 from tests.workers.conform.liars import JsonOffice
 from tests.workers.conform.test_conform import EXAMPLES, faults
+from workers.actors.answers import Answer
+from workers.actors.entries import Entry, Serving, _Acting, receipt_entry
 from workers.conform.description import OPTIONAL, read_description
 from workers.conform.report import Report
 from workers.conform.running import conform
-from workers.stores.subsidiaries.adapter import Subject
+from workers.office import Office
+from workers.stores.subsidiaries.adapter import PlantingAdapter, Subject, Tally
 from workers.stores.subsidiaries.journal import Journal
 
 LIARS = Path(__file__).with_name("liars.py")
@@ -110,6 +114,36 @@ async def test_a_worker_that_forgets_what_it_was_asked_is_found_out(
 async def test_who_refuses_a_canary_and_plants_it_is_found_out(tmp_path: Path) -> None:
     report = await tried(tmp_path, f"{LIARS}:plants_anyway", "canary", without=("canary",))
     assert faults(report) == {"canary": ["canary: refused, and it changed something"]}
+
+
+async def test_a_lifting_and_a_planting_that_are_answered_too_early_do_not_survive_a_crash(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Broken on purpose: what is answered is written down before it is done."""
+    act = _Acting.one
+
+    async def hasty_act(acting: _Acting, serving: Serving) -> None:
+        if serving.entry["ask"] == LIFT:
+            acting._office.journal.finish([receipt_entry(acting._office, serving.entry, serving.planned)])
+        await act(acting, serving)
+
+    async def hasty_plant(office: Office, entry: Entry) -> Answer:
+        subject = Subject((entry["address"],), office.clock())
+        planted = receipt_entry(office, entry, [Tally("contacts", matched=1)])
+        if office.journal.done(entry["task"]) is None:
+            office.journal.finish([planted])
+            await cast(PlantingAdapter, office.store).plant(subject)
+        return Answer(planted)
+
+    monkeypatch.setattr(_Acting, "one", hasty_act)
+    monkeypatch.setattr("workers.actors.subsidiary.plant_canary", hasty_plant)
+    only = ("rectification", "portability", "withdrawal", "wish", "disposal")
+    [found] = faults(await tried(tmp_path, f"{OFFICE}:open_office", "crash at every step", without=only)).values()
+    assert found == [
+        "after a crash a lifting does not stand",
+        "after a crash a canary does not stand",
+        "after a crash a canary is not planted once",
+    ]
 
 
 async def test_who_says_that_it_does_not_is_graded_on_refusing_it_by_name(tmp_path: Path) -> None:
