@@ -48,7 +48,7 @@ def is_person: has_only(["emails"]) and (.emails | type) == "array" and .emails 
 def is_wish:  # its moments are compared as text
   has_only(["task", "attempt", "ask", "right", "person", "received_at", "accepts", "refused_at", "version"])
     and .ask == "serve" and (.person | is_person) and (.person.emails | length) == 1 and (.accepts | is_one_of(["yes", "no"]))
-    and (.version | type) == "number" and all(.received_at, .refused_at;
+    and (.version | type) == "number" and .version < 9007199254740992 and all(.received_at, .refused_at;
       moment != null and test("\\A[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{12}Z\\z"));
 
 # What says more than this version knows is not understood: it may be meant to be served otherwise.

@@ -233,7 +233,14 @@ async def test_one_process_has_a_journal_and_what_was_killed_lets_go(desk: Desk)
     leavings = [desk.beside / "journal.jsonl.work.x", Path(f"{desk.store}.new")]
     for one in leavings[desk.kind == "node" :]:
         one.write_text(ADA)
+    journal = desk.beside / "journal.jsonl"
+    sound = journal.read_text()
+    journal.write_text(f'{sound}{{"line":"done","ta')  # a power cut
     assert desk.run("--replay").returncode == 0
+    assert journal.read_text() == sound
+    journal.write_text(f"what is this\n{sound}")
+    assert desk.run("--replay").returncode == 1
+    journal.write_text(sound)
     assert [path.name for path in desk.beside.iterdir() if path.name != "journal.jsonl.lock"] == ["journal.jsonl"]
     assert not any(one.exists() for one in leavings[1:]), "people's data"
 
