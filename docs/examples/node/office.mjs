@@ -47,7 +47,7 @@ class JsonStore {
   open() {
     const text = fs.readFileSync(this.file, 'utf8');
     const all = JSON.parse(text);
-    const areApart = (records) => new Set(records.map(({ id }) => id ?? NaN).concat(NaN)).size === records.length + 1;
+    const areApart = (records) => new Set(records.map((one) => one?.id ?? NaN).concat(NaN)).size === records.length + 1;
     if (!isExact(text) || !areApart(all.contacts) || !areApart(all.invoices)) throw new StoreRefuses('schema-mismatch');
     return new Held(this, all);
   }

@@ -35,6 +35,7 @@ if [ "$how" = --newsletter ]; then
 fi
 
 # Two at once would each write what the other has not read. What was killed has let go; what it left goes now.
+command -v flock > /dev/null || fatal "there is no flock on this machine"
 mkdir -p "$(dirname "$journal")"
 exec 9> "$journal.lock"
 flock -w 5 9 || fatal "another process works with the journal"

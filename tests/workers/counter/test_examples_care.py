@@ -327,6 +327,7 @@ async def test_what_was_done_is_on_disk_before_it_is_said(tmp_path: Path, monkey
                 files[args[-1]] = Path(args[0]).name
             elif name != "writeFileSync":
                 calls.append((name, files.get(args[0], "journal") if isinstance(args[0], int) else Path(args[0]).name))
+        calls = [call for call in calls if call != ("writeSync", "store.new")]  # how it is written is Node's own matter
         written = [("writeSync", "journal"), ("fsyncSync", "journal")]
         moved = [("fsyncSync", "store.new"), ("renameSync", "store.new"), ("fsyncSync", tmp_path.name)]
         assert calls == [*written, *moved, *written]
