@@ -47,10 +47,17 @@ async def conform(
                     trial.check(False, str(fault))
                 except InvalidMessage as fault:
                     trial.check(False, f"a receipt no controller would believe: {fault.code.replace('_', ' ')}")
+                _look_what_it_prints(trial, Path(folder) / "log")
                 trial.seconds = round(time.monotonic() - began, 1)
                 trials.append(trial)
                 done(trial)
     return report_on(description, trials)
+
+
+def _look_what_it_prints(trial: Trial, log: Path) -> None:
+    """What a program of the office's prints ends up in logs, which are kept and read: it may name nobody."""
+    if log.exists():
+        trial.check(b"@example." not in log.read_bytes(), "what it prints names people")
 
 
 @asynccontextmanager

@@ -114,6 +114,17 @@ async def test_over_http_what_it_finds_is_the_clients(tmp_path: Path) -> None:
     assert "a repeat acts again, or makes rows" in found["duplicate delivery"]
 
 
+async def test_a_client_that_prints_whom_it_serves_is_found_out(tmp_path: Path) -> None:
+    for folder in ("node", "conform"):
+        shutil.copytree(EXAMPLES / folder, tmp_path / folder)
+    client = tmp_path / "node" / "greffier.mjs"
+    sound = "      if (!isUnderstood(entry))"
+    assert sound in client.read_text()
+    client.write_text(client.read_text().replace(sound, f"      console.error(entry);\n{sound}"))
+    found = await conform(read_description(tmp_path / "conform" / "node.yaml"), ["key rotation"])
+    assert faults(found) == {"key rotation": ["what it prints names people"]}
+
+
 # ---------------------------------------------------------------------- the three bad ones
 
 BAD = {
