@@ -83,13 +83,13 @@ async def _dispose(
     part = f"{name}/{wire_moment(walk.began)}/{walk.part}"
     ending = folded.going
     moved = [one for one in ending if one.fate.becomes is Becomes.ARCHIVED]
-    disposed = Counter(line for one in ending for line in one.disposed)
-    _, _, erased = await asyncio.gather(
-        services.disposals.count(part, civil_day(now), disposed),
+    _, left = await asyncio.gather(
         services.disposals.take_in_hand(name, walk, folded.empty | {one.person["_id"] for one in ending}),
         archive(services, moved),
     )
-    going = [one for one in ending if one.event not in erased]
+    going = [one for one in ending if one.event not in left]
+    disposed = Counter(line for one in going for line in one.disposed)
+    await services.disposals.count(part, civil_day(now), disposed)
     going_events = {one.event for one in going}
     more = {one.person["_id"] for one in folded.records if one.event not in going_events}
     # The copy of what a hold keeps stays too: another worker may have deleted the original before the hold came.

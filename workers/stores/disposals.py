@@ -1,8 +1,8 @@
 """The record of disposals, in **evidence**: how far the walks are, what they disposed of, how long a "no" took.
 
 What is disposed of is counted, by what was done, case, purpose and rule, and names nobody. A count is written once,
-under the number of its part of a walk, before the part is carried out: a worker that dies in between counts nothing
-twice.
+under the number of its part of a walk, before anything of the part is deleted: a worker that dies in between counts
+nothing twice.
 Source: R13, R14, R30; P9.
 """
 

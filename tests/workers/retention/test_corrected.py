@@ -12,7 +12,7 @@ import pytest
 
 from schemas.terms import Case
 from tests import factories
-from tests.factories import Someone
+from tests.factories import NOON, Someone
 from tests.workers.bench import Bench
 from tests.workers.cases.conftest import court, subsidiary_keys
 from tests.workers.cases.court import Court, letters
@@ -212,7 +212,10 @@ async def test_a_copy_that_changes_while_it_is_brought_up_is_left_to_the_next_wa
         racing.setattr(Archive, "follow", outrun)
         await crossing.between_read_and_copy(racing)
     assert len(crossing.bench.collection("submissions")) == 1, "it stays in use meanwhile"
+    crossing.bench.clock.at += timedelta(days=2)
     await crossing.ends_corrected()
+    lines = await crossing.bench.services.disposals.by_day(NOON.date())
+    assert [(one["what"], one["records"]) for one in lines] == [("archived", 1)], "counted once"
 
 
 async def test_a_sweep_that_does_not_look_after_its_copy_is_noticed(
