@@ -30,7 +30,7 @@ say() { printf '{"at":"%s","%s":"%s"}\n' "$(now)" "$1" "$2" >&2; }
 fatal() { say trouble "$1"; exit 1; }
 
 if [ "$how" = --newsletter ]; then
-  jq_with -r 'include "office"; recipients' "$store"
+  jq_with -r 'include "office"; recipients' "$store" || fatal "the store cannot be read"
   exit
 fi
 
@@ -337,7 +337,12 @@ replay() {
 
 mend
 jq -nRe 'all(inputs; fromjson? // {} | has("line"))' "$journal" > "$work/quiet" || fatal "the journal is damaged: restore it, do not edit it"
-if [ "$how" = --replay ]; then replay; exit; fi
+if [ "$how" = --replay ]; then
+  (replay) &  # by itself: whatever fails in it ends it there
+  running=$!
+  wait "$running" || fatal "the replay did not come to its end: run it again"
+  exit
+fi
 
 # One order after the other, each fetched, served and answered. What is not brought is fetched again when its lease has
 # lapsed, and answered the same from the journal.

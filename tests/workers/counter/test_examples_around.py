@@ -201,7 +201,7 @@ async def test_killed_at_each_call_of_the_disk_the_account_is_whole(
 async def test_what_is_printed_of_a_fault_quotes_nobody(desk: Desk) -> None:
     desk.store.write_text(f'{{"contacts": [{{"id": 1, "email": "{ADA}"')
     shown = desk.run("--newsletter")
-    assert shown.returncode != 0
+    assert (shown.returncode, "trouble" in shown.stderr) == (1, True)
     order = desk.bout.group.order(desk.entry(BOB))
     assert await desk.bout.carrier.deliver(order) == []
     desk.store.write_text(json.dumps({"contacts": [contact(1, ADA)], "invoices": ADA}))
