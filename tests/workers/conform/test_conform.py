@@ -36,7 +36,7 @@ __all__ = ["all_parties", "parties"]
 EXAMPLES = Path(__file__).parents[3] / "docs" / "examples"
 
 
-AT_LENGTH = [pytest.mark.slow, pytest.mark.timeout(900)]
+AT_LENGTH = [pytest.mark.slow, pytest.mark.timeout(1800)]
 """What starts a program, or a hundred, for each order; and the mapped store, which has tests of its own."""
 
 
