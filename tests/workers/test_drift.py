@@ -18,7 +18,7 @@ from tests import factories
 from tests.workers.bench import Bench
 from tests.workers.cases.conftest import court, subsidiary_keys
 from tests.workers.cases.court import Court
-from tests.workers.subsidiary.conftest import kit, mongo_kit, postgres, sqlite_kit
+from tests.workers.subsidiary.conftest import KINDS, kit, mariadb, mongo_kit, postgres, sqlite_kit
 from tests.workers.subsidiary.kits import COLLECTIONS, Kit, MongoKit, SqliteKit, mapping_of
 from tests.workers.subsidiary.test_serving import fill
 from workers.drift import Looked, look_at_office, look_at_own
@@ -26,7 +26,7 @@ from workers.rules.drift import Sampled, of_name, of_value
 from workers.stores import sampling
 from workers.stores.subsidiaries.mapping import parse_mapping
 
-__all__ = ["court", "kit", "mongo_kit", "postgres", "sqlite_kit", "subsidiary_keys"]
+__all__ = ["court", "kit", "mariadb", "mongo_kit", "postgres", "sqlite_kit", "subsidiary_keys"]
 
 
 @pytest.mark.parametrize(
@@ -93,9 +93,7 @@ async def test_our_own_stores_hold_nobody_in_the_clear(bench: Bench, court: Cour
     assert whom.email not in json.dumps(found.as_json())
 
 
-@pytest.mark.parametrize(
-    "kit", ["mongodb", "sqlite", pytest.param("postgres", marks=pytest.mark.distro)], indirect=True
-)
+@pytest.mark.parametrize("kit", KINDS, indirect=True)
 async def test_a_mapped_store_has_no_drift_and_what_grows_beside_it_is_named(kit: Kit) -> None:
     await fill(kit)
     unshown = COLLECTIONS.replace(", name: Full name", "").replace(", name]", "]").replace(", name: null", "")

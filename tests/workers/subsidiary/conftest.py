@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from tests.workers.subsidiary.controller import CODE, ControllerSide, make_parties
-from tests.workers.subsidiary.kits import URL_VARIABLE, Kit, MongoKit, PostgresKit, SqliteKit, mapping_of
+from tests.workers.subsidiary.kits import URL_VARIABLE, Kit, MariaKit, MongoKit, PostgresKit, SqliteKit, mapping_of
+from tests.workers.subsidiary.mariadb import MariaServer
 from tests.workers.subsidiary.postgres import PostgresServer
 from workers.office import Office, ReceiptQueue, RefusedLog, Trust
 from workers.stores.subsidiaries import open_store
@@ -51,7 +52,13 @@ def postgres(server_folder: Path) -> Iterator[PostgresServer]:
         yield server
 
 
-KINDS = ["mongodb", "sqlite", pytest.param("postgres", marks=pytest.mark.distro)]
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaServer]:
+    with MariaServer() as server:
+        yield server
+
+
+KINDS = ["mongodb", "sqlite", *(pytest.param(kind, marks=pytest.mark.distro) for kind in ("postgres", "mariadb"))]
 
 
 @pytest.fixture(params=KINDS)
@@ -89,6 +96,8 @@ def make_kit(request: pytest.FixtureRequest, kind: str, folder: Path) -> Kit:
         return MongoKit(str(request.getfixturevalue("mongo_url")), name)
     if kind == "sqlite":
         return SqliteKit(folder)
+    if kind == "mariadb":
+        return MariaKit(request.getfixturevalue("mariadb"), name)
     return PostgresKit(request.getfixturevalue("postgres").url, name)
 
 

@@ -1,6 +1,7 @@
-"""Differently kept offices with one content: MongoDB, SQLite, PostgreSQL, each with a client independent of our code.
+"""Differently kept offices with one content, each with a client independent of our code.
 
-One mapping serves all three but for its first lines. Rows are plain dicts; every row has an ``id``.
+MongoDB, SQLite, PostgreSQL, MariaDB: one mapping serves all but for its first lines. Rows are plain dicts; every row
+has an ``id``.
 """
 
 from __future__ import annotations
@@ -8,13 +9,16 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping
 from datetime import date, datetime
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
+import aiomysql
 import asyncpg
 from pymongo import MongoClient
 
 from schemas.register_reading import parse_mapping as parse_yaml
+from tests.workers.subsidiary.mariadb import MariaServer
 from workers.stores.subsidiaries.mapping import Mapping as OfficeMapping
 from workers.stores.subsidiaries.mapping import parse_mapping
 
@@ -229,7 +233,7 @@ class PostgresKit:
     async def insert(self, name: str, *rows: Row) -> None:
         for row in rows:
             marks = ", ".join(f"${place}" for place in range(1, len(row) + 1))
-            values = [_as_postgres(value) for value in row.values()]
+            values = [_without_zone(value) for value in row.values()]
             await self._connection.execute(f"INSERT INTO {name} ({', '.join(row)}) VALUES ({marks})", *values)
 
     async def run(self, statement: str) -> None:
@@ -259,8 +263,54 @@ class PostgresKit:
         await self._connection.close()
 
 
-def _as_postgres(value: object) -> object:
+def _without_zone(value: object) -> object:
     return value.replace(tzinfo=None) if isinstance(value, datetime) else value
+
+
+class MariaKit:
+    """A database of its own on a real server, whose text is compared without letter case and accents."""
+
+    def __init__(self, server: MariaServer, database: str) -> None:
+        self.server = server
+        self.database = database
+        self.url = server.url(database)
+        self.store = f"store: {{kind: sql, url_env: {URL_VARIABLE}}}\n"
+        self._connection: Any = None
+
+    async def create(self) -> None:
+        self._connection = await self.server.connect()
+        await self.run(f"CREATE DATABASE {self.database}")
+        await self._connection.select_db(self.database)
+        for statement in _tables("integer PRIMARY KEY AUTO_INCREMENT"):
+            await self.run(statement.replace(" text", " varchar(200)").replace(" timestamp", " datetime(6)"))
+
+    async def insert(self, name: str, *rows: Row) -> None:
+        async with self._connection.cursor() as cursor:
+            for columns, alike in groupby(rows, key=tuple):
+                marks = ", ".join("%s" for _ in columns)
+                statement = f"INSERT INTO {name} ({', '.join(columns)}) VALUES ({marks})"
+                await cursor.executemany(statement, [[_without_zone(value) for value in row.values()] for row in alike])
+
+    async def run(self, statement: str, *values: Any) -> list[Row]:
+        """Anything, as the server's owner."""
+        async with self._connection.cursor(aiomysql.DictCursor) as cursor:
+            await cursor.execute(statement, values or None)
+            return list(await cursor.fetchall())
+
+    async def rows(self, name: str) -> list[Row]:
+        return await self.run(f"SELECT * FROM {name} ORDER BY id")
+
+    async def scratch(self) -> list[str]:
+        """Nothing: no drill copies it."""
+        return []
+
+    async def empty(self) -> None:
+        for name in CHILDREN_FIRST:
+            await self.run(f"DELETE FROM {name}")
+
+    async def drop(self) -> None:
+        await self.run(f"DROP DATABASE {self.database}")
+        self._connection.close()
 
 
 def _tables(key: str) -> list[str]:

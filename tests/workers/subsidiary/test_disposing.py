@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from schemas.errors import StoreUnavailable
-from tests.workers.subsidiary.kits import COLLECTIONS, Kit, MongoKit, PostgresKit, Row, SqliteKit, mapping_of
+from tests.workers.subsidiary.kits import COLLECTIONS, Kit, MariaKit, MongoKit, PostgresKit, Row, SqliteKit, mapping_of
 from workers.stores.subsidiaries import decisions, disposing, open_store
 from workers.stores.subsidiaries.adapter import DisposingAdapter, Period, StoreRefuses, Tally, Terms
 from workers.stores.subsidiaries.decisions import Decision, Fate
@@ -242,6 +242,8 @@ async def set_to(kit: Kit, field: str, value: object) -> None:
         kit.connection.execute(f"UPDATE customers SET {field} = ?", [value])
     elif isinstance(kit, PostgresKit):
         await kit.run(f"UPDATE customers SET {field} = '{value}'")
+    elif isinstance(kit, MariaKit):
+        await kit.run(f"UPDATE customers SET {field} = %s", value)
 
 
 async def test_killed_half_way_the_next_goes_on(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@
 | `disposing` | whose retention is over: the same walks, over rows that are nobody's in particular |
 | `together` | walks of several people over one session, with what they ask joined |
 | `mongo`, `sql` | the rows of MongoDB and of any SQL database |
+| `mysql` | what MySQL and MariaDB do otherwise than others, where it would touch the wrong person |
 | `copies` | the access copy in canonical bytes |
 | `copying`, `copying_postgres`, `scratch` | a copy of a store, for a restore drill |
 | `journal` | the tombstone journal beside the store |

@@ -64,7 +64,7 @@ def copy_of(mapping: Mapping, url: str, folder: Path) -> StoreCopy:
     if parsed is not None and parsed.get_backend_name() == "postgresql":
         return PostgresCopy(mapping, url)
     if parsed is None or parsed.get_backend_name() != "sqlite" or not parsed.database:
-        problem = "only SQLite, PostgreSQL and MongoDB are copied: no other was tried on a real server"
+        problem = "only SQLite, PostgreSQL and MongoDB are copied"
         raise ConfigurationError(
             "restore drill", Fault("store", f"{problem}; restore a backup elsewhere, --replay there")
         )

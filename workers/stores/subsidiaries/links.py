@@ -29,12 +29,13 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from schemas.errors import ConfigurationError, Fault, StoreUnavailable
+from workers.stores.subsidiaries import mysql
 from workers.stores.subsidiaries.adapter import StoreRefuses
 
 T = TypeVar("T")
 
 _WAIT_S: Final = 5
-"""For a lock of SQLite's, and for a connection."""
+"""For a lock of SQLite's or MySQL's, and for a connection."""
 _STATEMENT_S: Final = 30.0
 _RENEW_S: Final = 600
 _CONNECTIONS: Final = 8
@@ -78,9 +79,7 @@ class AsyncLinks:
     def __init__(self, target: URL, statement_s: float | None) -> None:
         self._statement_s = statement_s
         self._free = asyncio.Semaphore(_CONNECTIONS)
-        self._engine: AsyncEngine = create_async_engine(
-            target, pool_size=_CONNECTIONS, max_overflow=0, pool_recycle=_RENEW_S
-        )
+        self._engine: AsyncEngine = create_async_engine(target, max_overflow=0, **_pooled(target))
 
     @asynccontextmanager
     async def open(self, *, writes: bool) -> AsyncIterator[Link]:
@@ -116,7 +115,7 @@ class ThreadLinks:
         sqlite = target.get_backend_name() == "sqlite"
         size = 1 if sqlite else _CONNECTIONS
         self._free = asyncio.Semaphore(size)
-        self._engine = _sqlite(target) if sqlite else create_engine(target, pool_size=size, pool_recycle=_RENEW_S)
+        self._engine = _sqlite(target) if sqlite else create_engine(target, **_pooled(target))
         self._threads = ThreadPoolExecutor(size, thread_name_prefix="store")
 
     @asynccontextmanager
@@ -156,6 +155,13 @@ class _ThreadLink:
         return done
 
 
+def _pooled(target: URL) -> dict[str, Any]:
+    pool: dict[str, Any] = {"pool_size": _CONNECTIONS, "pool_recycle": _RENEW_S}
+    if target.get_backend_name() not in mysql.BACKENDS:
+        return pool
+    return {**pool, "isolation_level": mysql.ISOLATION, "connect_args": mysql.settings(_WAIT_S)}
+
+
 def _sqlite(target: URL) -> Engine:
     """The driver would begin a transaction at the first write only: after the rows were read."""
     engine = create_engine(target, pool_size=1, max_overflow=0, connect_args={"timeout": _WAIT_S})
@@ -178,14 +184,23 @@ def answering() -> Iterator[None]:
     """What speaks of the server becomes StoreUnavailable, what it forbids StoreRefuses."""
     try:
         yield
-    except (TimeoutError, OSError, PoolTimeout, InterfaceError, OperationalError) as error:
+    except (TimeoutError, OSError, PoolTimeout) as error:
         raise StoreUnavailable(type(error).__name__) from None
-    except IntegrityError:
-        raise StoreRefuses("constraint") from None
     except DBAPIError as error:
-        state = str(getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None) or "")
-        if error.connection_invalidated or state.startswith(_PASSING_STATES):
-            raise StoreUnavailable(type(error).__name__) from None
-        raise StoreRefuses("store-forbids" if state == _NO_RIGHT else "store-rejects") from None
+        raise _ours(error) from None
     except SQLAlchemyError:
         raise StoreRefuses("store-rejects") from None
+
+
+def _ours(error: DBAPIError) -> StoreUnavailable | StoreRefuses:
+    number = mysql.number_of(error.orig)
+    if number is not None and not error.connection_invalidated:
+        return StoreUnavailable(type(error).__name__) if number in mysql.PASSING else StoreRefuses(mysql.reason(number))
+    if isinstance(error, InterfaceError | OperationalError):
+        return StoreUnavailable(type(error).__name__)
+    if isinstance(error, IntegrityError):
+        return StoreRefuses("constraint")
+    state = str(getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None) or "")
+    if error.connection_invalidated or state.startswith(_PASSING_STATES):
+        return StoreUnavailable(type(error).__name__)
+    return StoreRefuses("store-forbids" if state == _NO_RIGHT else "store-rejects")

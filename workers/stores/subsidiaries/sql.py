@@ -22,7 +22,7 @@ from sqlalchemy import Connection, MetaData, Table, bindparam, insert, inspect, 
 from sqlalchemy.exc import SAWarning
 
 from schemas.errors import Fault
-from workers.stores.subsidiaries import decisions
+from workers.stores.subsidiaries import decisions, mysql
 from workers.stores.subsidiaries.adapter import StoreRefuses
 from workers.stores.subsidiaries.links import Link, open_links
 from workers.stores.subsidiaries.mapping import Constant, Special
@@ -92,6 +92,8 @@ class SqlRows:
         if connection.dialect.name == "sqlite":
             for table in found.values():
                 mark_dates(table)
+        if connection.dialect.name in mysql.BACKENDS:
+            mysql.mark(connection, found, schema)
         return {name: found[source] for name, source in wanted.items() if source in found}
 
 

@@ -7,12 +7,16 @@ from collections.abc import Iterator, Mapping
 from sqlalchemy import Table
 
 from schemas.errors import Fault
+from workers.stores.subsidiaries import mysql
 from workers.stores.subsidiaries.mapping import Collection as Entry
 from workers.stores.subsidiaries.mapping import Mapping as OfficeMapping
 
 
 def faults(mapping: OfficeMapping, tables: Mapping[str, Table]) -> list[Fault]:
-    """Tables, columns and primary keys that are missing. ``tables``: as reflected, by the entry's name."""
+    """Tables, columns and primary keys that are missing, and tables that an order could not be served on as it says.
+
+    ``tables``: as reflected, by the entry's name.
+    """
     found = []
     for name, entry in mapping.collections.items():
         table = tables.get(name)
@@ -26,7 +30,7 @@ def faults(mapping: OfficeMapping, tables: Mapping[str, Table]) -> list[Fault]:
             for place, field in _named_fields(entry)
             if field not in table.c
         ]
-    return found + _parents_without_field(mapping, tables)
+    return [*found, *_parents_without_field(mapping, tables), *mysql.faults(mapping, tables)]
 
 
 def _parents_without_field(mapping: OfficeMapping, tables: Mapping[str, Table]) -> list[Fault]:

@@ -24,7 +24,6 @@ from sqlalchemy import (
     and_,
     bindparam,
     delete,
-    func,
     or_,
     select,
     true,
@@ -32,6 +31,7 @@ from sqlalchemy import (
     type_coerce,
 )
 
+from workers.stores.subsidiaries import mysql
 from workers.stores.subsidiaries.mapping import Identifier, Letters
 from workers.stores.subsidiaries.rows import PAGE, AllRows, AnyWhere, ByAddress, ByKey, ByOwner
 
@@ -147,7 +147,7 @@ def _condition(table: Table, where: AnyWhere | Everything) -> ColumnElement[bool
             return or_(*(_holds_address(table, one) for one in where.identifiers))
         case ByOwner():
             column = table.c[where.path]
-            return column.in_(bindparam("values", expanding=True, type_=column.type))
+            return mysql.exactly(column, bindparam("values", expanding=True, type_=column.type))
         case ByKey():
             keys = list(table.primary_key.columns)
             if len(keys) == 1:
@@ -161,5 +161,5 @@ def _condition(table: Table, where: AnyWhere | Everything) -> ColumnElement[bool
 
 def _holds_address(table: Table, identifier: Identifier) -> ColumnElement[bool]:
     column = table.c[identifier.field]
-    folded = column if identifier.letters is Letters.FOLDED else func.lower(func.trim(column))
-    return folded.in_(bindparam("written", expanding=True, type_=String()))
+    written = bindparam("written", expanding=True, type_=String())
+    return mysql.exactly(column, written) if identifier.letters is Letters.FOLDED else mysql.folded(column).in_(written)
