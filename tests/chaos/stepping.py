@@ -142,7 +142,10 @@ class SteppedCollection(SteppedHandle):
 
 
 class SteppedClient:
-    """The way from a collection to a transaction, which is one step: nobody sees it half done, and writers wait."""
+    """The way from a collection to a transaction, which is one step: nobody sees it half done, and writers wait.
+
+    Its session begins in that step: a thread does that, whose pace would else decide who is next.
+    """
 
     def __init__(self, real: Any, name: str, baton: Baton) -> None:
         self._real = real
@@ -155,15 +158,14 @@ class SteppedClient:
 
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[SteppedClient]:
-        async with await self._real.start_session() as session:
-            yield SteppedClient(session, self._name, self._baton)
+        yield self
 
     async def start_session(self) -> Any:
         return self._session()
 
     async def with_transaction(self, together: Callable[[Any], Any]) -> Any:
-        async with self._baton.operation(f"{self._name}.transaction"):
-            return await self._real.with_transaction(together)
+        async with self._baton.operation(f"{self._name}.transaction"), await self._real.start_session() as session:
+            return await session.with_transaction(together)
 
 
 class SteppedCursor:
