@@ -58,9 +58,9 @@ async def play(world: World, chosen: Chooser, seed: int, *, replayed: bool = Fal
     return len(world.schedule.trace)
 
 
-async def exhaust(make: Callable[[], W], cast: Callable[[W], None], preemptions: int) -> int:
-    """Play every schedule of a cast with at most that many preemptions; how many there are."""
-    played, chosen = 0, first_bounded(preemptions)
+async def exhaust(make: Callable[[], W], cast: Callable[[W], None], preemptions: int, *, in_turn: bool = False) -> int:
+    """Play every schedule of a cast with at most that many preemptions, as `Bounded` has them; how many there are."""
+    played, chosen = 0, first_bounded(preemptions, in_turn=in_turn)
     while chosen is not None:
         world = make()
         cast(world)
