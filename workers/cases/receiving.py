@@ -195,7 +195,9 @@ async def _apply(desk: Desk, told: Sequence[tuple[Document, Mapping[str, Any]]],
 
 
 def _changes(task: Document, entry: Mapping[str, Any], digest: str, proof: Proof) -> dict[str, Any]:
-    """What an entry changes of its task; nothing when it only repeats."""
+    """What an entry changes of its task; nothing when it only repeats, or is of before its store was asked anew."""
+    if entry["attempt"] <= task.get("void_attempts", -1):
+        return {}
     state = TaskState(task["state"])
     if entry["ask"] == "look":
         if state is not TaskState.RECEIPTED:
@@ -205,8 +207,6 @@ def _changes(task: Document, entry: Mapping[str, Any], digest: str, proof: Proof
             return {"state": TaskState.PROVED.value, "proof": proof.value, "look": dict(entry), "looked": digest}
         return {"state": TaskState.DOUBTFUL.value, "reason": "look_disagrees", "look": dict(entry), "looked": digest}
     if state is TaskState.WAITING:
-        if entry["attempt"] <= task.get("void_attempts", 0):
-            return {}  # it was in doubt, and staff have asked again since
         answered = {"state": TaskState.RECEIPTED.value, "outcome": entry["outcome"], "entry": dict(entry)}
         answered |= {"receipt": digest, "answered_at": read_moment(entry["at"])}
         in_conflict = entry["outcome"] == StoreOutcome.CONFLICT

@@ -19,6 +19,7 @@ from tests.workers.retention.people import sweep_all
 from workers.audience import Audience
 from workers.cases import deciding
 from workers.cases.engine import advance
+from workers.cases.receiving import Accepted
 from workers.cases.showing import whole
 from workers.gate import Reader, ReadRefused
 from workers.retention.evidence import read_archive
@@ -218,6 +219,27 @@ async def lifted(court: Court, reference: str) -> None:
     await deciding.lift(court.desk, reference, DPO)
     await mails_leave(court, reference)
     await court.run(reference)
+
+
+async def test_a_receipt_of_before_the_lifting_that_comes_again_contradicts_nothing(
+    bench: Bench, court: Court, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the restriction, and of the look at it: the store has been asked anew since."""
+    said: list[tuple[str, str]] = []
+    take = court.take
+
+    async def and_keep(store: str, token: str) -> Accepted:
+        said.append((store, token))
+        return await take(store, token)
+
+    monkeypatch.setattr(court, "take", and_keep)
+    reference = await restricted(bench, court, someone())
+    before = list(said)
+    await lifted(court, reference)
+    for store, token in before:
+        await take(store, token)
+    assert {task["state"] for task in (await court.tasks(reference)).values()} == {"receipted"}
+    assert (await settled(court, reference))["proof"] == "closed"
 
 
 async def test_what_a_withdrawal_could_not_take_goes_when_it_ends(bench: Bench, court: Court) -> None:
