@@ -16,7 +16,6 @@ from workers.gate import Asked
 from workers.rules.corrections import Judged, Patch, Verdict
 from workers.rules.objections import Noes
 from workers.stores.cases import Cases
-from workers.stores.forgetting import Forgetting
 from workers.stores.mongo import Document
 from workers.stores.subsidiaries.mapping import Mapping as OfficeMapping
 from workers.stores.subsidiaries.rectifying import RectificationWalk
@@ -128,13 +127,6 @@ def later_restriction_misses_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(Tombstones, "named", nobody)
 
 
-def lifting_leaves_letters(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def leave_them(*_: object) -> int:
-        return 0
-
-    monkeypatch.setattr(Forgetting, "forget_letters", leave_them)
-
-
 def withdrawal_forgets_our_records(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(consent, "_goes", lambda *_: False)
 
@@ -161,6 +153,5 @@ MORE: Final = (
     Variant("closed on what is restricted", closed_on_what_is_restricted, _LAST, "what a restriction kept"),
     Variant("a lifting reopens nothing", lifting_reopens_nothing, _LAST, "what a restriction kept"),
     Variant("a later one misses what is kept", later_restriction_misses_what_is_kept, _BACK, "was taken away"),
-    Variant("a lifting leaves letters", lifting_leaves_letters, _BACK, "active.parked"),
     Variant("a withdrawal forgets our records", withdrawal_forgets_our_records, _LAST, "its subscription stands"),
 )
