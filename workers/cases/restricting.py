@@ -32,11 +32,14 @@ async def restrict(desk: Desk, case: Document, task: Document, person: Mapping[s
 
 
 async def _hold(docket: Docket, reference: str, keys: Sequence[str]) -> None:
-    """Noted with the case first, so that it is shown, and lifted by whoever does this again."""
+    """Noted with the case first, so that it is shown, and lifted: no other key is held, whoever does this again."""
     entry = {"ground": GROUND, "until": None, "keys": list(keys)}
     while True:
         case = await docket.cases.get(reference)
-        if case is None or "hold" in case or not keys or await docket.cases.change(case, {"hold": entry}):
+        if case is not None and "hold" in case:
+            keys = case["hold"]["keys"]
+            break
+        if case is None or not keys or await docket.cases.change(case, {"hold": entry}):
             break
     await docket.services.keys.hold(keys, Hold(reference, GROUND, None))
 

@@ -17,7 +17,7 @@ from tests.workers.cases.test_deciding import DPO, GROUND
 from tests.workers.cases.test_evidence_of_cases import checked, ledger_keys, standings
 from tests.workers.retention.people import sweep_all
 from workers.audience import Audience
-from workers.cases import deciding
+from workers.cases import deciding, restricting
 from workers.cases.engine import advance
 from workers.cases.receiving import Accepted
 from workers.cases.showing import whole
@@ -344,6 +344,19 @@ async def test_one_asked_for_later_keeps_what_another_kept_from_an_erasure(bench
     for restriction, left in ((first, 2), (second, 1)):
         await lifted(court, restriction)
         assert len(bench.collection("submissions")) == left
+
+
+async def test_what_a_second_worker_finds_more_is_not_held_for_ever(bench: Bench, court: Court) -> None:
+    """They came back between the two, as somebody new."""
+    ada = someone()
+    reference = await restricted(bench, court, ada)
+    await served(court, ada, "erasure")
+    on_time = replace(bench, services=replace(bench.services, skew=timedelta()))
+    await on_time.send(form(Case.CONTACT, ada, received=bench.clock()))
+    case, task = await court.case(reference), (await court.tasks(reference))["controller"]
+    await restricting.restrict(court.desk, case, task, {"emails": [ada.email]})
+    await lifted(court, reference)
+    assert await bench.services.keys.all_held() == []
 
 
 async def test_what_it_keeps_beside_a_legal_hold_does_not_wait_for_that(bench: Bench, court: Court) -> None:
