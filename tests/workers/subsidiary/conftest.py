@@ -47,8 +47,8 @@ def controller(parties: Path, redis_url: str) -> Iterator[ControllerSide]:
 
 
 @pytest.fixture(scope="session")
-def postgres(server_folder: Path) -> Iterator[PostgresServer]:
-    with PostgresServer(server_folder) as server:
+def postgres() -> Iterator[PostgresServer]:
+    with PostgresServer() as server:
         yield server
 
 

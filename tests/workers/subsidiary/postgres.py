@@ -1,20 +1,11 @@
-"""A PostgreSQL server from the distribution's package, for this test process alone, as an unprivileged user."""
+"""A PostgreSQL server from the distribution's package."""
 
 from __future__ import annotations
 
-import os
-import pwd
 import shutil
-import subprocess
-import tempfile
 from pathlib import Path
-from typing import Self
 
-from tests.waiting import until_blocking
-from workers.processes import free_port
-
-USER = "nobody"
-HOST = "127.0.0.1"
+from tests.workers.subsidiary.distro import HOST, USER, DistroServer
 
 
 def find(name: str) -> str:
@@ -25,45 +16,21 @@ def find(name: str) -> str:
     return found
 
 
-class PostgresServer:
-    """Data in a folder of its own; never on another port than it says."""
-
-    def __init__(self, _: Path) -> None:
-        # Not below the session's folder: that one is closed to other users, and the server runs as one.
-        self.folder = Path(tempfile.mkdtemp(prefix="greffier-postgres-"))
-        self.port = free_port()
-        self._server: subprocess.Popen[bytes] | None = None
+class PostgresServer(DistroServer):
+    name = "PostgreSQL"
 
     @property
     def url(self) -> str:
         return f"postgresql://{USER}@{HOST}:{self.port}/postgres"
 
-    def __enter__(self) -> Self:
-        data = self.folder / "data"
-        identity: dict[str, int] = {}
-        if os.geteuid() == 0:  # neither initdb nor the server runs as root
-            user = pwd.getpwnam(USER)
-            os.chown(self.folder, user.pw_uid, user.pw_gid)
-            identity = {"user": user.pw_uid, "group": user.pw_gid}
-        init = [find("initdb"), "-D", str(data), "-U", USER, "-A", "trust", "-N", "-E", "UTF8", "--locale=C"]
-        subprocess.run(init, check=True, cwd=self.folder, stdout=subprocess.DEVNULL, **identity)
-        serve = [
-            *(find("postgres"), "-D", str(data), "-p", str(self.port), "-h", HOST),
+    def make_data(self) -> list[str]:
+        return [find("initdb"), "-D", str(self.data), "-U", USER, "-A", "trust", "-N", "-E", "UTF8", "--locale=C"]
+
+    def serve(self) -> list[str]:
+        return [
+            *(find("postgres"), "-D", str(self.data), "-p", str(self.port), "-h", HOST),
             *("-k", str(self.folder), "-c", "fsync=off", "-c", "max_connections=40"),
         ]
-        with (self.folder / "log").open("wb") as log:
-            self._server = subprocess.Popen(serve, cwd=self.folder, stdout=log, stderr=log, **identity)
-        until_blocking(self._answers, 30, what="PostgreSQL answers")
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        assert self._server is not None
-        self._server.terminate()
-        self._server.wait(20)
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _answers(self) -> bool:
-        ready = [find("pg_isready"), "-q", "-h", HOST, "-p", str(self.port)]
-        assert self._server is not None
-        assert self._server.poll() is None, (self.folder / "log").read_text()
-        return subprocess.run(ready, check=False).returncode == 0
+    def is_ready(self) -> list[str]:
+        return [find("pg_isready"), "-q", "-h", HOST, "-p", str(self.port)]

@@ -11,8 +11,10 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+import pymysql
 import pytest
 from sqlalchemy import ColumnElement, event
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError
 
 from schemas.errors import StoreUnavailable
 from schemas.terms import Right
@@ -156,7 +158,7 @@ async def test_the_index_serves_all_the_same(kit: MariaKit, text: str) -> None:
 
         event.listen(store._rows._links._engine.sync_engine, "before_cursor_execute", note)
         assert [one.matched for one in await store.erase(Subject(("7@example.com",), RECEIVED_AT))] == [1, 0]
-    statement, parameters = next(one for one in asked if "FROM people" in one[0] and "FOR UPDATE" in one[0])
+    statement, parameters = next(one for one in asked if "FROM people" in one[0])
     (plan,) = await kit.run(f"EXPLAIN {statement}", *parameters)
     assert (plan["key"], int(plan["rows"])) == ("email", 1)
 
@@ -300,6 +302,24 @@ async def test_nothing_is_printed_that_quotes_a_row(kit: MariaKit) -> None:
 
 # ---------------------------------------------------------------------- faults by number
 
+NUMBERS = {
+    **dict.fromkeys([1205, 1213, 1040, 1053, 1290, 1927, 2003, 2006, 2013, 3024], "passes"),
+    **dict.fromkeys([1044, 1142, 1143, 1227], "store-forbids"),
+    **dict.fromkeys([1048, 1062, 1451, 3819, 4025], "constraint"),
+    **dict.fromkeys([1366, 1406, 1644, 1665], "store-rejects"),
+}
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize("kind", [OperationalError, IntegrityError, DataError])
+def test_what_passes_is_told_from_what_does_not_by_its_number(number: int, kind: type[DBAPIError]) -> None:
+    """The driver calls nearly everything an operational error."""
+    with pytest.raises((StoreUnavailable, StoreRefuses)) as caught, links.answering():
+        raise kind("SELECT", None, pymysql.err.OperationalError(number, "Duplicate entry 'anna@example.com'"))
+    passes = isinstance(caught.value, StoreUnavailable)
+    assert ("passes" if passes else caught.value.reason) == NUMBERS[number]
+    assert "anna" not in str(caught.value)
+
 
 async def test_a_right_that_is_missing_is_told(kit: MariaKit) -> None:
     await kit.insert("subscribers", {"id": 1, "address": JOSE})
@@ -360,6 +380,22 @@ async def test_nobody_is_kept_out_of_what_lies_between_the_rows(kit: MariaKit) -
         await kit.run("SET SESSION innodb_lock_wait_timeout = 1")
         await kit.insert("customers", {"id": 4, "email": JOSE, "name": "José"})
         await kit.run("UPDATE customers SET name = 'Robert' WHERE id = 2")
+
+
+async def test_what_the_office_has_in_hand_of_others_is_not_waited_for(
+    kit: MariaKit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(links, "_WAIT_S", 1)
+    await fill(kit)
+    await kit.run("BEGIN")
+    await kit.run("UPDATE customers SET name = 'Robert' WHERE id = 2")
+    with monkeypatch.context() as variant:
+        variant.setattr(mysql, "finds_first", lambda _: False)
+        with pytest.raises(StoreUnavailable):
+            await erase(kit, "anna@example.com")
+    found = await erase(kit, "anna@example.com")
+    await kit.run("COMMIT")
+    assert (found["customers"].erased, await left(kit, "customers", "name")) == (1, ["Anna Muster", "Robert"])
 
 
 async def test_two_workers_end_whatever_crosses(kit: MariaKit) -> None:

@@ -5,7 +5,7 @@
 | text is compared without letter case, accents and trailing spaces | compared letter by letter, :func:`exactly` |
 | lower case by the rules of the column's language (Turkish: I, ı) | by those of Unicode, :func:`folded` |
 | what is too long is cut, what has no place set to nothing, where the server is lax | refused |
-| a locked page keeps others out of what lies between its rows | no: as in PostgreSQL, each row by itself |
+| who locks rows waits for all that are gone through, and keeps others out of what lies between | each row by itself |
 | a TIMESTAMP is shown by the clock of the session | is a moment, in UTC |
 | errors have numbers, few of them a state | :data:`PASSING`, :func:`reason` |
 | warnings quote what they are about, and the driver prints them | the server keeps none |
@@ -149,6 +149,19 @@ def exactly(column: Column[Any], values: BindParameter[Any]) -> ColumnElement[bo
         return column.in_(values)
     alike = column.in_(bindparam(values.key, expanding=True, type_=Spelt(*column.info[_LETTERS])))
     return and_(alike, cast(cast(column, CHAR(charset="utf8mb4")), BINARY()).in_(values))
+
+
+def is_one(table: Table) -> bool:
+    """Whether a table is of MySQL or MariaDB."""
+    return _OURS in table.info
+
+
+def finds_first(table: Table) -> bool:
+    """Whether rows are to be found first, and locked by their keys.
+
+    What is gone through with a lock is waited for there, row by row: an order would wait for everybody else's.
+    """
+    return is_one(table)
 
 
 class Spelt(TypeDecorator[str]):

@@ -27,7 +27,7 @@ from workers.stores.subsidiaries.adapter import StoreRefuses
 from workers.stores.subsidiaries.links import Link, open_links
 from workers.stores.subsidiaries.mapping import Constant, Special
 from workers.stores.subsidiaries.mapping import Mapping as OfficeMapping
-from workers.stores.subsidiaries.rows import PAGE, AnyWhere, OpenSession, Row, Where
+from workers.stores.subsidiaries.rows import PAGE, AnyWhere, ByAddress, ByKey, OpenSession, Row, Where
 from workers.stores.subsidiaries.sql_checks import faults
 from workers.stores.subsidiaries.statements import Everything, Statements, given, is_row, mark_dates
 
@@ -56,8 +56,8 @@ class SqlRows:
     @asynccontextmanager
     async def writing(self, *, at_once: bool = False) -> AsyncIterator[OpenSession]:
         async with self._links.open(writes=True) as link:
-            _, writing = await self._reflected(link)
-            yield SqlSession(link, writing, self._mapping.store.zone, at_once=at_once)
+            reading, writing = await self._reflected(link)
+            yield SqlSession(link, writing, self._mapping.store.zone, at_once=at_once, finding=reading)
             await link.call(Connection.commit)
 
     async def ping(self) -> None:
@@ -98,10 +98,19 @@ class SqlRows:
 
 
 class SqlSession:
-    """One connection, in one transaction or several in a row."""
+    """One connection, in one transaction or several in a row. ``finding``: of a session that locks, what does not."""
 
-    def __init__(self, link: Link, statements: Statements, zone: ZoneInfo, *, at_once: bool = False) -> None:
+    def __init__(
+        self,
+        link: Link,
+        statements: Statements,
+        zone: ZoneInfo,
+        *,
+        at_once: bool = False,
+        finding: Statements | None = None,
+    ) -> None:
         self._link = link
+        self._finding = finding
         self._at_once = at_once
         self._zone = zone
         self._statements = statements
@@ -112,18 +121,32 @@ class SqlSession:
         self, name: str, where: AnyWhere | Everything, fields: Collection[str]
     ) -> AsyncGenerator[list[Row], None]:
         wanted = tuple(sorted(fields))
+        if self._finding is None or not isinstance(where, ByAddress) or not mysql.finds_first(self._tables[name]):
+            async for page in self._pages(self._statements, name, where, wanted):
+                yield page
+            return
+        async for found in self._pages(self._finding, name, where, ()):
+            # Whose they are is asked again of every row that comes by its address.
+            async for page in self._pages(self._statements, name, _these(found), wanted):
+                yield page
+
+    async def _pages(
+        self, statements: Statements, name: str, where: AnyWhere | Everything, wanted: tuple[str, ...]
+    ) -> AsyncGenerator[list[Row], None]:
         width = len(self._tables[name].primary_key.columns)
         parameters = given(where)
-        rows = await self._fetch(self._statements.first(name, where, wanted), parameters)
+        rows = await self._fetch(statements.first(name, where, wanted), parameters)
         while rows:
             yield [Row(row[:width], dict(zip(wanted, row[width:], strict=True))) for row in rows]
             if len(rows) < PAGE:
                 return
             after = {f"after_{place}": part for place, part in enumerate(rows[-1][:width])}
-            rows = await self._fetch(self._statements.next(name, where, wanted), parameters | after)
+            rows = await self._fetch(statements.next(name, where, wanted), parameters | after)
 
     async def delete(self, name: str, rows: Sequence[Row]) -> int:
-        return await self._change(self._statements.delete(name), [_named(row) for row in rows])
+        if mysql.is_one(self._tables[name]):  # its driver sends many changes one after another
+            return await self._change(self._statements.delete_all(name), [given(_these(rows))], len(rows))
+        return await self._change(self._statements.delete(name), [_named(row) for row in rows], len(rows))
 
     async def update(self, name: str, rows: Sequence[Row], settings: Mapping[str, Constant], where: Where) -> int:
         table, now = self._tables[name], datetime.now(UTC).astimezone(self._zone)
@@ -132,12 +155,12 @@ class SqlSession:
             _named(row) | {f"to_{field}": _fit(table.c[field], one, now) for field, one in settings.items()}
             for row in rows
         ]
-        return await self._change(statement, changes)
+        return await self._change(statement, changes, len(changes))
 
     async def insert(self, name: str, settings: Mapping[str, Constant]) -> None:
         table, now = self._tables[name], datetime.now(UTC).astimezone(self._zone)
         values = {field: _fit(table.c[field], one, now) for field, one in settings.items()}
-        await self._change(insert(table), [values])
+        await self._change(insert(table), [values], 1)
 
     async def missed(
         self, name: str, rows: Sequence[Row], settings: Mapping[str, Constant] | None, since: datetime
@@ -153,9 +176,9 @@ class SqlSession:
             lambda connection: [tuple(row) for row in connection.execute(statement, dict(parameters))]
         )
 
-    async def _change(self, statement: Any, parameters: list[dict[str, Any]]) -> int:
+    async def _change(self, statement: Any, parameters: list[dict[str, Any]], rows: int) -> int:
         """Rows read are locked until the transaction ends, so all of them are there to be changed."""
-        self._changed += len(parameters)
+        self._changed += rows
         commits = self._changed >= _COMMIT_EVERY and not self._at_once
         if commits:
             self._changed = 0
@@ -166,7 +189,11 @@ class SqlSession:
                 connection.commit()
 
         await self._link.call(change)
-        return len(parameters)
+        return rows
+
+
+def _these(rows: Sequence[Row]) -> ByKey:
+    return ByKey([row.key for row in rows])
 
 
 def _named(row: Row) -> dict[str, Any]:

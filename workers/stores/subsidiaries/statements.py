@@ -75,6 +75,10 @@ class Statements:
             self._deletes[name] = delete(self.tables[name]).where(is_row(self.tables[name]))
         return self._deletes[name]
 
+    def delete_all(self, name: str) -> Delete:
+        """The statement that deletes the rows of a page. Takes the parameters :func:`given` gives for their keys."""
+        return delete(self.tables[name]).where(_condition(self.tables[name], ByKey(())))
+
     def _make(self, table: Table, where: AnyWhere | Everything, fields: tuple[str, ...]) -> Select[Any]:
         keys = list(table.primary_key.columns)
         columns = [*keys, *(_readable(table.c[field]) for field in fields)]
