@@ -215,6 +215,14 @@ async def test_a_table_that_cannot_be_changed_in_one_piece_is_refused(kit: Maria
     assert await left(kit, "people", "email") == [JOSE]
 
 
+async def test_a_table_that_keeps_what_is_deleted_is_refused(kit: MariaKit) -> None:
+    """A receipt would say that it is gone, and it stands in the table's history."""
+    await people(kit, TEXTS[0], JOSE)
+    await kit.run("ALTER TABLE people ADD SYSTEM VERSIONING")
+    found = await problems(kit, AS_TYPED)
+    assert (list(found), "keeps whatever" in found["collections.people"]) == (["collections.people"], True)
+
+
 async def test_a_number_that_text_would_be_taken_for_is_refused(kit: MariaKit) -> None:
     await people(kit, TEXTS[0], JOSE)
     await kit.run("ALTER TABLE orders MODIFY person int")

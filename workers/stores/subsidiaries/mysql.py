@@ -64,6 +64,7 @@ _LETTERS: Final = "greffier_letters"
 """A column's character set and collation."""
 _BY_EVERY_CHANGE: Final = "greffier_by_every_change"
 _NOT_IN_ONE_PIECE: Final = "greffier_not_in_one_piece"
+_KEEPS_ALL: Final = "greffier_keeps_all"
 
 
 def settings(wait_s: int) -> dict[str, Any]:
@@ -113,9 +114,11 @@ def mark(connection: Connection, tables: Mapping[str, Table], schema: str | None
             if isinstance(column.type, TIMESTAMP):
                 column.type = Moment()
     where = {"schema": schema}
-    for name in connection.execute(_WITHOUT_TRANSACTIONS, where).scalars():
-        if name in tables:
+    for name, kind, transactions in connection.execute(_TABLES, where):
+        if name in tables and transactions != "YES":
             tables[name].info[_NOT_IN_ONE_PIECE] = True
+        if name in tables and kind == "SYSTEM VERSIONED":
+            tables[name].info[_KEEPS_ALL] = True
     for name, field, extra, *letters in connection.execute(_COLUMNS, where):
         if name not in tables or field not in tables[name].c:
             continue
@@ -126,9 +129,10 @@ def mark(connection: Connection, tables: Mapping[str, Table], schema: str | None
             info[_BY_EVERY_CHANGE] = True
 
 
-_WITHOUT_TRANSACTIONS: Final = text(
-    "SELECT t.table_name FROM information_schema.tables t LEFT JOIN information_schema.engines e ON e.engine = t.engine"
-    " WHERE t.table_schema = coalesce(:schema, database()) AND coalesce(e.transactions, 'NO') <> 'YES'"
+_TABLES: Final = text(
+    "SELECT t.table_name, t.table_type, coalesce(e.transactions, 'NO') FROM information_schema.tables t"
+    " LEFT JOIN information_schema.engines e ON e.engine = t.engine"
+    " WHERE t.table_schema = coalesce(:schema, database())"
 )
 _COLUMNS: Final = text(
     "SELECT table_name, column_name, coalesce(extra, ''), character_set_name, collation_name"
@@ -197,6 +201,8 @@ def faults(mapping: OfficeMapping, tables: Mapping[str, Table]) -> Iterator[Faul
 def _of_table(entry: Entry, table: Table) -> Iterator[tuple[str, str]]:
     if _NOT_IN_ONE_PIECE in table.info:
         yield "", "the table has no transactions (MyISAM?): it cannot be changed in one piece. Make it InnoDB"
+    if _KEEPS_ALL in table.info:
+        yield "", "the table is system versioned: it keeps whatever is deleted from it"
     found_by = {f".found_by.{place}": one.field for place, one in enumerate(entry.found_by)}
     found_by |= {f".mentions.{place}.found_by": one.found_by.field for place, one in enumerate(entry.mentions)}
     for place, field in found_by.items():
