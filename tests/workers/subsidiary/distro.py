@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from tests.waiting import until_blocking
 from workers.processes import free_port
@@ -42,14 +42,15 @@ class DistroServer:
         raise NotImplementedError
 
     def __enter__(self) -> Self:
-        identity: dict[str, int] = {}
+        # A server of MariaDB that starts removes the temporary tables of whoever has the same folder for them.
+        own: dict[str, Any] = {"cwd": self.folder, "env": {**os.environ, "TMPDIR": str(self.folder)}}
         if os.geteuid() == 0:  # none of these servers runs as root
             user = pwd.getpwnam(USER)
             os.chown(self.folder, user.pw_uid, user.pw_gid)
-            identity = {"user": user.pw_uid, "group": user.pw_gid}
-        subprocess.run(self.make_data(), check=True, cwd=self.folder, stdout=subprocess.DEVNULL, **identity)
+            own |= {"user": user.pw_uid, "group": user.pw_gid}
+        subprocess.run(self.make_data(), check=True, stdout=subprocess.DEVNULL, **own)
         with (self.folder / "log").open("wb") as log:
-            self._server = subprocess.Popen(self.serve(), cwd=self.folder, stdout=log, stderr=log, **identity)
+            self._server = subprocess.Popen(self.serve(), stdout=log, stderr=log, **own)
         until_blocking(self._answers, 30, what=f"{self.name} answers")
         return self
 
