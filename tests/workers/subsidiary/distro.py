@@ -42,6 +42,14 @@ class DistroServer:
         raise NotImplementedError
 
     def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _start(self) -> None:
         # A server of MariaDB that starts removes the temporary tables of whoever has the same folder for them.
         own: dict[str, Any] = {"cwd": self.folder, "env": {**os.environ, "TMPDIR": str(self.folder)}}
         if os.geteuid() == 0:  # none of these servers runs as root
@@ -52,12 +60,11 @@ class DistroServer:
         with (self.folder / "log").open("wb") as log:
             self._server = subprocess.Popen(self.serve(), stdout=log, stderr=log, **own)
         until_blocking(self._answers, 30, what=f"{self.name} answers")
-        return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._server is not None
-        self._server.terminate()
-        self._server.wait(20)
+        if self._server is not None:
+            self._server.terminate()
+            self._server.wait(20)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _answers(self) -> bool:
