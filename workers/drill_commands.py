@@ -43,12 +43,19 @@ def restore_drill(
 
 @contextmanager
 def _ended_in_order() -> Iterator[None]:
-    """Whoever ends the process ends it as Ctrl-C does: the drill is broken off, and its copies go before it is over."""
+    """Whoever ends the process ends it as Ctrl-C does: the drill is broken off, and its copies go before it is over.
+
+    In the background a shell has Ctrl-C ignored, and asyncio leaves that so: nothing would end the drill then.
+    """
 
     def break_off(*_: object) -> None:
         signal.raise_signal(signal.SIGINT)
 
-    before = {one: signal.signal(one, break_off) for one in (signal.SIGTERM, signal.SIGHUP)}
+    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, break_off)
+    if before[signal.SIGHUP] is not signal.SIG_IGN:  # whoever set that wants it to go on
+        signal.signal(signal.SIGHUP, break_off)
     try:
         yield
     finally:

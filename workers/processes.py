@@ -143,8 +143,10 @@ class Process:
             self._popen.wait()
 
     def pause(self) -> None:
-        """Freeze it: connections stay open, nothing answers."""
+        """Freeze it: connections stay open, nothing answers from when this returns (on Linux; elsewhere, soon)."""
         self._signal(signal.SIGSTOP)
+        if self.alive and hasattr(os, "waitid"):  # its threads stop one by one
+            os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
         self._signal(signal.SIGCONT)

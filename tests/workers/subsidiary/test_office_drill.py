@@ -46,6 +46,8 @@ office_drill.drill = functools.partial(office_drill.drill, replayed_by=waits)
 main()
 """
 """The command, which comes no further than the replay."""
+BACKGROUND = 'trap \'\' INT; exec "$0" "$@"'
+"""As a shell starts what is to run in the background."""
 
 
 @pytest.mark.parametrize("kit", COPIED, indirect=True)
@@ -113,7 +115,8 @@ async def test_the_office_signs_what_came_of_it(
 def waiting(parties: Path, tmp_path: Path, kit: Kit) -> Iterator[Process]:
     """A drill in a process of its own, with its temporary files in a folder of its own, up to the replay."""
     (tmp_path / "own").mkdir()
-    command = [sys.executable, "-c", WAITS, "restore-drill", CODE, "--mapping", str(write_mapping(kit, tmp_path))]
+    drill = ["restore-drill", CODE, "--mapping", str(write_mapping(kit, tmp_path))]
+    command = ["/bin/sh", "-c", BACKGROUND, sys.executable, "-c", WAITS, *drill]
     environment = {"PYTHONPATH": str(ROOT), "GREFFIER_KEYS": str(parties / CODE), "TMPDIR": str(tmp_path / "own")}
     process = Process("drill", command, log=tmp_path / "log", env={**environment, URL_VARIABLE: kit.url})
     yield process
