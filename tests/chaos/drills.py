@@ -96,6 +96,8 @@ class Flight:
                 await breaker.commit(faults[number * share : (number + 1) * share])
                 await all_up(self.group)
                 await self.calm.until(lambda: not self._drills({"look_at": {"$exists": True}}))
+                # Ours reads what a majority has: an end that was just seen may not be there yet.
+                await until(self._all_ended, what="the end of every drill")
                 self.group.clock.move_to(self.group.clock.now() + timedelta(minutes=2))
         finally:
             watching.cancel()
@@ -105,6 +107,9 @@ class Flight:
         self.seen.outcomes = Counter(str(one.get("outcome")) for one in self._drills({}))
         await self._look()
         await self._look_at_what_is_held()
+
+    async def _all_ended(self) -> bool:
+        return not await self.services.canaries.in_drill()
 
     def _drills(self, which: dict[str, Any]) -> list[dict[str, Any]]:
         with self.group.mongo() as reader:
