@@ -311,8 +311,7 @@ async def test_what_two_restrictions_keep_is_done_when_the_last_ends(bench: Benc
 
 
 async def came_back(bench: Bench, court: Court, whom: Someone) -> None:
-    """Erased, and back by a form of their own at once."""
-    await bench.send(form(Case.CONTACT, whom, received=bench.clock() - HOUR))
+    """Erased, or to be when a hold ends, and back by a form of their own at once, as somebody new."""
     await served(court, whom, "erasure")
     on_time = replace(bench, services=replace(bench.services, skew=timedelta()))
     await on_time.send(form(Case.CONTACT, whom, received=bench.clock()))
@@ -321,6 +320,7 @@ async def came_back(bench: Bench, court: Court, whom: Someone) -> None:
 async def test_a_letter_about_them_goes_with_what_it_kept(bench: Bench, court: Court) -> None:
     """What the CRM sent after an erasure is parked; the next one is to take it too."""
     ada = someone()
+    await bench.send(form(Case.CONTACT, ada, received=bench.clock() - HOUR))
     await came_back(bench, court, ada)
     await bench.send(contact(Case.CLIENT, ada, received=bench.clock()))
     restriction = await served(court, ada, "restriction")
@@ -333,12 +333,10 @@ async def test_a_letter_about_them_goes_with_what_it_kept(bench: Bench, court: C
 
 
 async def test_one_asked_for_later_keeps_what_another_kept_from_an_erasure(bench: Bench, court: Court) -> None:
-    """Though they came back since by a form of their own, and are somebody new."""
+    """Though they came back since."""
     ada = someone()
     first = await restricted(bench, court, ada)
-    await served(court, ada, "erasure")
-    on_time = replace(bench, services=replace(bench.services, skew=timedelta()))
-    await on_time.send(form(Case.CONTACT, ada, received=bench.clock()))
+    await came_back(bench, court, ada)
     second = await served(court, ada, "restriction")
     await mails_leave(court, second)
     for restriction, left in ((first, 2), (second, 1)):
@@ -347,12 +345,10 @@ async def test_one_asked_for_later_keeps_what_another_kept_from_an_erasure(bench
 
 
 async def test_what_a_second_worker_finds_more_is_not_held_for_ever(bench: Bench, court: Court) -> None:
-    """They came back between the two, as somebody new."""
+    """They came back between the two."""
     ada = someone()
     reference = await restricted(bench, court, ada)
-    await served(court, ada, "erasure")
-    on_time = replace(bench, services=replace(bench.services, skew=timedelta()))
-    await on_time.send(form(Case.CONTACT, ada, received=bench.clock()))
+    await came_back(bench, court, ada)
     case, task = await court.case(reference), (await court.tasks(reference))["controller"]
     await restricting.restrict(court.desk, case, task, {"emails": [ada.email]})
     await lifted(court, reference)
