@@ -38,11 +38,13 @@ from workers.visits import DeviceVisits, Joined, together
 PAGE: Final = 1_000
 """Persons looked at in one page, where nobody says otherwise."""
 
-_STEP: Final = 2_500
+_STEP: Final = 10_000
 """Persons looked at in one page of a walk over all of them: a call costs as much as a hundred of them do."""
 
-_AHEAD: Final = 2
+_AHEAD: Final = 1
 """Pages of such a walk that are read while one is used."""
+
+_CASES: Final = {case.value: case for case in Case}
 
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
@@ -69,12 +71,13 @@ class Audience:
         """
         ahead: deque[asyncio.Task[_Read]] = deque()
         people, asked = self.services.people, await self.asked()
-        persons = await people.page(after, _STEP, last=last)
+        step = PAGE if self._visits.wanted else _STEP  # of what they read there is far more than of who they are
+        persons = await people.page(after, step, last=last)
         try:
             while persons or ahead:
                 while persons and len(ahead) <= _AHEAD:
                     ahead.append(asyncio.create_task(self._read(asked, persons)))
-                    persons = await people.page(persons[-1]["_id"], _STEP, last=last) if len(persons) == _STEP else []
+                    persons = await people.page(persons[-1]["_id"], step, last=last) if len(persons) == step else []
                 yield await self._page(await ahead.popleft(), None)
         finally:
             for reading in ahead:
@@ -128,7 +131,7 @@ class Audience:
         """What is held of these persons for this purpose, the best record of each opened."""
         left_out: Counter[LeftOut] = Counter()
         if not persons:
-            return _Read("", "", [], {}, {}, left_out, {})
+            return _Read("", "", {}, {}, left_out, {})
         owner: dict[bytes, str] = {ref: person["_id"] for person in persons for ref in person["refs"]}
         first, last = persons[0]["_id"], persons[-1]["_id"]
         submissions = self.services.submissions
@@ -144,8 +147,10 @@ class Audience:
             held += await submissions.of(agreeing)
         live = await self._live(asked, owner, links, left_out)
         found = self._opened(live, {one["_id"]: one for one in held}, keys, asked if lenders else None)
+        if len(found) < len(live):
+            left_out[LeftOut.ERASED] += len(live) - len(found)
         visits = await self._visits.read(one.submission for records in found.values() for one in records.best)
-        return _Read(first, last, list(live), found, visits, left_out, lenders)
+        return _Read(first, last, found, visits, left_out, lenders)
 
     async def _agreeing(self, owner: Mapping[bytes, str]) -> dict[bytes, str]:
         """Those of these references, and persons, who expressly agree to the purpose. Source: R8."""
@@ -243,18 +248,15 @@ class Audience:
             frozenset(agreeing.values()),
         )
         members = []
-        for person in read.live:
-            records = read.found.get(person)
-            found = (
-                self._member(asked, records, since, said.get(records.data["email"], {})) if records else LeftOut.ERASED
-            )
+        for records in read.found.values():
+            found = self._member(asked, records, since, said.get(records.data["email"]))
             if isinstance(found, Member):
                 members.append(found)
             else:
                 read.left_out[found] += 1
         return members
 
-    def _member(self, asked: Asked, records: _Records, said: _Said, no: Noes) -> Member | LeftOut:
+    def _member(self, asked: Asked, records: _Records, said: _Said, no: Noes | None) -> Member | LeftOut:
         standing: Sequence[_Record] = [one for one in records.best if is_live(one.until, said.now)]
         if not standing:  # over since it was read
             return LeftOut.PERIOD_OVER
@@ -280,7 +282,7 @@ class Audience:
             visits = theirs.visits
         best = standing[0]
         data = records.data if best is records.best[0] else _open(best.submission, records.key)
-        case, notice_by = Case(best.submission["case"]), best.submission.get("notice_by")
+        case, notice_by = _CASES[best.submission["case"]], best.submission.get("notice_by")
         return Member(person, case, best.until, data, visits, notice_by)
 
     async def _record(self, persons: list[str], outcome: str) -> None:
@@ -333,14 +335,13 @@ class _Said(NamedTuple):
 class _Read:
     """A page before the last look, of the persons from ``first`` to ``last``.
 
-    ``live``: those of them with live links; ``visits``: by device.
+    ``found``: those of them with live links and what they rest on; ``visits``: by device.
 
     ``lenders``: the persons who expressly agreed when it was read, by reference.
     """
 
     first: str
     last: str
-    live: Sequence[str]
     found: dict[str, _Records] = field(repr=False)
     visits: Mapping[bytes, Sequence[Document]] = field(repr=False)
     left_out: Counter[LeftOut]

@@ -199,6 +199,27 @@ def _print_report(report: Report) -> None:
 
 
 @evidence_app.command()
+def reads(
+    email: Annotated[str, typer.Argument(help="Whose data it is.")],
+    as_json: AsJson = False,
+) -> None:
+    """Tell who has read what of one person's data, and for what; also after an erasure."""
+    from workers.who_read import reads_about
+
+    try:
+        found = _with_ledger(lambda services, _, __: reads_about(services, email))
+    except InvalidMessage:
+        _fail("that is no e-mail address")
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    for one in found:
+        why = f"{one['purpose']} ({one['reason']})" if "reason" in one else one["purpose"]
+        print(f"{one['at']}  {one['reader']} ({one['department']}): {why}, {one['outcome']}")
+    print(f"reads: {len(found)}", file=sys.stderr)
+
+
+@evidence_app.command()
 def heads(
     output: Output = None,
     to: Annotated[str | None, typer.Option(help="Note in the ledger that they went there: a short code.")] = None,

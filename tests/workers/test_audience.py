@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from redis.asyncio import Redis
@@ -161,7 +162,8 @@ async def test_each_page_is_recorded_with_whom_it_showed(bench: Bench) -> None:
     entries = bench.collection("reads", "evidence")
     persons = {person["_id"] for person in bench.collection("persons")}
     assert [entry["shown"] for entry in entries] == [2, 2, 1]
-    assert {person for entry in entries for person in entry["person"]} == persons
+    packed = b"".join(entry["persons"] for entry in entries)
+    assert {str(UUID(bytes=packed[start : start + 16])) for start in range(0, len(packed), 16)} == persons
     assert {(entry["reader"], entry["purpose"]) for entry in entries} == {("mailer", "sales-prospecting")}
 
 

@@ -262,6 +262,21 @@ async def test_an_audience_is_an_address_a_line_and_says_who_is_left_out(bench: 
     assert bench.collection("reads", "evidence")[-1]["reader"] == "mailer"
 
 
+async def test_who_has_read_what_of_a_person_is_told(bench: Bench, staff: Staff) -> None:
+    """Source: R9."""
+    whom, nobody = factories.someone(), factories.someone()
+    await bench.send(factories.form(Case.CONTACT, whom))
+    assert (await staff("audience", "sales-prospecting", "--by", "mailer")).exit_code == 0
+    said = await staff("evidence", "reads", whom.email)
+    assert (said.exit_code, said.stderr) == (0, "reads: 1\n")
+    assert said.stdout.endswith("mailer (marketing-sales): sales-prospecting, shown\n")
+    [entry] = json.loads((await staff("evidence", "reads", whom.email, "--json")).stdout)
+    assert (entry["reader"], entry["shown"]) == ("mailer", 1)
+    assert json.loads((await staff("evidence", "reads", nobody.email, "--json")).stdout) == []
+    said = await staff("evidence", "reads", "nobody")
+    assert (said.exit_code, said.stderr) == (1, "greffier: that is no e-mail address\n")
+
+
 async def test_each_of_an_audience_bears_a_link_of_their_own(bench: Bench, keys: Path, staff: Staff) -> None:
     """Source: R24; RFC 8058."""
     people = [factories.someone() for _ in range(2)]

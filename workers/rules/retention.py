@@ -37,10 +37,11 @@ def active_until(
 
     ``anchor`` and ``active`` are the retention rule's; ``happened``: the anchor events about this record.
     """
-    known = [event.at for event in happened if event.anchor == anchor and event.at >= since]
-    if anchor in _FROM_THE_START:
-        known.append(since)
-    return end_of_period(max(known), active) if known else None
+    latest = since if anchor in _FROM_THE_START else None
+    for event in happened:
+        if event.anchor == anchor and event.at >= (latest or since):
+            latest = event.at
+    return end_of_period(latest, active) if latest else None
 
 
 def archive_until(ended: datetime, archive: relativedelta) -> datetime:

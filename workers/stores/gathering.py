@@ -139,6 +139,10 @@ class Gathered:
         return [_each_once(by_value, values) for values in asked]
 
     async def _find(self, field: str, fields: tuple[str, ...], wanted: list[Any]) -> list[Document]:
+        if len(wanted) > _IDS_AT_ONCE:
+            found = await asyncio.gather(*(self._find(field, fields, piece) for piece in _pieces(wanted)))
+            # A list may hold values of two pieces.
+            return list({document["_id"]: document for some in found for document in some}.values())
         projection = dict.fromkeys((field, *fields), 1) if fields else None
         query = {field: {"$in": wanted}}
         with available():
@@ -182,9 +186,8 @@ class Gathered:
         """Delete what :meth:`having` finds, but for what has one of the ids in ``keep``; how many there were."""
         wanted = list(dict.fromkeys(values))
         found = [one["_id"] for one in await self.having(field, wanted, "_id") if one["_id"] not in keep]
-        chunks = [found[start : start + _IDS_AT_ONCE] for start in range(0, len(found), _IDS_AT_ONCE)]
         # Asked for once more: what stands under that id by now may be somebody else's, who came back.
-        await self.write(*(DeleteMany({"_id": {"$in": chunk}, field: {"$in": wanted}}) for chunk in chunks))
+        await self.write(*(DeleteMany({"_id": {"$in": some}, field: {"$in": wanted}}) for some in _pieces(found)))
         return len(found)
 
     async def _write_all(self, asked: list[Sequence[Write]]) -> list[Mapping[int, int]]:
@@ -202,6 +205,10 @@ class Gathered:
         with available():
             result = await self._collection.bulk_write(changes, ordered=False)
         return [result.matched_count == len(changes)] * len(asked)
+
+
+def _pieces(values: list[Any]) -> list[list[Any]]:
+    return [values[start : start + _IDS_AT_ONCE] for start in range(0, len(values), _IDS_AT_ONCE)]
 
 
 def _union(asked: Sequence[list[Any]]) -> list[Any]:

@@ -180,7 +180,7 @@ INDEXES: Final[dict[str, dict[str, list[IndexModel]]]] = {
         "files.chunks": [_index("files_id", "n", unique=True)],
     },
     "evidence": {
-        "reads": [_index("person", "at")],
+        "reads": [_index("person", "at"), _index("first", "last", sparse=True)],
         "outcomes": [_index("at")],
         "ledger": [
             _index("entry", unique=True),

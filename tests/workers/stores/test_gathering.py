@@ -147,6 +147,23 @@ async def test_what_is_found_is_the_callers_own(things: Gathered) -> None:
     assert second == [{"_id": "one", "refs": [b"a", b"b"]}]
 
 
+async def test_more_than_one_statement_holds_are_found_each_once(
+    things: Gathered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gathering, "_IDS_AT_ONCE", 3)
+    monkeypatch.setattr(gathering, "AT_ONCE", 3)
+    await things.insert_new([{"_id": str(number), "refs": [number, number + 1]} for number in range(9)])
+    found = await things.having("refs", range(3, 12))
+    assert sorted(one["_id"] for one in found) == ["2", "3", "4", "5", "6", "7", "8"]
+
+
+async def test_very_long_ids_of_very_many_are_no_statement_that_is_too_long(things: Gathered) -> None:
+    """An audience's page asks about every event of ten thousand people: in one statement that passes 16 MiB."""
+    await things.insert_new([{"_id": f"{number:0500}"} for number in (7, 39_000)])
+    found = await things.having("_id", (f"{number:0500}" for number in range(40_000)))
+    assert len(found) == 2
+
+
 async def test_a_deletion_leaves_what_is_kept_and_counts_its_own(
     bench: Bench, things: Gathered, monkeypatch: pytest.MonkeyPatch
 ) -> None:
