@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from schemas.calendar import civil_day
 from schemas.errors import StoreUnavailable
 from schemas.fields import read_moment, wire_moment
 from schemas.routes import NAMESPACE, QUEUES
@@ -41,6 +42,9 @@ WITHDRAWAL_OVERDUE: Final = timedelta(minutes=5)
 
 SILENT: Final = timedelta(days=1)
 """How long a subsidiary may owe a receipt for a "no" before somebody looks: by then it was asked five times."""
+
+DISPOSAL_SILENT: Final = timedelta(days=7)
+"""How long a subsidiary may not say what it did with what is over in its store: as long as an order to it holds."""
 
 _OUTSIDE: Final = {
     "given_up": "whoever asked could not be called back, and it was given up",
@@ -183,6 +187,7 @@ async def look_around(services: Services, redis: Redis) -> Status:
     alarms += [f"outside: {count} request(s), {_OUTSIDE[why]}" for why, count in outside.items() if count]
     alarms += [f"processor {code}: {count} request(s) refused or unanswered" for code, count in errands.items()]
     alarms += _canary_alarms(drills, services.clock())
+    alarms += _disposal_alarms(reports, services.clock())
     doors = tuple({**asdict(sequence), "missing": sequence.missing} for sequence in sequences)
     seen = (ledger, chores, withdrawals, owing, notices, retention, reports, consents, withdrawn)
     canaries = tuple(map(_canary, drills))
@@ -222,6 +227,15 @@ def _canary_alarms(drills: Iterable[Document], now: datetime) -> list[str]:
         elif outcome is not None and outcome not in NO_ALARM:
             found.append(f"canary of {drill['store']}: {outcome}, begun {since}: no person fares better there")
     return found
+
+
+def _disposal_alarms(reports: Iterable[Reported], now: datetime) -> list[str]:
+    """Which subsidiaries are asked every day to dispose of what is over, and do not answer. Source: R13, R25."""
+    return [
+        f"subsidiary {one.store}: since {one.silent_since} it has not said what it did with what is over in its store"
+        for one in reports
+        if one.silent_since is not None and civil_day(now) - date.fromisoformat(one.silent_since) >= DISPOSAL_SILENT
+    ]
 
 
 def _owing_alarms(owing: Iterable[Owing], now: datetime) -> list[str]:

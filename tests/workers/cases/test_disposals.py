@@ -119,6 +119,25 @@ async def test_who_is_silent_is_asked_again_and_the_next_day_only_for_that_day(a
     assert (await reported(at_work))["us"].silent_since is None
 
 
+async def test_a_week_of_silence_is_an_alarm_until_there_is_an_answer(at_work: Court, bench: Bench) -> None:
+    async def alarms() -> list[str]:
+        return [one for one in (await look_around(at_work.desk.services, bench.redis)).alarms if "is over" in one]
+
+    at_work.stores["us"].answer = None
+    for day in range(8):
+        assert await alarms() == [], "a store may be away for a while"
+        bench.clock.at = NOW + timedelta(days=day)
+        await asked(at_work)
+        await at_work.deliver()
+    [alarm] = await alarms()
+    assert alarm.startswith("subsidiary us: since 2026-11-23 it has not said what it did")
+    at_work.stores["us"].answer = disposed
+    bench.clock.at = NOW + timedelta(days=8)
+    await asked(at_work)
+    await at_work.deliver()
+    assert await alarms() == []
+
+
 async def test_a_refusal_is_shown_with_its_reason(at_work: Court) -> None:
     refused = {"outcome": "refused", "collections": [], "reason": "no-retention"}
     at_work.stores["de"].answer = lambda _: dict(refused)
