@@ -1,7 +1,7 @@
 """Who read what about whom, for which purpose: one entry per read, written before the answer is given.
 
 An entry about several persons bears their ids packed: sixteen bytes each, in order, between ``first`` and ``last``. An
-audience shows a million, and an index entry for each cost the server more than finding them did.
+audience shows a million, and an index with an entry for each of them grows, and slows every further one, for ever.
 Source: R8, R9; ASVS 16.2; docs/decisions/0023.
 """
 
