@@ -43,6 +43,8 @@ READERS: Final[tuple[tuple[Department, Purpose, frozenset[Case]], ...]] = (
 )
 """Department, purpose, and the cases whose records it may read for that."""
 
+_ON_ITS_WAY: Final = timedelta(days=90)
+
 _ARCHIVE_YEARS: Final = 5
 """Of contracts and of applications, from the end of active use."""
 
@@ -230,6 +232,15 @@ class Group:
                     self.archive[key] = months_later(last, 12 * _ARCHIVE_YEARS)
         for key in [key for key, last in self.archive.items() if last < today]:
             del self.archive[key]
+
+    def purge_dated(self, now: datetime) -> None:
+        """What dates nothing that is in use is kept as long as a parked letter: its record may be on its way."""
+        known = {record.whom for record in self.records.values()}
+        self.dated = {
+            key: one
+            for key, one in self.dated.items()
+            if one.whom in known or one.about in self.records or one.received > now - _ON_ITS_WAY
+        }
 
     def _waits(self, record: Came, today: date) -> bool:
         """A subscription waits a week for its link to be used, and a day for word of that."""
