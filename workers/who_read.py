@@ -18,7 +18,10 @@ async def reads_about(services: Services, email: str) -> list[dict[str, Any]]:
     """Every read that showed something of whoever has, or before an erasure had, this address; the oldest first.
 
     Each with ``at``, ``reader``, ``department``, ``purpose``, ``outcome`` and what else was recorded, for JSON; nobody
-    else whom it showed is named. Raises :class:`schemas.errors.InvalidMessage` for what is no address.
+    else whom it showed is named. Whose data went at the end of its period is known by no address any more.
+
+    Raises :class:`schemas.errors.InvalidMessage` for what is no address, and
+    :class:`schemas.errors.StoreUnavailable`.
     """
     stone = of_address(services.trust.references.of_email(ReferenceUse.TOMBSTONE, clean_email(email)))
     persons = {*await persons_of(services, [email]), *await services.tombstones.named([stone])}
